@@ -1,0 +1,43 @@
+# Every command a person types. `make` alone lists them.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+MODEL ?= runs/quickstart/stack/model
+
+.DEFAULT_GOAL := help
+.PHONY: help install quickstart serve check format test clean
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## make .venv with the tested versions of everything
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@echo "installing the tested versions into .venv; this takes some minutes the first time"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+quickstart: $(INSTALLED) ## install, then the whole run on the embedded digits: data, models, samples, report
+	$(BIN)/noisestack quickstart
+
+serve: $(INSTALLED) ## answer the OpenAI images API from MODEL=DIR (the quickstart's, unless told otherwise)
+	$(BIN)/noisestack serve --model $(MODEL)
+
+check: $(INSTALLED) ## format, lint, types, import contracts and the fast tests
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/pytest -q -m 'not ray and not slow'
+
+format: $(INSTALLED) ## rewrite the code in the house's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+test: $(INSTALLED) ## every test, those that start Ray included
+	$(BIN)/pytest -q
+
+clean: ## remove .venv, caches and what the quickstart wrote (runs/)
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info runs
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,159 @@
+"""Ray Train as both training jobs use it: restarts, progress in the driver, errors as people's."""
+
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray.data
+import ray.train
+import torch
+from ray.train.torch import TorchTrainer
+
+from pipeline.errors import UserError
+from pipeline.formats.metrics import METRICS_FILE, read_metrics
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Where training runs.
+
+    Attributes:
+        num_workers: training processes; 0 trains in the driver's own process.
+        use_gpu: a GPU each.
+        cpus_per_worker: CPUs each, and so torch threads.
+        max_failures: how often lost workers are replaced before the run fails.
+    """
+
+    num_workers: int = 1
+    use_gpu: bool = False
+    cpus_per_worker: int = 1
+    max_failures: int = 3
+
+
+def run_training(
+    loop: Callable[[dict[str, Any]], None],
+    loop_config: dict[str, Any],
+    *,
+    output: Path,
+    workers: Workers,
+    dataset: Callable[[], ray.data.Dataset],
+    progress: Callable[[dict[str, Any]], str],
+) -> None:
+    """Runs ``loop(loop_config)`` on every worker until it ends.
+
+    Args:
+        output: the run's directory, on storage that all workers share; ``metrics.jsonl`` in it is
+            followed, and each new line printed.
+        dataset: makes the training stream; called anew whenever workers start, so that a restart
+            streams from the newest checkpoint.
+        progress: turns a line of metrics into a line for people.
+
+    Raises:
+        UserError: what a worker raised as one, without its wrapping.
+    """
+    storage = output / "ray_train"
+    shutil.rmtree(storage, ignore_errors=True)
+    resources: dict[str, float] = {"CPU": workers.cpus_per_worker}
+    if workers.use_gpu:
+        resources["GPU"] = 1
+    trainer = TorchTrainer(
+        _guarded(loop, workers.cpus_per_worker),
+        train_loop_config=loop_config,
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=workers.num_workers,
+            use_gpu=workers.use_gpu,
+            resources_per_worker=resources,
+        ),
+        run_config=ray.train.RunConfig(
+            name="run",
+            storage_path=str(storage),
+            failure_config=ray.train.FailureConfig(max_failures=workers.max_failures),
+        ),
+        datasets={"train": dataset},
+        dataset_config=ray.train.DataConfig(
+            execution_options=ray.data.ExecutionOptions(preserve_order=True)
+        ),
+    )
+    with _Follower(output / METRICS_FILE, progress), _interruptible():
+        result = trainer.fit()
+    shutil.rmtree(storage, ignore_errors=True)
+    # What rank 0 returned: what is reported without a checkpoint never reaches result.metrics.
+    # (By getattr: the types know the Result of the older Train, which has none.)
+    message = getattr(result, "return_value", None)
+    if isinstance(message, str):
+        raise UserError(message)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Makes Ctrl-C what it is elsewhere.
+
+    Ray Train 2.60 installs its own handler, which ends the process with exit code 0, and leaves it
+    installed when training has ended.
+    """
+    in_main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit:
+        raise KeyboardInterrupt from None
+    finally:
+        if in_main:
+            signal.signal(signal.SIGINT, before)
+
+
+def _guarded(
+    loop: Callable[[dict[str, Any]], None], threads: int
+) -> Callable[[dict[str, Any]], Any]:
+    """The loop with the torch threads it was promised, which an inherited OMP_NUM_THREADS denies.
+
+    A user's mistake ends the run at once: it is returned, where a raise would be retried. What
+    loops raise as UserError they must raise on all ranks at one step: the others would wait.
+    """
+
+    def guarded(config: dict[str, Any]) -> str | None:
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            loop(config)
+        except UserError as error:
+            return str(error)
+        finally:
+            torch.set_num_threads(before)
+        return None
+
+    return guarded
+
+
+class _Follower:
+    """Prints a line for each new line of a metrics file, from a thread, until it is left."""
+
+    def __init__(self, path: Path, progress: Callable[[dict[str, Any]], str]) -> None:
+        self._path, self._progress = path, progress
+        self._last = max((m["step"] for m in read_metrics(path)), default=0)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+
+    def __enter__(self) -> "_Follower":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._print_new()
+
+    def _follow(self) -> None:
+        while not self._stop.wait(1.0):
+            self._print_new()
+
+    def _print_new(self) -> None:
+        for line in read_metrics(self._path):
+            if line["step"] > self._last:
+                self._last = line["step"]
+                print(self._progress(line), flush=True)

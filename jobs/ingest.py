@@ -1,0 +1,266 @@
+"""Pictures into a dataset: any source through a pool of actors into Parquet, split in two."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from jobs.common.sharded import record_path, remove_records, row_ranges, run_shards
+from noisestack.command import Command
+from noisestack.config import JobConfig, describe
+from noisestack.session import ray_session
+from pipeline.errors import UserError
+from pipeline.formats.dataset import (
+    DATASET_FILE,
+    DatasetInfo,
+    load_dataset,
+    write_dataset_info,
+)
+from pipeline.formats.output import atomic_path, claim_output
+from pipeline.formats.shard import (
+    Shard,
+    images_of,
+    iterate,
+    labels_of,
+    read_range,
+    shards_from_json,
+)
+from pipeline.pictures import display_scale, grid
+from pipeline.plots.class_sheet import class_sheet
+from pipeline.sources.base import TEST, TRAIN, Source
+from pipeline.sources.decode import Decoder
+from pipeline.sources.digits import DigitsSource
+from pipeline.sources.folder import FolderSource
+from pipeline.sources.idx import IdxSource
+from pipeline.sources.parquet import ParquetSource
+from pipeline.sources.writer import ShardWriter
+
+GRID_FILE = "grid.png"
+_GRID_PER_CLASS = 8
+_GRID_CLASSES = 20  # more would make a sheet that nobody can look at
+_COLUMN_KEYS = ("image_column", "label_column", "caption_column", "id_column")
+
+
+class IngestConfig(JobConfig):
+    """Turn labelled pictures into a dataset: Parquet shards of one shape, train and test.
+
+    The same command resumes what was interrupted, and gives the same bytes on any number of
+    workers.
+    """
+
+    source: Literal["digits", "idx", "folder", "parquet"] = Field(
+        "digits",
+        description="where the pictures are: digits (embedded, no input), idx (MNIST's files), "
+        "folder (one sub-folder a class), parquet (encoded pictures)",
+    )
+    input: Path | None = Field(
+        None, description="folder of the idx files or of the classes; Parquet file or folder"
+    )
+    output: Path = Field(description="the dataset's directory")
+    overwrite: bool = Field(False, description="replace another config's results in OUTPUT")
+    classes: tuple[str, ...] | None = Field(
+        None, description="class names in the order of their labels; none for those of the source"
+    )
+    image_column: str = Field("image", description="parquet: column of encoded pictures")
+    label_column: str | None = Field(
+        None, description="parquet: column of labels or class names; none for 'label' if there"
+    )
+    caption_column: str | None = Field(
+        None, description="parquet: column of texts; none for 'caption' or 'text' if there"
+    )
+    id_column: str | None = Field(
+        None, description="parquet: column of unique ids; none for file name and row"
+    )
+    test_fraction: float = Field(
+        0.2,
+        ge=0,
+        lt=1,
+        description="part of the rows for testing, 0 to 1, where the source gives no splits",
+    )
+    seed: int = Field(0, description="keys which rows are for testing")
+    resize: tuple[int, ...] | None = Field(
+        None, description="height and width in pixels, or one number for both; none to keep them"
+    )
+    channels: Literal[1, 3] | None = Field(
+        None, description="1 for grey, 3 for RGB; none for what the first picture has"
+    )
+    rows_per_shard: int = Field(2048, ge=1, description="rows that a worker reads at a time")
+    num_workers: int | None = Field(
+        None, ge=1, description="actors at most; none for as many as the cluster holds"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.source == "digits":
+            if self.input is not None or self.classes is not None:
+                raise ValueError("the digits are embedded and have no input and no other classes")
+        elif self.input is None:
+            raise ValueError(f"input is needed: where the {self.source} source is to be read")
+        strays = [key for key in _COLUMN_KEYS if key in self.model_fields_set]
+        if strays and self.source != "parquet":
+            raise ValueError(f"{strays[0]} is for the source parquet, and this is {self.source}")
+        if self.resize is not None and (
+            len(self.resize) not in (1, 2) or any(not 1 <= side <= 16384 for side in self.resize)
+        ):
+            raise ValueError("resize is one or two numbers of pixels, each from 1 to 16384")
+        if self.classes is not None and (
+            len(set(self.classes)) != len(self.classes) or "" in self.classes or not self.classes
+        ):
+            raise ValueError("classes are different names, none of them empty")
+        return self
+
+    def decoder(self) -> Decoder:
+        """How pictures are treated, as these values say."""
+        resize = None if self.resize is None else (self.resize[0], self.resize[-1])
+        return Decoder(resize, self.channels)
+
+    def open_source(self) -> Source:
+        """The source that these values name; UserError when it is not there or not usable."""
+        if self.input is None:
+            return DigitsSource()
+        if self.source == "idx":
+            return IdxSource(self.input, self.classes)
+        if self.source == "folder":
+            return FolderSource(self.input, self.classes)
+        return ParquetSource(
+            self.input,
+            image_column=self.image_column,
+            label_column=self.label_column,
+            caption_column=self.caption_column,
+            id_column=self.id_column,
+            classes=self.classes,
+        )
+
+
+def main(config: IngestConfig) -> Path:
+    """Makes, or finishes, the dataset in ``config.output``; returns its directory."""
+    source, decoder = config.open_source(), config.decoder()
+    first = source.read(0, 1)[0]
+    height, width, channels = decoder.decode(first).shape
+    shape = (height, width, channels)
+    origin = {
+        "job": "ingest",
+        **describe(config.model_copy(update={"classes": source.classes})),
+        "num_rows": source.num_rows,
+        "shape": list(shape),
+    }
+    for key in ("output", "overwrite", "num_workers"):
+        del origin[key]
+    with claim_output(
+        config.output, origin, overwrite=config.overwrite, marker=DATASET_FILE
+    ) as output:
+        if not output.finished:
+            worker_args = {
+                "source": source,
+                "decoder": decoder,
+                "shape": shape,
+                "first": first.origin,
+                "seed": config.seed,
+                "test_fraction": config.test_fraction,
+                "output": output.directory,
+            }
+            with ray_session():
+                records = _write(worker_args, config, source.num_rows)
+            splits = _splits(records, source, config.test_fraction)
+            _draw(output.directory, splits[next(iter(splits))], source.classes)
+            write_dataset_info(
+                output.directory,
+                shape=shape,
+                classes=source.classes,
+                splits=splits,
+                has_captions=source.has_captions,
+                origin=origin,
+            )
+            remove_records(output.directory)
+    _tell(load_dataset(output.path))
+    return output.path
+
+
+def _write(
+    worker_args: dict[str, Any], config: IngestConfig, num_rows: int
+) -> list[dict[str, Any]]:
+    directory: Path = worker_args["output"]
+    shards = row_ranges(num_rows, config.rows_per_shard)
+    try:
+        return run_shards(
+            ShardWriter,
+            worker_args,
+            shards,
+            directory,
+            num_workers=config.num_workers,
+            describe="ingest",
+        )
+    except UserError:
+        # Which worker met its bad picture first is chance; a person is told the first in order.
+        # Only shards without a record can hold it, and those before it were nearly all finished.
+        worker = ShardWriter(**worker_args)
+        for shard in shards:
+            if not record_path(directory, shard).exists():
+                worker.load(shard)
+        raise
+
+
+def _splits(
+    records: Sequence[dict[str, Any]], source: Source, test_fraction: float
+) -> dict[str, tuple[Shard, ...]]:
+    """The shards of each split; every row read must have been written, and no split be empty."""
+    names = source.splits or ((TRAIN, TEST) if test_fraction else (TRAIN,))
+    files = [file for record in records for file in record["files"]]
+    splits = {
+        name: shards_from_json([file for file in files if file["split"] == name], Path("records"))
+        for name in names
+    }
+    written = sum(shard.num_rows for shards in splits.values() for shard in shards)
+    if written != source.num_rows:
+        raise RuntimeError(f"{source.num_rows} rows were read and {written} written")
+    for name, shards in splits.items():
+        if not shards:
+            raise UserError(
+                f"none of the {written} rows fell into the split {name}; give another --seed or "
+                "--test-fraction (0 for no test split)"
+            )
+    return splits
+
+
+def _draw(directory: Path, shards: Sequence[Shard], classes: tuple[str, ...]) -> None:
+    """``grid.png``: the first pictures of each class, or of all where there are no classes."""
+    if classes:
+        tables = iterate(directory, shards, ["label"])
+        labels = np.concatenate([labels_of(table) for table in tables])
+        shown = classes[:_GRID_CLASSES]
+        rows = [np.flatnonzero(labels == label)[:_GRID_PER_CLASS] for label in range(len(shown))]
+        chosen = np.concatenate(rows)
+        images = _pictures(directory, shards, chosen)
+        sheet = class_sheet(images, labels[chosen], shown, per_class=_GRID_PER_CLASS)
+    else:
+        num_rows = sum(shard.num_rows for shard in shards)
+        images = _pictures(directory, shards, range(min(num_rows, _GRID_PER_CLASS**2)))
+        sheet = grid(images, _GRID_PER_CLASS, scale=display_scale(max(images.shape[1:3])))
+    with atomic_path(directory / GRID_FILE) as temporary:
+        sheet.save(temporary, format="PNG")
+
+
+def _pictures(directory: Path, shards: Sequence[Shard], rows: Iterable[int]) -> NDArray[np.uint8]:
+    parts = [images_of(read_range(directory, shards, row, row + 1, ["image"])) for row in rows]
+    return np.concatenate(parts)
+
+
+def _tell(info: DatasetInfo) -> None:
+    height, width, channels = info.shape
+    rows = ", ".join(f"{split} {info.num_rows(split):,}" for split in info.splits)
+    names = ", ".join(info.classes[:12]) + (", ..." if len(info.classes) > 12 else "")
+    print(f"rows      {rows}")
+    print(f"pictures  {height}x{width} pixels, {'grey' if channels == 1 else 'RGB'}")
+    print(f"classes   {len(info.classes)}{': ' if names else ''}{names}")
+    if info.has_captions:
+        print("captions  yes")
+    print(f"grid      {info.path / GRID_FILE}")
+    print(f"dataset   {info.path}")
+
+
+COMMAND = Command(IngestConfig, main)
+if __name__ == "__main__":
+    raise SystemExit(COMMAND.run())

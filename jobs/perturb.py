@@ -1,0 +1,257 @@
+"""Perturb a dataset against a classifier: Ray Data spreads row ranges over actors that attack them.
+
+OUTPUT/part-00000.parquet ...   the perturbation set's shards
+OUTPUT/perturbations.png        original | perturbation × 10 | perturbed, for a few rows
+OUTPUT/manifest.json            attack, identities, counts, accuracies; written last
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import ray
+import torch
+from pydantic import Field
+
+from jobs.common.sharded import Record, remove_records, row_ranges, run_shards
+from noisestack import __version__
+from noisestack.command import Command
+from noisestack.config import JobConfig, describe
+from noisestack.session import ray_session
+from pipeline.attacks.base import Norm
+from pipeline.attacks.rounding import whole_levels
+from pipeline.attacks.settings import AttackSettings
+from pipeline.classifier import Classifier
+from pipeline.errors import UserError
+from pipeline.formats.dataset import DatasetInfo, check_fits, load_dataset
+from pipeline.formats.output import atomic_path, claim_output, write_json
+from pipeline.formats.perturbation_set import FORMAT, KIND, LEVELS, MANIFEST_FILE
+from pipeline.formats.shard import read_part
+from pipeline.intervals import clopper_pearson
+from pipeline.perturber import Perturber, attack_record
+from pipeline.plots.perturbations import choose_examples, perturbation_figure
+
+PICTURE_FILE = "perturbations.png"
+_STEPS = {"fgsm": 1, "pgd": 20, "ascent": 20}
+
+
+class PerturbConfig(JobConfig):
+    """Find, for every picture of a split, a small change that makes a classifier wrong.
+
+    The set is stored in 8 bits, every row inside its ball, and verified after it was stored. The
+    same command goes on where an interrupted one stopped.
+    """
+
+    dataset: Path = Field(description="directory of the dataset, as `ingest` writes it")
+    classifier: Path = Field(description="model directory of the classifier to fool")
+    output: Path = Field(description="directory that the perturbation set is written to")
+    split: str = Field("test", description="the dataset's split")
+    limit: int | None = Field(None, ge=1, description="perturb this many rows, from the first")
+    attack: Literal["ascent", "fgsm", "pgd"] = Field(
+        "pgd", description="x + α∇ℓ repeated, one signed step, or projected steps"
+    )
+    norm: Literal["linf", "l2"] = Field(
+        "linf", description="what eps bounds: the largest change, or the change's length"
+    )
+    eps: float = Field(
+        8 / 255, gt=0, description="radius of the ball, in [0, 1] units; whole levels of 1/255"
+    )
+    steps: int | None = Field(None, ge=1, description="gradient steps; none for 20, with fgsm 1")
+    step_size: float | None = Field(
+        None,
+        gt=0,
+        description="α, in [0, 1] units; none for 2.5 eps / steps; ascent needs one, "
+        "a factor of the gradient",
+    )
+    seed: int = Field(0, ge=0, description="of the random start of pgd")
+    rows_per_shard: int = Field(1024, ge=1, description="rows in a Parquet file, and in a task")
+    examples: int = Field(8, ge=1, le=32, description=f"rows shown in {PICTURE_FILE}")
+    num_workers: int | None = Field(
+        None, ge=1, description="actors that hold the classifier; none for all the cluster takes"
+    )
+    cpus_per_worker: float = Field(1.0, gt=0, description="CPU cores an actor")
+    gpus_per_worker: float = Field(
+        0.0, ge=0, description="GPUs an actor; above 0 it computes there"
+    )
+    overwrite: bool = Field(False, description="replace finished results of another config")
+
+
+def main(config: PerturbConfig) -> Path:
+    """Make, or finish, a perturbation set.
+
+    Returns:
+        Its directory.
+
+    Raises:
+        UserError: classifier and dataset do not fit, the attack contradicts itself, eps is below
+            one level, or the output holds other results.
+    """
+    info = load_dataset(config.dataset)
+    classifier = Classifier.load(config.classifier)
+    check_fits(
+        info,
+        shape=classifier.shape,
+        classes=classifier.classes,
+        what=f"the classifier {config.classifier}",
+    )
+    settings = _settings(config)
+    rows = info.num_rows(config.split)
+    stop = min(rows, config.limit or rows)
+    if stop == 0:
+        raise UserError(f"the split {config.split} of {info.path} is empty; name another")
+    fingerprint = {
+        "job": "perturb",
+        "dataset_sha256": info.sha256,
+        "classifier_sha256": classifier.sha256,
+        "split": config.split,
+        "rows": stop,
+        "rows_per_shard": config.rows_per_shard,
+        **attack_record(settings),
+    }
+    with claim_output(config.output, fingerprint, overwrite=config.overwrite) as output:
+        if output.finished:
+            print(f"perturbation set: {output.path} (finished before)", flush=True)
+            return output.path
+        _say_eps(config, settings)
+        with ray_session():
+            records = run_shards(
+                Perturber,
+                {
+                    "dataset": config.dataset,
+                    "classifier": config.classifier,
+                    "split": config.split,
+                    "output": output.directory,
+                    "settings": settings,
+                    "device": "cuda" if config.gpus_per_worker > 0 else "cpu",
+                },
+                row_ranges(stop, config.rows_per_shard),
+                output.directory,
+                num_workers=config.num_workers,
+                cpus_per_worker=config.cpus_per_worker,
+                gpus_per_worker=config.gpus_per_worker,
+                describe="perturb",
+            )
+        manifest = manifest_of(records, config, settings, classifier, info, stop)
+        _draw(output.directory, records[0], manifest, classifier.classes, config.examples)
+        write_json(output.directory / MANIFEST_FILE, manifest)
+        remove_records(output.directory)
+    _say_result(manifest)
+    print(f"perturbation set: {output.path}", flush=True)
+    return output.path
+
+
+def manifest_of(
+    records: list[Record],
+    config: PerturbConfig,
+    settings: AttackSettings,
+    classifier: Classifier,
+    info: DatasetInfo,
+    stop: int,
+) -> dict[str, Any]:
+    """The manifest: what was done to what, the shards, and the counts over all of them."""
+    counts = {
+        "rows": sum(record["num_rows"] for record in records),
+        **{
+            name: sum(record[name] for record in records)
+            for name in ("verified", "clean_right", "successes", "rounded_inwards", "unmoved")
+        },
+    }
+    rows, clean_right = counts["rows"], counts["clean_right"]
+    robust_right = clean_right - counts["successes"]
+    return {
+        "format": FORMAT,
+        "kind": KIND,
+        "config": describe(config),
+        "model": {"sha256": classifier.sha256, "classes": list(classifier.classes)},
+        "dataset": {
+            "sha256": info.sha256,
+            "shape": list(info.shape),
+            "split": config.split,
+            "start": 0,
+            "stop": stop,
+        },
+        "attack": attack_record(settings),
+        "counts": counts,
+        "clean_accuracy": clean_right / rows,
+        "clean_accuracy_interval_95": list(clopper_pearson(clean_right, rows)),
+        "robust_accuracy": robust_right / rows,
+        "robust_accuracy_interval_95": list(clopper_pearson(robust_right, rows)),
+        "norms": {
+            "linf_max_levels": max(record["linf_max"] for record in records),
+            "l2_max": max(record["l2_max"] for record in records),
+            "l2_mean": sum(record["l2_sum"] for record in records) / rows,
+        },
+        "shards": records,
+        "versions": {
+            "noisestack": __version__,
+            "torch": torch.__version__,
+            "ray": ray.__version__,
+        },
+    }
+
+
+def _settings(config: PerturbConfig) -> AttackSettings:
+    return AttackSettings(
+        attack=config.attack,
+        norm=Norm(config.norm),
+        eps_levels=whole_levels(config.eps),
+        steps=_STEPS[config.attack] if config.steps is None else config.steps,
+        step_size=config.step_size,
+        seed=config.seed,
+    )
+
+
+def _say_eps(config: PerturbConfig, settings: AttackSettings) -> None:
+    levels = config.eps * LEVELS
+    rounded = "" if abs(levels - settings.eps_levels) < 1e-6 else f", down from {levels:.2f}"
+    print(
+        f"perturb: {config.attack} in {config.norm}, eps {settings.eps_levels} levels of 1/255"
+        f"{rounded} ({settings.eps:.4f}), {settings.steps} steps",
+        flush=True,
+    )
+
+
+def _say_result(manifest: dict[str, Any]) -> None:
+    low, high = manifest["robust_accuracy_interval_95"]
+    counts = manifest["counts"]
+    print(
+        f"perturb: accuracy {manifest['clean_accuracy']:.2%} clean, "
+        f"{manifest['robust_accuracy']:.2%} perturbed (95 % interval {low:.2%} to {high:.2%}); "
+        f"{counts['verified']:,} of {counts['rows']:,} rows verified after storage",
+        flush=True,
+    )
+    if counts["rounded_inwards"]:
+        print(
+            f"perturb: {counts['rounded_inwards']:,} rows were rounded to a shorter change, as the "
+            "nearest 8-bit picture lies outside the ball",
+            flush=True,
+        )
+    if counts["unmoved"]:
+        print(
+            f"perturb: {counts['unmoved']:,} rows did not change at all: the gradient vanishes "
+            "there, so their robustness is not shown; try another attack or step_size",
+            flush=True,
+        )
+
+
+def _draw(
+    directory: Path,
+    record: Record,
+    manifest: dict[str, Any],
+    classes: tuple[str, ...],
+    num_examples: int,
+) -> None:
+    table = read_part(directory / record["file"], 0, record["num_rows"])
+    attack = manifest["attack"]
+    title = (
+        f"{attack['attack']}, {attack['norm']}, eps {attack['eps']}/255: "
+        f"accuracy {manifest['clean_accuracy']:.1%} → {manifest['robust_accuracy']:.1%}"
+    )
+    figure = perturbation_figure(choose_examples(table, classes, num_examples), title)
+    with atomic_path(directory / PICTURE_FILE) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+COMMAND = Command(PerturbConfig, main)
+
+if __name__ == "__main__":
+    raise SystemExit(COMMAND.run())

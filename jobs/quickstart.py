@@ -1,0 +1,202 @@
+"""The main job in a row on the embedded digits: data, two models, samples, perturbations, report.
+
+Each step is a job of its own with a file in configs/; this script gives one after the other what a
+person would type, and gathers what they leave into one page.
+"""
+
+import shlex
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from pydantic import Field
+
+from jobs import evaluate, generate, ingest, perturb, train_classifier, train_stack
+from noisestack.command import Command
+from noisestack.config import Config, JobConfig
+from noisestack.flags import read_config
+from noisestack.session import ray_session
+from pipeline.classifier import Classifier
+from pipeline.errors import UserError
+from pipeline.formats.dataset import load_dataset
+from pipeline.formats.output import read_json
+from pipeline.formats.perturbation_set import open_perturbation_set
+from pipeline.formats.sample_set import iterate_samples, open_sample_set
+from pipeline.formats.shard import images_of, iterate, labels_of
+from pipeline.plots.class_sheet import rows_by_class
+from pipeline.plots.perturbations import choose_examples
+from pipeline.plots.trajectory import record_trajectory
+from pipeline.report import write_report
+from pipeline.report.data import Figures, LossCurve, ReportData, Step
+from pipeline.stack import Stack
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+_WAYS = (2, 5, 8)  # the digits whose way up the stack the report shows
+_EXAMPLES = 6
+
+
+class QuickstartConfig(JobConfig):
+    """Run everything once on the embedded digits (1,797 pictures of 8x8), with no download.
+
+    Given again, it goes on where it stopped and re-does nothing.
+    """
+
+    output: Path = Field(Path("runs/quickstart"), description="the directory for all results")
+    stack_steps: int | None = Field(
+        None, ge=1, description="optimiser steps of the stack; none for those in its config"
+    )
+    count: int | None = Field(
+        None, ge=20, description="how many samples; none for those in generate's config"
+    )
+
+
+class Quickstart:
+    """Runs the steps and remembers what each took."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+
+    def run(self, name: str, command: Command[Config], file: str, **flags: object) -> None:
+        """One job, as ``noisestack NAME --config FILE --flag value`` would run it."""
+        arguments = ["--config", str(CONFIGS / file)]
+        for flag, value in flags.items():
+            if value is not None:
+                arguments += [f"--{flag.replace('_', '-')}", str(value)]
+        shown = ["--config", f"configs/{file}", *arguments[2:]]
+        text = f"noisestack {name} {shlex.join(shown)}"
+        print(f"\n== {name}", flush=True)
+        start = time.monotonic()
+        command.main(read_config(command.config_class, arguments, f"noisestack {name}"))
+        self.steps.append(Step(name, text, time.monotonic() - start))
+
+
+def main(config: QuickstartConfig) -> Path:
+    """Runs every step; returns the report's path."""
+    if not CONFIGS.is_dir():
+        raise UserError(f"{CONFIGS} is missing; run the quickstart from a clone of the repository")
+    place = config.output
+    dataset, classifier = place / "dataset", place / "classifier"
+    stack, samples = place / "stack", place / "samples"
+    perturbations, evaluation = place / "perturbations", place / "evaluation"
+    start = time.monotonic()
+    quickstart = Quickstart()
+    with ray_session():
+        quickstart.run("ingest", ingest.COMMAND, "ingest_digits.yaml", output=dataset)
+        quickstart.run(
+            "train-classifier",
+            train_classifier.COMMAND,
+            "classifier_digits.yaml",
+            dataset=dataset,
+            output=classifier,
+        )
+        quickstart.run(
+            "train-stack",
+            train_stack.COMMAND,
+            "stack_digits.yaml",
+            dataset=dataset,
+            output=stack,
+            steps=config.stack_steps,
+        )
+        quickstart.run(
+            "generate",
+            generate.COMMAND,
+            "generate_digits.yaml",
+            model=stack / "model",
+            output=samples,
+            count=config.count,
+        )
+        quickstart.run(
+            "perturb",
+            perturb.COMMAND,
+            "perturb_digits.yaml",
+            dataset=dataset,
+            classifier=classifier / "model",
+            output=perturbations,
+        )
+        quickstart.run(
+            "evaluate",
+            evaluate.COMMAND,
+            "evaluate_digits.yaml",
+            samples=samples,
+            dataset=dataset,
+            classifier=classifier / "model",
+            model=stack / "model",
+            output=evaluation,
+        )
+    print("\n== report", flush=True)
+    report = write_report(place, _gather(place, tuple(quickstart.steps)))
+    print(f"\nall done in {time.monotonic() - start:.0f} s; the results lie in {place}:")
+    for name, what in _FILES.items():
+        print(f"  {name:<16} {what}")
+    print(f"\nopen {report} in a browser; then: make serve")
+    return report
+
+
+_FILES = {
+    "report.html": "the page to open first; report.json has its figures",
+    "dataset": "the digits as Parquet, train and test",
+    "classifier/model": "the classifier",
+    "stack/model": "the denoiser stack",
+    "samples": "1,000 labelled samples and their grid",
+    "perturbations": "the perturbation set and its picture",
+    "evaluation": "how good the samples are",
+}
+
+
+def _gather(place: Path, steps: tuple[Step, ...]) -> ReportData:
+    """What the report shows, read from what the steps left."""
+    info = load_dataset(place / "dataset")
+    stack = Stack.load(place / "stack" / "model")
+    classifier = Classifier.load(place / "classifier" / "model")
+    samples = open_sample_set(place / "samples")
+    table = next(iter(iterate_samples(samples)))
+    perturbed = open_perturbation_set(place / "perturbations")
+    evaluation = read_json(place / "evaluation" / evaluate.RESULTS_FILE)
+    manifest = read_json(place / "perturbations" / "manifest.json")
+    options = samples.origin["options"]
+    labels = np.array([label for label in _WAYS if label < len(stack.classes)])
+    return ReportData(
+        title="Handwritten digits",
+        dataset=(
+            f"{info.num_rows('train'):,} training and {info.num_rows('test'):,} test pictures of "
+            "8×8 pixels, from scikit-learn's embedded set"
+        ),
+        sampling=(
+            f"{options['sampler']}, {'+'.join(str(n) for n in options['layers'])} layers, "
+            f"guidance {options['guidance']:g}, seed {samples.origin['seed']}"
+        ),
+        num_samples=samples.num_rows,
+        samples=rows_by_class(images_of(table), labels_of(table), stack.classes),
+        way=record_trajectory(stack, np.full(len(labels), samples.origin["seed"]), labels, labels),
+        examples=choose_examples(
+            next(iterate(perturbed.path, perturbed.shards)), classifier.classes, _EXAMPLES
+        ),
+        losses=tuple(
+            LossCurve(name, path.read_bytes())
+            for name, path in {"denoiser stack": place / "stack" / "losses.png"}.items()
+            if path.is_file()
+        ),
+        figures=Figures.from_json(evaluation, manifest),
+        steps=steps,
+        hashes={
+            "dataset": info.sha256,
+            "stack": stack.sha256,
+            "classifier": classifier.sha256,
+            "samples": samples.sha256,
+        },
+        versions={name: version(name) for name in ("noisestack", "torch", "ray", "pyarrow")},
+        files=_FILES,
+        next_steps={
+            "Serve the stack": f"noisestack serve --model {place / 'stack' / 'model'}",
+            "Make a million samples": (
+                f"noisestack generate --model {place / 'stack' / 'model'} --count 1000000 "
+                "--output runs/million"
+            ),
+        },
+    )
+
+
+COMMAND = Command(QuickstartConfig, main)
+if __name__ == "__main__":
+    raise SystemExit(COMMAND.run())

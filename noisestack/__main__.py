@@ -1,0 +1,67 @@
+"""`noisestack COMMAND …`: finds the command's module and runs it.
+
+Modules are imported only when their command is called: `noisestack --help` needs no torch.
+"""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+from noisestack import __version__
+from noisestack.command import USER_MISTAKE, Command, interrupted
+from noisestack.flags import nearest
+
+# In the order in which a newcomer meets them: the module that holds COMMAND, and one line about it.
+COMMANDS = {
+    "quickstart": ("jobs.quickstart", "the whole run on the embedded digits, with a report"),
+    "ingest": ("jobs.ingest", "pictures in folders, idx or Parquet files into a dataset"),
+    "train-stack": ("jobs.train_stack", "train a conditional denoiser stack on a dataset"),
+    "train-classifier": ("jobs.train_classifier", "train a classifier on a dataset"),
+    "generate": ("jobs.generate", "random noise into labelled pictures, through a stack"),
+    "perturb": ("jobs.perturb", "chosen noise that fools a classifier, for each picture"),
+    "evaluate": ("jobs.evaluate", "judge samples: agreement, Fréchet distance, bits/dim"),
+    "serve": ("serve.command", "answer the OpenAI images API from a stack"),
+}
+
+
+def help_text() -> str:
+    """What `noisestack --help` prints."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {summary}" for name, (_, summary) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: noisestack COMMAND [--config FILE.yaml] [--key VALUE …]",
+            "",
+            "Random noise into labelled pictures, and chosen noise that fools classifiers.",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "`noisestack COMMAND --help` says what each key means, its unit and its default.",
+        ]
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns its exit code."""
+    name, *arguments = (sys.argv[1:] if argv is None else argv) or ["--help"]
+    if name in ("-h", "--help", "help"):
+        print(help_text())
+        return 0
+    if name == "--version":
+        print(f"noisestack {__version__}")
+        return 0
+    if name not in COMMANDS:
+        guess = nearest(name, list(COMMANDS))
+        print(f"error: unknown command {name!r}; the nearest is {guess!r}", file=sys.stderr)
+        return USER_MISTAKE
+    try:
+        command: Command[Any] = import_module(COMMANDS[name][0]).COMMAND
+    except KeyboardInterrupt:  # importing torch and Ray takes seconds
+        return interrupted()
+    return command.run(arguments, prog=f"noisestack {name}")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,70 @@
+"""The edge between a person and a job: reads the config, runs main, and turns errors into lines."""
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic
+
+from noisestack.config import Config
+from noisestack.errors import is_disk_full, unwrap
+from noisestack.flags import read_config
+from pipeline.errors import UserError
+
+USER_MISTAKE = 2
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+
+@dataclass(frozen=True)
+class Command(Generic[Config]):
+    """What a command module offers under the name COMMAND."""
+
+    config_class: type[Config]
+    main: Callable[[Config], object]
+
+    def run(self, argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+        """Reads argv (sys.argv[1:] by default), runs main, and returns the exit code.
+
+        0 when main returns; 2 with one line on stderr for a user's mistake; 130 with one line after
+        Ctrl-C; 1 with one line for a full disk. Anything else is a bug of ours and keeps its
+        traceback.
+        """
+        spec = getattr(sys.modules["__main__"], "__spec__", None)
+        if self.main.__module__ == "__main__" and spec is not None:
+            # `python -m jobs.NAME`: Ray would ship what __main__ defines by value, globals and
+            # all, and torch's cannot be; what an importable module defines goes by name.
+            again: Command[Config] = importlib.import_module(spec.name).COMMAND
+            return again.run(argv, prog)
+        try:
+            arguments = sys.argv[1:] if argv is None else argv
+            self.main(read_config(self.config_class, arguments, prog or _called_as()))
+        except KeyboardInterrupt:
+            return _say(
+                "interrupted; the same command takes up where this one stopped", INTERRUPTED
+            )
+        except Exception as error:
+            cause = unwrap(error)
+            if isinstance(cause, UserError):
+                return _say(f"error: {cause}", USER_MISTAKE)
+            if isinstance(cause, OSError) and is_disk_full(cause):
+                where = f" for {cause.filename}" if cause.filename else ""
+                what_to_do = "free some and run the same command again"
+                return _say(f"error: no space is left on the disk{where}; {what_to_do}", 1)
+            raise
+        return 0
+
+
+def interrupted() -> int:
+    """What a person sees after Ctrl-C."""
+    return _say("interrupted; the same command takes up where this one stopped", INTERRUPTED)
+
+
+def _say(line: str, exit_code: int) -> int:
+    print(line, file=sys.stderr)
+    return exit_code
+
+
+def _called_as() -> str:
+    """`python -m jobs.ingest` when that is how it was started, else the program's own name."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return f"python -m {spec.name}" if spec is not None else sys.argv[0]

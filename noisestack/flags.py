@@ -1,0 +1,244 @@
+"""Reads a JobConfig from a command line: a YAML file, and flags that override it.
+
+Every mistake becomes one line that says which key is wrong, what is wrong with it, and whether the
+file or a flag said so.
+"""
+
+import argparse
+import inspect
+import reprlib
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, NoReturn, Union, get_args, get_origin
+
+import yaml
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import CliSettingsSource, SettingsError
+
+from noisestack.config import Config, JobConfig
+from pipeline.errors import UserError
+
+
+def nearest(name: str, names: Sequence[str]) -> str:
+    """The one of names that is spelt most like name."""
+    return get_close_matches(name, names, n=1, cutoff=0.0)[0]
+
+
+def flag_of(key: str) -> str:
+    """The flag that sets a config's key: num_workers -> --num-workers."""
+    return "--" + key.replace("_", "-")
+
+
+def read_config(config_class: type[Config], argv: Sequence[str], prog: str) -> Config:
+    """The config that a command line describes.
+
+    Args:
+        config_class: the fields, their meanings and their bounds.
+        argv: the arguments behind the command's name, `--config FILE.yaml` among them.
+        prog: how the command was called, for `--help`.
+
+    Raises:
+        UserError: an unknown key, a value that does not fit, a file that cannot be read.
+        SystemExit: after `--help` was printed.
+    """
+    parser = _Parser(config_class, prog)
+    source = CliSettingsSource[Config](
+        config_class,
+        root_parser=parser,
+        add_argument_method=_Parser.add_option,
+        cli_implicit_flags=True,
+        cli_kebab_case=True,
+        cli_hide_none_type=True,
+        cli_parse_none_str="none",
+    )
+    arguments, unknown = parser.parse_known_args(list(argv))
+    if unknown:
+        parser.refuse(unknown[0])
+    file: str | None = vars(arguments).pop("config", None)
+    in_file = {} if file is None else read_yaml(Path(file), config_class)
+    try:
+        flags = source(parsed_args=arguments)()
+    except SettingsError as error:  # a list or a mapping that cannot be taken apart
+        raise UserError(f"{error}") from error
+    flags = {
+        key: _as_meant(value, config_class.model_fields[key].annotation)
+        for key, value in flags.items()
+    }
+    try:
+        return config_class(**{**in_file, **flags})
+    except ValidationError as error:
+        origins = {key: f"{file}: {key}" for key in in_file} | {key: flag_of(key) for key in flags}
+        raise UserError(_explain(error, origins, config_class)) from error
+
+
+def read_yaml(path: Path, config_class: type[JobConfig]) -> dict[str, Any]:
+    """The keys and values of a YAML file, each key being one of config_class's.
+
+    Raises:
+        UserError: no such file, not YAML (with the line), not a mapping, a key that is unknown
+            (with the nearest) or that stands there twice.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not a text file"
+        raise UserError(f"--config: cannot read {path}: {reason}") from error
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = "" if mark is None else f"line {mark.line + 1}: "
+        problem = getattr(error, "problem", None) or error
+        raise UserError(f"{path}: {line}not valid YAML: {problem}") from error
+    if node is None:  # an empty file says nothing, which is allowed
+        return {}
+    if not isinstance(node, yaml.MappingNode):
+        raise UserError(
+            f"{path}: expected lines of the form `key: value`, found {text.split()[0]!r}"
+        )
+    keys = list(config_class.model_fields)
+    seen: set[str] = set()
+    for key_node, _ in node.value:
+        line, key = key_node.start_mark.line + 1, str(key_node.value)
+        if key not in keys:
+            raise UserError(
+                f"{path}: line {line}: unknown key {key!r}; the nearest is {nearest(key, keys)!r}"
+            )
+        if key in seen:
+            raise UserError(f"{path}: line {line}: the key {key!r} stands here a second time")
+        seen.add(key)
+    return dict(values)
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse with a help page for people, and errors that are UserErrors."""
+
+    def __init__(self, config_class: type[JobConfig], prog: str) -> None:
+        paragraphs = (inspect.getdoc(config_class) or "").split("\n\n")
+        super().__init__(
+            prog=prog,
+            usage="%(prog)s [--config FILE.yaml] [--key VALUE …]",
+            description=paragraphs[0],
+            formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=30),
+            allow_abbrev=False,
+        )
+        self._fields = config_class.model_fields
+        self._required = self.add_argument_group("required, by flag or in the file")
+        self._optional = self.add_argument_group("optional")
+        self.add_argument(
+            "--config",
+            metavar="FILE.yaml",
+            default=argparse.SUPPRESS,
+            help="YAML file with the keys below, spelt with _ for -; flags override it",
+        )
+
+    def add_option(self, *names: str, **options: Any) -> argparse.Action:
+        """Called by pydantic-settings for each field, with a help text and metavar of its own."""
+        field = self._fields[options["dest"]]
+        group = self._required if field.is_required() else self._optional
+        if "metavar" in options:  # a pair of --key and --no-key has none
+            options["metavar"] = _metavar(field.annotation)
+        return group.add_argument(*names, **{**options, "help": _help(field).replace("%", "%%")})
+
+    def refuse(self, argument: str) -> NoReturn:
+        if not argument.startswith("-"):
+            self.error(f"unexpected argument {argument!r}; every value follows a flag; see --help")
+        name = argument.partition("=")[0]
+        known = [option for action in self._actions for option in action.option_strings]
+        self.error(f"unknown flag {name}; the nearest is {nearest(name, known)}")
+
+    def error(self, message: str) -> NoReturn:
+        if message.endswith("expected one argument"):
+            message += "; a value that begins with a dash is written --key=VALUE"
+        raise UserError(message.removeprefix("argument "))
+
+
+def _help(field: FieldInfo) -> str:
+    if field.is_required():
+        return field.description or ""
+    default = field.get_default(call_default_factory=True, validated_data={})
+    match default:
+        case bool():
+            shown = "on" if default else "off"
+        case tuple() | list():
+            shown = ",".join(map(str, default)) or "empty"
+        case _:
+            shown = "none" if default is None else str(default)
+    return f"{field.description or ''} (default: {shown})".strip()
+
+
+def _metavar(annotation: Any) -> str:
+    """What stands behind a flag in `--help`: FLOAT, PATH, {a,b}, INT,INT,…"""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin in (Union, UnionType):
+        options = [_metavar(option) for option in arguments if option is not NoneType]
+        return options[0] if len(options) == 1 else "|".join(o.strip("{}") for o in options)
+    if origin is Literal:
+        return "{" + ",".join(map(str, arguments)) + "}"
+    if origin is tuple:
+        if arguments[-1] is Ellipsis:
+            return f"{_metavar(arguments[0])},…"
+        return ",".join(map(_metavar, arguments))
+    if annotation is str:
+        return "TEXT"
+    return str(getattr(origin or annotation, "__name__", annotation)).upper()
+
+
+def _choices(annotation: Any) -> list[Any]:
+    """What a Literal, alone or as part of a union, allows."""
+    if get_origin(annotation) is Literal:
+        return list(get_args(annotation))
+    if get_origin(annotation) in (Union, UnionType):
+        return [choice for part in get_args(annotation) for choice in _choices(part)]
+    return []
+
+
+def _as_meant(value: Any, annotation: Any) -> Any:
+    """A flag's value as its key means it, where pydantic-settings leaves that open.
+
+    "none" arrives as None, and in a list as a None in it, whether the key allows that or not; a
+    number that is one of a Literal's choices arrives as text.
+    """
+    choices = _choices(annotation)
+    allows_none = NoneType in get_args(annotation) and "none" not in choices
+    if isinstance(value, list):
+        if value == [None] and allows_none:
+            return None
+        return ["none" if item is None else item for item in value]
+    if value is None:
+        return None if allows_none else "none"
+    return next((choice for choice in choices if str(choice) == value), value)
+
+
+def _explain(error: ValidationError, origins: dict[str, str], config_class: type[JobConfig]) -> str:
+    """One line for all that is wrong; origins says for each given key who gave it."""
+    missing: list[str] = []
+    wrong: dict[str, list[str]] = {}  # what a key should be; a union says so once for each part
+    found: dict[str, str] = {}
+    for detail in error.errors():
+        place, message = detail["loc"], detail["msg"]
+        key = str(place[0]) if place else ""
+        if detail["type"] == "missing" and len(place) == 1:
+            missing.append(flag_of(key))
+            continue
+        items = [part + 1 for part in place[1:] if isinstance(part, int)]
+        message = message.removeprefix("Input ").removeprefix("Value error, ")
+        message = message.partition(", unable to parse")[0]
+        wrong.setdefault(key, []).append(f"item {items[0]} {message}" if items else message)
+        if detail["type"] != "value_error" and ", not " not in message:
+            found[key] = f", not {reprlib.repr(detail['input'])}"
+        if detail["type"] == "literal_error" and isinstance(detail["input"], str):
+            choices = _choices(config_class.model_fields[key].annotation)
+            if names := [choice for choice in choices if isinstance(choice, str)]:
+                found[key] += f" (the nearest is {nearest(detail['input'], names)})"
+    lines = [
+        (f"{origins[key]}: " if key in origins else "") + " or ".join(messages) + found.get(key, "")
+        for key, messages in wrong.items()
+    ]
+    if missing:
+        lines.append(f"missing: {', '.join(missing)}; give it as a flag or in the --config file")
+    return "; ".join(lines)

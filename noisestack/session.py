@@ -1,0 +1,182 @@
+"""The Ray session that a job runs in: the cluster that is there, or a private one on loopback."""
+
+import logging
+import os
+import secrets
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+from ray._private import ray_constants
+from ray._private.utils import get_num_cpus
+from ray._raylet import Config as RayConfig  # type: ignore[attr-defined]  # a compiled module
+from ray.data import DataContext
+
+LEAST_CPUS = 4  # a Ray Data pipeline with an actor pool needs a spare logical CPU or two to move
+# A Unix socket's path has at most 107 bytes. Ray appends up to 67, such as
+# /session_2026-11-23_23-14-31_204741_4194304/sockets/plasma_store, to its temporary directory.
+LONGEST_TEMPORARY_DIRECTORY = 107 - 67
+# Drawn once for each process: Ray goes on using the first token that it reads.
+TOKEN = secrets.token_hex(32)
+
+
+@contextmanager
+def ray_session(num_cpus: int | None = None, *, log_to_driver: bool = False) -> Iterator[None]:
+    """Connects to Ray, and leaves it as it was found.
+
+    In this order: a Ray that this process has already initialised is used as it is; where
+    RAY_ADDRESS names a cluster (`ray job submit` sets it), that one is joined; else a private one
+    is started on this machine, stopped at the end, and removed from disk. The private one listens
+    on loopback only, and to nobody who does not hold its token.
+
+    Args:
+        num_cpus: logical CPUs of a private Ray; the machine's own, at least LEAST_CPUS, by default.
+        log_to_driver: whether the workers' own output is shown on this terminal.
+    """
+    with _quiet():
+        if ray.is_initialized():
+            yield
+        elif os.environ.get("RAY_ADDRESS", "local") != "local":
+            ray.init(log_to_driver=log_to_driver, logging_level=logging.WARNING)
+            try:
+                yield
+            finally:
+                ray.shutdown()
+        else:
+            with _private_ray(num_cpus or max(LEAST_CPUS, int(get_num_cpus())), log_to_driver):
+                yield
+
+
+@contextmanager
+def _private_ray(num_cpus: int, log_to_driver: bool) -> Iterator[None]:
+    # Ray would otherwise write a token into the home directory, and leave it there.
+    token = {} if "RAY_AUTH_MODE" in os.environ else {"RAY_AUTH_MODE": "token"}
+    if token and "RAY_AUTH_TOKEN" not in os.environ:
+        token["RAY_AUTH_TOKEN"] = TOKEN
+    prefix, parent = "noisestack-", tempfile.gettempdir()
+    if len(f"{parent}/{prefix}xxxxxxxx") > LONGEST_TEMPORARY_DIRECTORY:
+        parent = "/tmp"
+    directory = tempfile.mkdtemp(prefix=prefix, dir=parent)
+    environment = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", **token}
+    # A torch thread that waits must give its core away: spinning, two threads beside one other busy
+    # process took 20 to 60 s for 40 training steps on two cores, asleep 9 s.
+    environment["OMP_WAIT_POLICY"] = os.environ.get("OMP_WAIT_POLICY", "PASSIVE")
+    if not log_to_driver and "RAY_BACKEND_LOG_LEVEL" not in os.environ:
+        # Errors in the log of Ray's native code appear on the terminal, such as a remark on each
+        # actor pool of Ray Data. The log is removed with the session, and failures are raised.
+        environment["RAY_BACKEND_LOG_LEVEL"] = "fatal"
+    try:
+        # Ray 2.60 turns `_node_ip_address="127.0.0.1"` back into the machine's own address and
+        # listens on every interface. Told that there can be no second node, as it tells itself on
+        # Windows and macOS, it keeps to loopback; the variable tells its worker processes.
+        with (
+            _environment(**environment),
+            _attributes(ray_constants, ENABLE_RAY_CLUSTER=False),
+        ):
+            # Ray read the variables when it was imported.
+            RayConfig.initialize("")
+            try:
+                with _stderr_without("Set ray log level from environment variable"):
+                    ray.init(
+                        address="local",
+                        num_cpus=num_cpus,
+                        include_dashboard=False,
+                        log_to_driver=log_to_driver,
+                        logging_level=logging.WARNING,
+                        _temp_dir=directory,
+                    )
+                yield
+            finally:
+                ray.shutdown()
+    finally:
+        RayConfig.initialize("")
+        _remove(directory)
+
+
+def _remove(directory: str) -> None:
+    """Removes a session's directory, in which Ray's last processes may still be writing."""
+    for _ in range(50):
+        shutil.rmtree(directory, ignore_errors=True)
+        if not os.path.exists(directory):
+            return
+        time.sleep(0.1)
+
+
+@contextmanager
+def _stderr_without(remark: str) -> Iterator[None]:
+    """Holds back what is written to the terminal's file descriptor meanwhile, native code included,
+    and passes it on at the end, except for lines that contain the remark."""
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(terminal, 2)
+            os.close(terminal)
+            held.seek(0)
+            for line in held:
+                if remark.encode() not in line:
+                    os.write(2, line)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Leaves the terminal to the job: of Ray Data's own lines only warnings are shown.
+
+    Its progress is the job's own line, and an error is told once, by the exception that it is.
+    Ray's log files still get everything.
+    """
+
+    def is_warning(record: logging.LogRecord) -> bool:
+        about_progress = record.name == "ray.data._internal.progress"
+        return record.levelno == logging.WARNING and not about_progress
+
+    terminal = [h for h in logging.getLogger("ray.data").handlers if h.name == "console"]
+    for handler in terminal:
+        handler.addFilter(is_warning)
+    try:
+        with _attributes(
+            DataContext.get_current(),
+            enable_progress_bars=False,
+            print_on_execution_start=False,
+            # Else a worker's UserError arrives as a UserCodeException that has lost its cause.
+            raise_original_map_exception=True,
+        ):
+            yield
+    finally:
+        for handler in terminal:
+            handler.removeFilter(is_warning)
+
+
+@contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _attributes(owner: Any, **values: Any) -> Iterator[None]:
+    before = {name: getattr(owner, name) for name in values}
+    for name, value in values.items():
+        setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(owner, name, value)

@@ -1,0 +1,1 @@
+"""Judging a sample set: against a classifier, against real pictures, against the training rows."""

@@ -1,0 +1,40 @@
+"""Fréchet distance between two sets of features (Dowson and Landau, 1982; Heusel et al., 2017)."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torchmetrics.image.fid import FrechetInceptionDistance
+
+from pipeline.errors import UserError
+
+
+class _Given(nn.Module):
+    """Stands in the place of torchmetrics' Inception network: the features are there already."""
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+        self.num_features = num_features
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features
+
+
+def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
+    """``|m_a - m_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2))`` of float features ``[N, D]``.
+
+    It is biased upwards by an amount that depends on N, so only distances at one N compare.
+
+    Raises:
+        UserError: the sets have different sizes, or too few rows.
+    """
+    if len(a) != len(b):
+        raise UserError(
+            f"a Fréchet distance between {len(a)} and {len(b)} rows would mislead: its bias "
+            "depends on the number; give both sets the same count"
+        )
+    if len(a) < 2:
+        raise UserError("a Fréchet distance needs two rows on each side at least")
+    metric = FrechetInceptionDistance(feature=_Given(a.shape[1]))
+    metric.update(torch.from_numpy(np.asarray(a, dtype=np.float64)), real=True)
+    metric.update(torch.from_numpy(np.asarray(b, dtype=np.float64)), real=False)
+    return float(metric.compute())

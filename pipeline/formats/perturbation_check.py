@@ -1,0 +1,238 @@
+"""Checking a perturbation set against the dataset and the classifier, trusting none of its claims.
+
+Every row's pictures, labels, distances, predictions and success flag are worked out again.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.errors import UserError
+from pipeline.formats.dataset import DatasetInfo, images_of, labels_of, read_rows
+from pipeline.formats.output import sha256_of_file
+from pipeline.formats.perturbation_set import (
+    LEVELS,
+    PerturbationSet,
+    in_ball,
+    linf_levels,
+    open_perturbation_set,
+    schema,
+    squared_l2_levels,
+    successes,
+)
+from pipeline.formats.shard import read_part
+
+_CONSTANT = ("attack", "norm", "eps", "steps", "seed")
+# Another machine, or a GPU, may compute a logit with other last bits; a recorded prediction whose
+# logit is within this of the highest is counted as a near tie and not as a fault.
+TIE = 1e-4
+
+
+class Judge(Protocol):
+    """A classifier as the check sees it."""
+
+    @property
+    def sha256(self) -> str:
+        """Its identity."""
+
+    def logits_of(self, images: np.ndarray) -> np.ndarray:
+        """uint8 ``[N, H, W, C]`` to logits ``[N, K]``."""
+
+
+@dataclass(frozen=True)
+class RowCheck:
+    """What was found in a number of rows.
+
+    Attributes:
+        num_rows: rows looked at.
+        num_clean_right: classified rightly before the attack, by a fresh forward pass.
+        num_successes: right answers made wrong, by a fresh forward pass.
+        num_near_ties: rows with a recorded prediction that is within `tie` of the highest logit.
+        faults: (kind of fault, row number) pairs; empty if every claim holds.
+    """
+
+    num_rows: int
+    num_clean_right: int
+    num_successes: int
+    num_near_ties: int
+    faults: tuple[tuple[str, int], ...]
+
+    @property
+    def num_verified(self) -> int:
+        """Rows without any fault."""
+        return self.num_rows - len({row for _, row in self.faults})
+
+
+@dataclass(frozen=True)
+class VerificationReport:
+    """What a check of a whole set found.
+
+    Attributes:
+        num_rows: rows in the set's shards.
+        num_verified: rows of which every claim holds.
+        num_near_ties: as in `RowCheck`.
+        clean_accuracy, robust_accuracy: worked out afresh, 0 to 1.
+        faults: one line for each kind of fault; empty if the set is what it claims to be.
+    """
+
+    num_rows: int
+    num_verified: int
+    num_near_ties: int
+    clean_accuracy: float
+    robust_accuracy: float
+    faults: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """No fault was found."""
+        return not self.faults
+
+
+def check_rows(
+    table: pa.Table,
+    clean: pa.Table,
+    split: str,
+    attack: dict[str, Any],
+    judge: Judge,
+    *,
+    tie: float = 0.0,
+) -> RowCheck:
+    """Check a shard's rows.
+
+    Args:
+        table: rows in the perturbation set's schema.
+        clean: the dataset's rows that they claim to be, in the same order.
+        split, attack: what the manifest says.
+        judge: the classifier.
+        tie: tolerance of a logit below the highest; 0 demands the very prediction.
+    """
+    columns = {name: table.column(name).to_numpy() for name in _plain_columns(table)}
+    images, stored = images_of(table), images_of(table, "adversarial")
+    labels = columns["label"]
+    norm, eps = str(attack["norm"]), int(attack["eps"])
+    clean_logits, stored_logits = judge.logits_of(images), judge.logits_of(stored)
+    clean_recorded = columns["clean_prediction"]
+    stored_recorded = columns["adversarial_prediction"]
+    clean_holds = _holds(clean_logits, clean_recorded, tie)
+    stored_holds = _holds(stored_logits, stored_recorded, tie)
+    fresh = clean_logits.argmax(axis=1), stored_logits.argmax(axis=1)
+    l2 = np.sqrt(squared_l2_levels(images, stored).astype(np.float64)) / LEVELS
+    wrong = {
+        "id is not the dataset's": columns["id"] != clean.column("id").to_numpy(),
+        "split is not the set's": columns["split"] != split,
+        "label is not the dataset's": labels != labels_of(clean),
+        "image is not the dataset's": (images != images_of(clean)).any(axis=(1, 2, 3)),
+        "adversarial lies outside the ball": ~in_ball(images, stored, norm, eps),
+        "linf is not the pictures' distance": columns["linf"] != linf_levels(images, stored),
+        "l2 is not the pictures' distance": np.abs(columns["l2"] - l2) > 1e-9,
+        "clean_prediction is not the classifier's": ~clean_holds,
+        "adversarial_prediction is not the classifier's": ~stored_holds,
+        "success does not follow from label and predictions": columns["success"]
+        != successes(labels, clean_recorded, stored_recorded),
+        **{f"{name} is not the set's": columns[name] != attack[name] for name in _CONSTANT},
+    }
+    ties = clean_holds & stored_holds
+    ties &= (fresh[0] != clean_recorded) | (fresh[1] != stored_recorded)
+    faults = [
+        (kind, int(row)) for kind, mask in wrong.items() for row in columns["row"][mask].tolist()
+    ]
+    return RowCheck(
+        table.num_rows,
+        int((fresh[0] == labels).sum()),
+        int(successes(labels, *fresh).sum()),
+        int(ties.sum()),
+        tuple(faults),
+    )
+
+
+def verify_perturbation_set(
+    path: Path | str, judge: Judge, info: DatasetInfo
+) -> VerificationReport:
+    """Check all of a perturbation set; one shard is in memory at a time.
+
+    Args:
+        judge: the classifier that the perturbations were made against.
+        info: the dataset that was perturbed.
+
+    Raises:
+        UserError: the set cannot be read at all; whatever else is wrong stands in the report.
+    """
+    opened = open_perturbation_set(path)
+    faults: Counter[str] = Counter()
+    first: dict[str, str] = {}
+
+    def note(kind: str, where: str) -> None:
+        faults[kind] += 1
+        first.setdefault(kind, where)
+
+    if judge.sha256 != opened.model_sha256:
+        note("the classifier is not the one that the set names", judge.sha256[:12])
+    if info.sha256 != opened.dataset_sha256:
+        note("the dataset is not the one that the set names", str(info.path))
+    seen = np.zeros(max(0, opened.stop - opened.start), dtype=np.int64)
+    checks = []
+    for shard in opened.shards:
+        file = opened.path / shard.file
+        if sha256_of_file(file) != shard.sha256:
+            note("a shard's hash is not the manifest's", shard.file)
+        table = read_part(file, 0, shard.num_rows)
+        if not table.schema.equals(schema(info.shape)):
+            raise UserError(f"{file} has not the columns of a perturbation set; make it anew")
+        row = table.column("row").to_numpy()
+        known = (row >= opened.start) & (row < min(opened.stop, info.num_rows(opened.split)))
+        for stray in row[~known].tolist():
+            note("a row is not one of those that the set covers", f"row {stray}")
+        np.add.at(seen, row[known] - opened.start, 1)
+        if known.any():
+            check = check_rows(
+                table.filter(pa.array(known)),
+                _dataset_rows(info, opened, row[known]),
+                opened.split,
+                opened.attack,
+                judge,
+                tie=TIE,
+            )
+            checks.append(check)
+            for kind, number in check.faults:
+                note(kind, f"row {number}")
+    for missing in np.flatnonzero(seen == 0).tolist():
+        note("a row is missing", f"row {opened.start + missing}")
+    for repeated in np.flatnonzero(seen > 1).tolist():
+        note("a row is there more than once", f"row {opened.start + repeated}")
+    num_rows = sum(check.num_rows for check in checks)
+    clean_right = sum(check.num_clean_right for check in checks)
+    won = sum(check.num_successes for check in checks)
+    near_ties = sum(check.num_near_ties for check in checks)
+    counts = opened.manifest.get("counts", {})
+    for name, value in (("rows", num_rows), ("clean_right", clean_right), ("successes", won)):
+        if abs(int(counts.get(name, -1)) - value) > (near_ties if name != "rows" else 0):
+            note(f"the manifest's count of {name} is wrong", f"{counts.get(name)} is {value}")
+    return VerificationReport(
+        sum(shard.num_rows for shard in opened.shards),
+        sum(check.num_verified for check in checks),
+        near_ties,
+        clean_right / max(1, num_rows),
+        (clean_right - won) / max(1, num_rows),
+        tuple(f"{kind}: {number} times, first {first[kind]}" for kind, number in faults.items()),
+    )
+
+
+def _dataset_rows(info: DatasetInfo, opened: PerturbationSet, row: np.ndarray) -> pa.Table:
+    start, stop = int(row.min()), int(row.max()) + 1
+    return read_rows(info, opened.split, start, stop).take(pa.array(row - start))
+
+
+def _plain_columns(table: pa.Table) -> list[str]:
+    return [name for name in table.column_names if name not in ("image", "adversarial")]
+
+
+def _holds(logits: np.ndarray, recorded: np.ndarray, tie: float) -> np.ndarray:
+    """Whether each recorded prediction has the highest logit, or one within ``tie`` of it."""
+    known = (recorded >= 0) & (recorded < logits.shape[1])
+    own = logits[np.arange(len(logits)), np.where(known, recorded, 0)]
+    exact = logits.argmax(axis=1) == recorded
+    return np.asarray(known & (exact | (logits.max(axis=1) - own < tie)))

@@ -1,0 +1,199 @@
+"""Perturbation sets: pictures, their perturbed twins, and what a classifier says to both.
+
+DIR/part-00000.parquet ...   one row a picture, in the order of the dataset's rows
+DIR/manifest.json            model, dataset, attack, shards, counts; written last
+
+All that is claimed about a row can be checked from the row, the dataset and the classifier: the
+distances are whole levels of 1/255 (L2: the root of a whole number of squared levels), and the
+predictions are those for the two pictures as they are stored.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.errors import UserError
+from pipeline.formats.output import read_json
+from pipeline.formats.shard import Shard, check_present, image_column, shards_from_json
+
+MANIFEST_FILE = "manifest.json"
+FORMAT = 1
+KIND = "perturbation-set"
+LEVELS = 255  # steps between 0 and 1 of an 8-bit value
+
+
+@dataclass(frozen=True)
+class PerturbationColumns:
+    """The rows of one shard; N pictures.
+
+    Attributes:
+        ids: the pictures' ids in the dataset, N strings.
+        split: the dataset's split.
+        rows: int64 ``[N]``, their row numbers in the split.
+        labels: int64 ``[N]``, the true labels.
+        images, adversarial: uint8 ``[N, H, W, C]``, the clean and the perturbed pictures.
+        clean_predictions, adversarial_predictions: int64 ``[N]``.
+    """
+
+    ids: Sequence[str]
+    split: str
+    rows: np.ndarray
+    labels: np.ndarray
+    images: np.ndarray
+    adversarial: np.ndarray
+    clean_predictions: np.ndarray
+    adversarial_predictions: np.ndarray
+
+
+@dataclass(frozen=True)
+class PerturbationSet:
+    """What `manifest.json` says.
+
+    Attributes:
+        path: the set's directory, absolute.
+        model_sha256, dataset_sha256: identities of the classifier and of the dataset.
+        split, start, stop: the rows of the dataset that the set covers, ``start <= row < stop``.
+        attack: attack, norm, eps (levels of 1/255), steps, step_size, seed.
+        shards: in the order of the rows.
+        manifest: all of it.
+    """
+
+    path: Path
+    model_sha256: str
+    dataset_sha256: str
+    split: str
+    start: int
+    stop: int
+    attack: dict[str, Any]
+    shards: tuple[Shard, ...]
+    manifest: dict[str, Any]
+
+
+def linf_levels(clean: np.ndarray, stored: np.ndarray) -> np.ndarray:
+    """The largest change of any value, of uint8 ``[N, H, W, C]``, in levels: int64 ``[N]``."""
+    return np.asarray(np.abs(_change(clean, stored)).max(axis=1))
+
+
+def squared_l2_levels(clean: np.ndarray, stored: np.ndarray) -> np.ndarray:
+    """The sum of the squared changes, of uint8 ``[N, H, W, C]``, in levels²: int64 ``[N]``."""
+    return np.asarray((_change(clean, stored) ** 2).sum(axis=1))
+
+
+def in_ball(clean: np.ndarray, stored: np.ndarray, norm: str, eps_levels: int) -> np.ndarray:
+    """Whether each stored row lies in the ball around its clean row, bool ``[N]``, exactly."""
+    if norm == "linf":
+        return np.asarray(linf_levels(clean, stored) <= eps_levels)
+    return np.asarray(squared_l2_levels(clean, stored) <= eps_levels**2)
+
+
+def successes(
+    labels: np.ndarray, clean_predictions: np.ndarray, adversarial_predictions: np.ndarray
+) -> np.ndarray:
+    """A right answer made wrong, bool ``[N]``.
+
+    A picture that the classifier gets wrong by itself is no success of the attack. Robust accuracy
+    is clean accuracy less the share of successes: a picture counts as robust if the clean one, and
+    the perturbed one, are both classified rightly.
+    """
+    return np.asarray((clean_predictions == labels) & (adversarial_predictions != labels))
+
+
+def schema(shape: Sequence[int]) -> pa.Schema:
+    """The columns of a shard for pictures of height, width, channels."""
+    picture = pa.fixed_shape_tensor(pa.uint8(), tuple(shape))
+    return pa.schema(
+        [
+            ("id", pa.string()),
+            ("split", pa.string()),
+            ("row", pa.int64()),  # row number in the split
+            ("label", pa.int64()),
+            ("image", picture),  # clean
+            ("adversarial", picture),
+            ("clean_prediction", pa.int64()),
+            ("adversarial_prediction", pa.int64()),
+            ("success", pa.bool_()),
+            ("linf", pa.int64()),  # largest change, in levels of 1/255
+            ("l2", pa.float64()),  # length of the change, in [0, 1] units
+            ("attack", pa.string()),
+            ("norm", pa.string()),
+            ("eps", pa.int64()),  # the ball's radius, in levels of 1/255
+            ("steps", pa.int64()),
+            ("seed", pa.int64()),
+        ]
+    )
+
+
+def perturbation_table(columns: PerturbationColumns, attack: dict[str, Any]) -> pa.Table:
+    """A shard's table; distances and success are computed here from the stored pictures.
+
+    Args:
+        attack: with the keys attack, norm, eps (levels), steps and seed.
+    """
+    num = len(columns.rows)
+    squared = squared_l2_levels(columns.images, columns.adversarial)
+    won = successes(columns.labels, columns.clean_predictions, columns.adversarial_predictions)
+    values: dict[str, Any] = {
+        "id": columns.ids,
+        "split": [columns.split] * num,
+        "row": columns.rows,
+        "label": columns.labels,
+        "image": image_column(columns.images),
+        "adversarial": image_column(columns.adversarial),
+        "clean_prediction": columns.clean_predictions,
+        "adversarial_prediction": columns.adversarial_predictions,
+        "success": won,
+        "linf": linf_levels(columns.images, columns.adversarial),
+        "l2": np.sqrt(squared.astype(np.float64)) / LEVELS,
+        **{name: [attack[name]] * num for name in ("attack", "norm", "eps", "steps", "seed")},
+    }
+    wanted = schema(columns.images.shape[1:])
+    arrays = [
+        value if isinstance(value, pa.Array) else pa.array(value, wanted.field(name).type)
+        for name, value in values.items()
+    ]
+    return pa.table(arrays, schema=wanted)
+
+
+def open_perturbation_set(path: Path | str) -> PerturbationSet:
+    """Read a perturbation set's manifest.
+
+    Raises:
+        UserError: the set is missing or unfinished, or a shard is missing or has another size.
+    """
+    path = Path(path).absolute()
+    if not (path / MANIFEST_FILE).is_file():
+        raise UserError(
+            f"{path} holds no finished perturbation set (there is no {MANIFEST_FILE}); "
+            "give the same `perturb` command again to finish it"
+        )
+    manifest = read_json(path / MANIFEST_FILE)
+    try:
+        if manifest["format"] != FORMAT or manifest["kind"] != KIND:
+            raise KeyError("format")
+        dataset = manifest["dataset"]
+        opened = PerturbationSet(
+            path,
+            str(manifest["model"]["sha256"]),
+            str(dataset["sha256"]),
+            str(dataset["split"]),
+            int(dataset["start"]),
+            int(dataset["stop"]),
+            dict(manifest["attack"]),
+            shards_from_json(manifest["shards"], path / MANIFEST_FILE),
+            manifest,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path / MANIFEST_FILE} is not a perturbation set's ({error!r}); make it anew"
+        ) from None
+    check_present(path, opened.shards)
+    return opened
+
+
+def _change(clean: np.ndarray, stored: np.ndarray) -> np.ndarray:
+    difference = stored.astype(np.int64) - clean.astype(np.int64)
+    return np.asarray(difference.reshape(len(clean), -1))

@@ -1,0 +1,124 @@
+"""Sample sets: generated pictures with the keys that made them, in Parquet shards.
+
+DIR/part-00000.parquet ...   id string, seed int64, sample_index int64, label int64 (-1: none),
+                             image fixed_shape_tensor uint8 [H, W, C]
+DIR/manifest.json            model hash, seed, options, classes, shards with hashes; written last
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.errors import UserError
+from pipeline.formats.output import read_json, sha256_of_json, write_json
+from pipeline.formats.shard import Shard, check_present, image_column, iterate, shards_from_json
+
+MANIFEST_FILE = "manifest.json"
+_KIND = "sample_set"
+
+
+@dataclass(frozen=True)
+class SampleSet:
+    """What a sample set's manifest says.
+
+    path: its directory, absolute.
+    shape: height, width, channels of a picture.
+    classes: class names in the order of their labels; empty without labels.
+    shards: in the order of the sample indices.
+    sha256: hash over the shards' hashes: the set's identity.
+    origin: model, seed and options that made it.
+    """
+
+    path: Path
+    shape: tuple[int, int, int]
+    classes: tuple[str, ...]
+    shards: tuple[Shard, ...]
+    sha256: str
+    origin: dict[str, Any]
+
+    @property
+    def num_rows(self) -> int:
+        """How many samples."""
+        return sum(shard.num_rows for shard in self.shards)
+
+
+def sample_table(
+    seed: int, indices: np.ndarray, labels: np.ndarray, images: np.ndarray
+) -> pa.Table:
+    """Rows of a sample set: int64 indices and labels ``[N]``, uint8 images ``[N, H, W, C]``."""
+    return pa.table(
+        {
+            "id": pa.array([f"{seed}-{index}" for index in indices], pa.string()),
+            "seed": pa.array(np.full(len(indices), seed), pa.int64()),
+            "sample_index": pa.array(indices, pa.int64()),
+            "label": pa.array(labels, pa.int64()),
+            "image": image_column(images),
+        }
+    )
+
+
+def write_manifest(
+    path: Path,
+    *,
+    shape: Sequence[int],
+    classes: Sequence[str],
+    shards: Sequence[Shard],
+    origin: dict[str, Any],
+) -> None:
+    """Writes ``manifest.json``, which completes a sample set."""
+    write_json(
+        path / MANIFEST_FILE,
+        {
+            "kind": _KIND,
+            "shape": list(shape),
+            "classes": list(classes),
+            "num_rows": sum(shard.num_rows for shard in shards),
+            "content_sha256": _content(shards),
+            "origin": origin,
+            "shards": [asdict(shard) for shard in shards],
+        },
+    )
+
+
+def open_sample_set(path: Path | str) -> SampleSet:
+    """Opens a finished sample set.
+
+    Raises:
+        UserError: missing, unfinished, of another kind, or a shard lacks or has another size.
+    """
+    path = Path(path).absolute()
+    manifest = path / MANIFEST_FILE
+    if not manifest.is_file():
+        raise UserError(
+            f"{path} is not a sample set, or not a finished one: it has no {MANIFEST_FILE}; "
+            "make it, or finish it, with the generate job"
+        )
+    stored = read_json(manifest)
+    if not isinstance(stored, dict) or stored.get("kind") != _KIND:
+        raise UserError(f"{manifest} is not a sample set's; give the directory of the generate job")
+    shards = shards_from_json(stored.get("shards"), manifest)
+    if _content(shards) != stored.get("content_sha256"):
+        raise UserError(f"{manifest} was changed by hand: its hash is wrong; generate anew")
+    check_present(path, shards)
+    height, width, channels = (int(size) for size in stored["shape"])
+    return SampleSet(
+        path,
+        (height, width, channels),
+        tuple(stored["classes"]),
+        shards,
+        stored["content_sha256"],
+        stored["origin"],
+    )
+
+
+def iterate_samples(samples: SampleSet, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """Each shard's table in turn, in the order of the sample indices."""
+    return iterate(samples.path, samples.shards, columns)
+
+
+def _content(shards: Sequence[Shard]) -> str:
+    return sha256_of_json([[shard.file, shard.num_rows, shard.sha256] for shard in shards])

@@ -1,0 +1,176 @@
+"""One shard of a perturbation set: read, attack, round, store, read back, verify. No Ray."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.attacks.rounding import to_stored
+from pipeline.attacks.settings import AttackSettings
+from pipeline.classifier import Classifier
+from pipeline.errors import UserError
+from pipeline.fixed_batch import in_fixed_batches
+from pipeline.formats.dataset import DatasetInfo, images_of, labels_of, load_dataset, read_rows
+from pipeline.formats.perturbation_check import check_rows
+from pipeline.formats.perturbation_set import (
+    LEVELS,
+    PerturbationColumns,
+    linf_levels,
+    perturbation_table,
+    squared_l2_levels,
+)
+from pipeline.formats.shard import read_part, write_shard
+from pipeline.pictures import to_unit
+
+
+@dataclass(frozen=True)
+class PerturbedRows:
+    """The outcome of an attack on N pictures.
+
+    Attributes:
+        stored: uint8 ``[N, H, W, C]``, inside the ball and the box.
+        num_rounded_inwards: rows that rounding to the nearest level would have put outside the
+            ball, and that were rounded to a shorter change.
+    """
+
+    stored: np.ndarray
+    num_rounded_inwards: int
+
+
+def perturb_rows(
+    classifier: Classifier,
+    settings: AttackSettings,
+    images: np.ndarray,
+    labels: np.ndarray,
+    rows: np.ndarray,
+) -> PerturbedRows:
+    """Attack uint8 ``[N, H, W, C]`` pictures, in padded calls of the classifier's fixed size.
+
+    Args:
+        labels: int64 ``[N]``, the true ones.
+        rows: int64 ``[N]``, row numbers in the dataset's split; they key the randomness.
+    """
+
+    def attack(x: Tensor, y: Tensor, row: Tensor) -> Tensor:
+        device = classifier.device
+        return settings.run(classifier, x.to(device), y.to(device), row).cpu()
+
+    found = in_fixed_batches(
+        attack,
+        to_unit(images),
+        torch.from_numpy(labels.copy()),
+        torch.from_numpy(rows.copy()),
+        rows_per_call=classifier.rows_per_call,
+    )
+    stored, left_ball = to_stored(found, images, settings.norm, settings.eps_levels)
+    return PerturbedRows(stored, int(left_ball.sum()))
+
+
+class Perturber:
+    """Holds a classifier and turns row ranges of a dataset into shards of a perturbation set.
+
+    Args:
+        dataset, classifier: their directories.
+        split: of the dataset.
+        output: the perturbation set's directory.
+        settings: the attack.
+        device: a torch device.
+    """
+
+    def __init__(
+        self,
+        *,
+        dataset: Path,
+        classifier: Path,
+        split: str,
+        output: Path,
+        settings: AttackSettings,
+        device: str = "cpu",
+    ) -> None:
+        self._info: DatasetInfo = load_dataset(dataset)
+        self._classifier = Classifier.load(classifier, device)
+        self._split = split
+        self._output = output
+        self._settings = settings
+
+    def __call__(self, shard: dict[str, Any]) -> dict[str, Any]:
+        """Make one shard.
+
+        Args:
+            shard: with ``file`` and ``start``, ``stop``, a range of row numbers.
+
+        Returns:
+            The shard's record: file, rows, hash, size, and counts over its rows.
+
+        Raises:
+            UserError: a label is not one of the classes.
+            RuntimeError: a row read back from the stored shard is not what it claims to be.
+        """
+        start, stop, file = int(shard["start"]), int(shard["stop"]), str(shard["file"])
+        clean = read_rows(self._info, self._split, start, stop)
+        images, labels = images_of(clean), labels_of(clean)
+        rows = np.arange(start, stop, dtype=np.int64)
+        self._check_labels(labels, start)
+        perturbed = perturb_rows(self._classifier, self._settings, images, labels, rows)
+        columns = PerturbationColumns(
+            ids=[str(value) for value in clean.column("id").to_pylist()],
+            split=self._split,
+            rows=rows,
+            labels=labels,
+            images=images,
+            adversarial=perturbed.stored,
+            clean_predictions=self._classifier.predict(images),
+            adversarial_predictions=self._classifier.predict(perturbed.stored),
+        )
+        attack = attack_record(self._settings)
+        written = write_shard(perturbation_table(columns, attack), self._output, file)
+        check = check_rows(
+            read_part(self._output / file, 0, written.num_rows),
+            clean,
+            self._split,
+            attack,
+            self._classifier,
+        )
+        if check.faults or check.num_rows != stop - start:
+            raise RuntimeError(
+                f"{self._output / file}: read back, {check.num_rows - check.num_verified} rows are "
+                f"not what they claim to be; first {check.faults[:1]}"
+            )
+        squared = squared_l2_levels(images, perturbed.stored)
+        return {
+            "start": start,
+            "stop": stop,
+            **asdict(written),
+            "verified": check.num_verified,
+            "clean_right": check.num_clean_right,
+            "successes": check.num_successes,
+            "rounded_inwards": perturbed.num_rounded_inwards,
+            "unmoved": int((squared == 0).sum()),
+            "linf_max": int(linf_levels(images, perturbed.stored).max()),
+            "l2_max": float(np.sqrt(squared.max()) / LEVELS),
+            "l2_sum": float(np.sqrt(squared.astype(np.float64)).sum() / LEVELS),
+        }
+
+    def _check_labels(self, labels: np.ndarray, start: int) -> None:
+        bad = np.flatnonzero((labels < 0) | (labels >= len(self._classifier.classes)))
+        if bad.size:
+            raise UserError(
+                f"row {start + int(bad[0])} of {self._info.path}, split {self._split}, has label "
+                f"{int(labels[bad[0]])}; an attack needs labels from 0 to "
+                f"{len(self._classifier.classes) - 1}"
+            )
+
+
+def attack_record(settings: AttackSettings) -> dict[str, Any]:
+    """The settings as the set's columns and manifest hold them: eps in levels of 1/255."""
+    return {
+        "attack": settings.attack,
+        "norm": settings.norm.value,
+        "eps": settings.eps_levels,
+        "steps": settings.steps,
+        "step_size": settings.step_size,
+        "seed": settings.seed,
+    }

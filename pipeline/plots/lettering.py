@@ -1,0 +1,28 @@
+"""The one typeface of the pictures that Pillow draws: DejaVu Sans, which matplotlib carries."""
+
+from functools import cache
+from pathlib import Path
+
+import matplotlib
+from PIL import ImageFont
+
+INK = (27, 27, 34)
+FAINT = (112, 112, 124)
+PAPER = (255, 255, 255)
+
+
+@cache
+def typeface(size: int) -> ImageFont.FreeTypeFont:
+    """The typeface with letters of ``size`` pixels. Unlike Pillow's own it knows Greek letters."""
+    path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    return ImageFont.truetype(path, size)
+
+
+def fitted(text: str, size: int, width: int) -> str:
+    """``text``, or its beginning and an ellipsis where it is wider than ``width`` pixels."""
+    font = typeface(size)
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "…") > width:
+        text = text[:-1]
+    return text.rstrip() + "…"

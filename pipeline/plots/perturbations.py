@@ -1,0 +1,114 @@
+"""The picture of a perturbation set: original | perturbation × 10 | perturbed, row by row."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from pipeline.formats.perturbation_set import linf_levels
+from pipeline.formats.shard import images_of, labels_of
+
+_GAIN = 10
+_HEADINGS = ("original", f"perturbation × {_GAIN}", "perturbed")
+
+
+@dataclass(frozen=True)
+class PerturbationExamples:
+    """A few rows of a perturbation set.
+
+    Attributes:
+        images, adversarial: uint8 ``[N, H, W, C]``.
+        labels, clean_predictions, adversarial_predictions: int64 ``[N]``.
+        classes: the name of each class.
+    """
+
+    images: np.ndarray
+    adversarial: np.ndarray
+    labels: np.ndarray
+    clean_predictions: np.ndarray
+    adversarial_predictions: np.ndarray
+    classes: Sequence[str]
+
+
+def choose_examples(table: pa.Table, classes: Sequence[str], num: int) -> PerturbationExamples:
+    """The first row of each class, then further rows from the first, whether or not they succeeded.
+
+    Args:
+        table: rows in the perturbation set's schema.
+        num: rows at most.
+    """
+    labels = labels_of(table)
+    _, first = np.unique(labels, return_index=True)
+    rest = np.setdiff1d(np.arange(len(labels)), first)
+    rows = np.sort(np.concatenate((np.sort(first), rest))[:num])
+    return PerturbationExamples(
+        images=images_of(table)[rows],
+        adversarial=images_of(table, "adversarial")[rows],
+        labels=labels[rows],
+        clean_predictions=labels_of(table, "clean_prediction")[rows],
+        adversarial_predictions=labels_of(table, "adversarial_prediction")[rows],
+        classes=classes,
+    )
+
+
+def magnified_change(clean: np.ndarray, stored: np.ndarray) -> np.ndarray:
+    """The change times 10 around middle grey, uint8, clipped; grey is where nothing changed."""
+    change = stored.astype(np.int64) - clean.astype(np.int64)
+    return np.clip(128 + _GAIN * change, 0, 255).astype(np.uint8)
+
+
+def perturbation_figure(examples: PerturbationExamples, title: str) -> Figure:
+    """Three columns a picture, two pictures side by side if there are more than four.
+
+    What the classifier says stands above each picture, green where it is right.
+    """
+    num = len(examples.images)
+    abreast = 2 if num > 4 else 1
+    num_rows = -(-num // abreast)
+    figure = Figure(figsize=(4.6 * abreast, 0.8 + 1.7 * num_rows), dpi=110, layout="constrained")
+    blocks = figure.subfigures(1, abreast, squeeze=False)[0]
+    for number, block in enumerate(blocks):
+        axes = block.subplots(num_rows, 3, squeeze=False)
+        for axis, heading in zip(axes[0], _HEADINGS, strict=True):
+            axis.annotate(heading, (0.5, 1.24), xycoords="axes fraction", ha="center", fontsize=10)
+        for row in range(num_rows):
+            i = number * num_rows + row
+            if i < num:
+                _draw_example(axes[row], examples, i)
+            else:
+                for axis in axes[row]:
+                    axis.set_axis_off()
+    figure.suptitle(title, fontsize=11, fontweight="bold")
+    return figure
+
+
+def _draw_example(axes: Sequence[Axes], examples: PerturbationExamples, i: int) -> None:
+    clean, stored = examples.images[i], examples.adversarial[i]
+    truth = int(examples.labels[i])
+    _show(axes[0], clean)
+    _show(axes[1], magnified_change(clean, stored))
+    _show(axes[2], stored)
+    for axis, prediction in (
+        (axes[0], int(examples.clean_predictions[i])),
+        (axes[2], int(examples.adversarial_predictions[i])),
+    ):
+        colour = "#1a7f37" if prediction == truth else "#cf222e"
+        axis.set_title(f"says {examples.classes[prediction]}", fontsize=9, color=colour)
+    largest = int(linf_levels(clean[None], stored[None])[0])
+    axes[1].set_title(f"largest change {largest}/255", fontsize=8, color="0.35")
+    axes[0].set_ylabel(examples.classes[truth], rotation=0, ha="right", va="center", fontsize=9)
+
+
+def _show(axis: Axes, picture: np.ndarray) -> None:
+    axis.imshow(
+        picture[:, :, 0] if picture.shape[-1] == 1 else picture,
+        cmap="gray",
+        vmin=0,
+        vmax=255,
+        interpolation="nearest",
+    )
+    axis.set_xticks([])
+    axis.set_yticks([])

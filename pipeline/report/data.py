@@ -1,0 +1,198 @@
+"""What a report holds: plain values, small pictures, and nothing that is still being computed."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pipeline.plots.class_sheet import ClassRow
+from pipeline.plots.perturbations import PerturbationExamples
+from pipeline.plots.trajectory import Trajectory
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How many samples a classifier gives the label that they were drawn on, of how many.
+
+    ``low95`` and ``high95`` are the ends of the exact 95 % interval of ``rate``.
+    """
+
+    rate: float
+    right: int
+    asked: int
+    low95: float
+    high95: float
+
+
+@dataclass(frozen=True)
+class Frechet:
+    """Fréchet distances between ``count`` pictures a side, and their ratio."""
+
+    samples_to_test: float
+    train_to_test: float
+    ratio_to_floor: float
+    count: int
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Samples nearer to a training picture than ``threshold``; as `neighbours.Copies`."""
+
+    num_samples: int
+    num_near: int
+    threshold: float
+    median_sample: float
+    median_training: float
+    num_training: int
+
+
+@dataclass(frozen=True)
+class LikelihoodBound:
+    """The bound on the test pictures' likelihood, in bits a pixel and channel, and its parts."""
+
+    bits_per_dim: float
+    standard_error: float
+    prior_bits_per_dim: float
+    layers_bits_per_dim: float
+    reconstruction_bits_per_dim: float
+    num_layers: int
+    num_pictures: int
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """A classifier's accuracy on ``num_rows`` pictures, clean and perturbed, and the attack.
+
+    Attributes:
+        attack, norm, eps, steps: of the attack; eps in levels of 1/255.
+        verified: rows whose predictions were found again after they had been stored.
+    """
+
+    clean_accuracy: float
+    clean_interval_95: tuple[float, float]
+    robust_accuracy: float
+    robust_interval_95: tuple[float, float]
+    num_rows: int
+    verified: int
+    attack: str
+    norm: str
+    eps: int
+    steps: int
+
+    @staticmethod
+    def from_manifest(manifest: Mapping[str, Any]) -> "Robustness":
+        """The figures in a perturbation set's manifest."""
+        attack, counts = manifest["attack"], manifest["counts"]
+        low, high = manifest["clean_accuracy_interval_95"]
+        robust_low, robust_high = manifest["robust_accuracy_interval_95"]
+        return Robustness(
+            manifest["clean_accuracy"],
+            (low, high),
+            manifest["robust_accuracy"],
+            (robust_low, robust_high),
+            counts["rows"],
+            counts["verified"],
+            attack["attack"],
+            attack["norm"],
+            attack["eps"],
+            attack["steps"],
+        )
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Every figure of a run; None where it was not measured."""
+
+    agreement: Agreement | None = None
+    frechet: Frechet | None = None
+    copies: Copies | None = None
+    bound: LikelihoodBound | None = None
+    robustness: Robustness | None = None
+
+    @staticmethod
+    def from_json(
+        evaluation: Mapping[str, Any] | None, perturbations: Mapping[str, Any] | None = None
+    ) -> "Figures":
+        """From what `evaluate` and `perturb` leave: evaluation.json and the set's manifest.json."""
+        found = evaluation or {}
+        return Figures(
+            Agreement(**found["agreement"]) if found.get("agreement") else None,
+            Frechet(**found["frechet"]) if found.get("frechet") else None,
+            Copies(**found["copies"]) if found.get("copies") else None,
+            LikelihoodBound(**found["bound"]) if found.get("bound") else None,
+            Robustness.from_manifest(perturbations) if perturbations else None,
+        )
+
+
+@dataclass(frozen=True)
+class LossCurve:
+    """A picture of a training's losses: whose, and the bytes of a PNG."""
+
+    name: str
+    png: bytes
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the run: its name, the command that repeats it, and the seconds it took."""
+
+    name: str
+    command: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """All that `write_report` shows. What is empty or None is left out.
+
+    Attributes:
+        title: of the page, such as "Handwritten digits".
+        dataset: one sentence on the data.
+        sampling: how the samples were drawn, in words.
+        num_samples: in the sample set; ``samples`` shows some.
+        samples: see `rows_by_class`.
+        way: see `record_trajectory`.
+        examples: rows of the perturbation set; see `choose_examples`.
+        losses: a curve a training.
+        figures: see `Figures.from_json`.
+        steps: of the run, in order.
+        hashes: what is identified (stack, classifier, dataset) to its SHA-256.
+        versions: a package's name to its version.
+        files: where things lie, beside the report, to what they are.
+        next_steps: what to do now, to the command that does it.
+    """
+
+    title: str
+    dataset: str
+    sampling: str = ""
+    num_samples: int = 0
+    samples: tuple[ClassRow, ...] = ()
+    way: Trajectory | None = None
+    examples: PerturbationExamples | None = None
+    losses: tuple[LossCurve, ...] = ()
+    figures: Figures = field(default_factory=Figures)
+    steps: tuple[Step, ...] = ()
+    hashes: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    next_steps: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def seconds(self) -> float:
+        """Of all steps together."""
+        return math.fsum(step.seconds for step in self.steps)
+
+    def to_json(self) -> dict[str, Any]:
+        """The form in report.json: everything but the pictures."""
+        return {
+            "title": self.title,
+            "dataset": self.dataset,
+            "sampling": self.sampling,
+            "num_samples": self.num_samples,
+            "figures": asdict(self.figures),
+            "seconds": self.seconds,
+            "steps": [asdict(step) for step in self.steps],
+            "hashes": dict(self.hashes),
+            "versions": dict(self.versions),
+            "files": dict(self.files),
+        }

@@ -1,0 +1,250 @@
+"""Each figure in words for a newcomer: its value, what it means, and what is good."""
+
+from dataclasses import dataclass
+
+from pipeline.report.data import (
+    Agreement,
+    Copies,
+    Figures,
+    Frechet,
+    LikelihoodBound,
+    Robustness,
+)
+
+_SPACE = "\N{NO-BREAK SPACE}"
+# The marks of a good run on the embedded digits.
+_AGREEMENT_MARK = 0.95
+_RATIO_MARK = 3.0
+_NEAR_MARK = 1 / 1000
+_ROBUST_MARK = 0.5  # robust accuracy, of the clean one
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A figure for a person.
+
+    Attributes:
+        name, value: as they stand in the table.
+        meaning: how to read it.
+        mark: what is good; empty where a run alone cannot say.
+        good: whether it is; None without a mark.
+    """
+
+    name: str
+    value: str
+    meaning: str
+    mark: str = ""
+    good: bool | None = None
+
+
+@dataclass(frozen=True)
+class Headline:
+    """A figure at the top of the page: name, value, one line below it; ``good`` as in Reading."""
+
+    name: str
+    value: str
+    note: str
+    good: bool | None = None
+
+
+def percent(share: float) -> str:
+    """A share in [0, 1] as a percentage with one decimal."""
+    return f"{100 * share:.1f}{_SPACE}%"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: 4.2 s, 38 s, 3 min 07 s, 2 h 05 min."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def headlines(figures: Figures) -> list[Headline]:
+    """The figures at the top, those that were measured."""
+    found: list[Headline] = []
+    if a := figures.agreement:
+        interval = f"95 % interval {percent(a.low95)} to {percent(a.high95)}"
+        found.append(Headline("Label agreement", percent(a.rate), interval, _agrees(a)))
+    if f := figures.frechet:
+        note = f"{f.ratio_to_floor:.2f} × the floor of {f.train_to_test:.3g}"
+        found.append(Headline("Fréchet distance", f"{f.samples_to_test:.3g}", note, _near_floor(f)))
+    if c := figures.copies:
+        note = f"of {c.num_samples:,} samples"
+        found.append(Headline("Near-copies", f"{c.num_near:,}", note, _is_new(c)))
+    if b := figures.bound:
+        note = f"± {b.standard_error:.2f} bits/dim, an upper bound"
+        found.append(Headline("Code length", f"{b.bits_per_dim:.2f}", note))
+    if r := figures.robustness:
+        value = f"{_short(r.clean_accuracy)} → {_short(r.robust_accuracy)}"
+        note = f"accuracy, clean → under {_name(r)} at {r.eps}/255"
+        found.append(Headline("Classifier attacked", value, note, _fools(r)))
+    return found
+
+
+def readings(figures: Figures) -> list[Reading]:
+    """Every figure that was measured, in words."""
+    found: list[Reading] = []
+    if figures.agreement:
+        found += _agreement(figures.agreement)
+    if figures.frechet:
+        found += _frechet(figures.frechet)
+    if figures.copies:
+        found += _copies(figures.copies)
+    if figures.bound:
+        found += _bound(figures.bound)
+    if figures.robustness:
+        found += _robustness(figures.robustness)
+    return found
+
+
+def ball(robustness: Robustness) -> str:
+    """In words, how far a perturbed picture may lie from its original."""
+    if robustness.norm == "linf":
+        return f"no value of a pixel moves by more than {robustness.eps} of 255 levels"
+    return f"the change as a whole is no longer than {robustness.eps}/255 (Euclidean)"
+
+
+def _agreement(a: Agreement) -> list[Reading]:
+    return [
+        Reading(
+            "Label agreement",
+            f"{percent(a.rate)} ({a.right:,} of {a.asked:,})",
+            "The share of samples to which a classifier, trained on real pictures only, gives the "
+            "class they were drawn as. It says that samples can be recognised, not that they "
+            "differ from one another.",
+            f"{_short(_AGREEMENT_MARK)} or more",
+            _agrees(a),
+        ),
+        Reading(
+            "… its 95 % interval",
+            f"{percent(a.low95)} to {percent(a.high95)}",
+            "Other samples of the same stack would have given a slightly different share; an "
+            "interval made in this way holds the true one at least 95 times in 100.",
+        ),
+    ]
+
+
+def _frechet(f: Frechet) -> list[Reading]:
+    return [
+        Reading(
+            "Fréchet distance",
+            f"{f.samples_to_test:.4g}",
+            f"How far {f.count:,} samples, as a crowd, lie from {f.count:,} real test pictures in "
+            "the features of the classifier. Poor pictures raise it, and so does missing variety. "
+            "It only compares with distances on the same features and at the same count.",
+        ),
+        Reading(
+            "… the floor",
+            f"{f.train_to_test:.4g}",
+            "The same distance between real training and real test pictures: about what perfect "
+            "samples would get.",
+        ),
+        Reading(
+            "… ratio to the floor",
+            f"{f.ratio_to_floor:.2f}",
+            "The distance in units of the floor: 1 is as good as real pictures.",
+            f"{_RATIO_MARK:.0f} or less",
+            _near_floor(f),
+        ),
+    ]
+
+
+def _copies(c: Copies) -> list[Reading]:
+    return [
+        Reading(
+            "Near-copies",
+            f"{c.num_near:,} of {c.num_samples:,}",
+            "Samples nearer to a training picture than the closest 1 % of training pictures are to "
+            f"each other (Euclidean distance {c.threshold:.3g}, pixels from 0 to 1). Many would "
+            "mean that the stack has learnt its pictures by heart.",
+            "1 in 1,000 or fewer",
+            _is_new(c),
+        ),
+        Reading(
+            "… typical distances",
+            f"{c.median_sample:.3g} and {c.median_training:.3g}",
+            f"The median distance from a sample to the nearest of {c.num_training:,} training "
+            "pictures, and from a training picture to its nearest neighbour. Alike is good: far "
+            "less would be copying, far more would be pictures unlike the data.",
+        ),
+    ]
+
+
+def _bound(b: LikelihoodBound) -> list[Reading]:
+    return [
+        Reading(
+            "Code length, bits/dim",
+            f"{b.bits_per_dim:.3f} ± {b.standard_error:.3f}",
+            "A lossless code built on this stack needs at most so many bits for each pixel and "
+            f"channel of a test picture (mean over {b.num_pictures:,} of them in "
+            f"{b.num_layers:,} layers, ± one standard error). An uncompressed file takes 8; lower "
+            "is better.",
+        ),
+        Reading(
+            "… its parts",
+            f"{b.prior_bits_per_dim:.3f} + {b.layers_bits_per_dim:.3f} "
+            f"+ {b.reconstruction_bits_per_dim:.3f}",
+            "Bits for the noise at the bottom, for the layers of the stack, and for the last step "
+            "to whole pixel values. The first should be next to nothing.",
+        ),
+    ]
+
+
+def _robustness(r: Robustness) -> list[Reading]:
+    low, high = r.robust_interval_95
+    return [
+        Reading(
+            "Clean accuracy",
+            percent(r.clean_accuracy),
+            f"The share of {r.num_rows:,} real pictures that the classifier gets right "
+            f"(95 % interval {percent(r.clean_interval_95[0])} to "
+            f"{percent(r.clean_interval_95[1])}).",
+        ),
+        Reading(
+            "Robust accuracy",
+            percent(r.robust_accuracy),
+            f"The share that it gets right before and after {_name(r)} of {r.steps:,} "
+            f"{'step' if r.steps == 1 else 'steps'}, where {ball(r)} "
+            f"(95 % interval {percent(low)} to {percent(high)}). Low means that the attack works: "
+            "an ordinary classifier has never learnt to resist.",
+            "half the clean accuracy or less",
+            _fools(r),
+        ),
+        Reading(
+            "… verified rows",
+            f"{r.verified:,} of {r.num_rows:,}",
+            "Stored rows that were read back and classified afresh, with the same outcome and "
+            "within the allowed change.",
+            "all of them",
+            r.verified == r.num_rows,
+        ),
+    ]
+
+
+def _agrees(a: Agreement) -> bool:
+    return a.rate >= _AGREEMENT_MARK
+
+
+def _near_floor(f: Frechet) -> bool:
+    return f.ratio_to_floor <= _RATIO_MARK
+
+
+def _is_new(c: Copies) -> bool:
+    return c.num_near <= _NEAR_MARK * c.num_samples
+
+
+def _fools(r: Robustness) -> bool:
+    return r.robust_accuracy <= _ROBUST_MARK * r.clean_accuracy
+
+
+def _name(r: Robustness) -> str:
+    return r.attack if r.attack == "ascent" else r.attack.upper()
+
+
+def _short(share: float) -> str:
+    return f"{100 * share:.0f}{_SPACE}%"

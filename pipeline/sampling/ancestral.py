@@ -1,0 +1,31 @@
+"""The source's chain: each layer draws from its Gaussian decoder. The bound speaks of this one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from pipeline.chain.noise import Purpose
+from pipeline.chain.schedule import Layer
+from pipeline.chain.transition import posterior_mean, posterior_scale
+from pipeline.sampling.base import History, Rows, Sampler
+
+
+@dataclass(frozen=True)
+class Ancestral(Sampler):
+    """``z_t = Dec_t(z_{t-1}, c) + sqrt(v) eps``, ``v`` the posterior's variance (DDPM, Ho 2020)."""
+
+    def step(
+        self,
+        z: Tensor,
+        layer: Layer,
+        denoise: Callable[[Tensor, float], Tensor],
+        rows: Rows,
+        history: History | None,
+    ) -> tuple[Tensor, History | None]:
+        mean = posterior_mean(z, denoise(z, layer.sigma_from), layer)
+        variance = posterior_scale(layer).variance
+        if variance == 0:
+            return mean, None
+        eps = rows.normal(layer.index, Purpose.STEP, z, tuple(z.shape[1:]))
+        return mean + variance**0.5 * eps, None

@@ -1,0 +1,105 @@
+"""The walk up the stack that all samplers share; a sampler is one method: `Sampler.step`."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.chain.haar import NUM_BANDS
+from pipeline.chain.noise import Purpose, keyed_normal
+from pipeline.chain.schedule import Layer, Schedule
+from pipeline.chain.transition import raise_resolution
+
+
+class Denoiser(Protocol):
+    """``x_hat(z, sigma, c)`` of a stage: a `Stack`, a guided one, or a test's closed form."""
+
+    def __call__(
+        self, stage: int, z: Tensor, sigma: Tensor, condition: Tensor | None
+    ) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The keys of the samples in a batch: int64 ``[N]`` each."""
+
+    seeds: np.ndarray
+    indices: np.ndarray
+
+    def normal(self, layer: int, purpose: Purpose, like: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """Keyed standard normal draws ``[N, *shape]``, with the type and place of ``like``."""
+        return keyed_normal(self.seeds, self.indices, layer, purpose, shape).to(like)
+
+
+@dataclass(frozen=True)
+class History:
+    """What a multistep sampler remembers of the layer before, within a stage."""
+
+    sigma: float
+    x_hat: Tensor
+
+
+class Sampler(ABC):
+    """One layer up. Samplers hold no state: what they remember travels in `History`."""
+
+    @abstractmethod
+    def step(
+        self,
+        z: Tensor,
+        layer: Layer,
+        denoise: Callable[[Tensor, float], Tensor],
+        rows: Rows,
+        history: History | None,
+    ) -> tuple[Tensor, History | None]:
+        """From ``z_{t-1}`` to ``z_t``, or to its low band where the resolution changes.
+
+        Args:
+            z: ``[N, C, h, w]`` at ``layer.sigma_from``.
+            denoise: ``x_hat(z, sigma)`` of the layer's stage, with the condition bound.
+            rows: the keys of the rows, for samplers that draw noise.
+            history: of the layer before; None at the start of a stage.
+        """
+
+
+def walk(
+    denoiser: Denoiser,
+    schedule: Schedule,
+    sampler: Sampler,
+    rows: Rows,
+    condition: Tensor | None,
+    *,
+    picture_shape: Callable[[int], tuple[int, int, int]],
+    tau2_after: Callable[[int], Tensor],
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Iterator[Tensor]:
+    """All levels of the chain, ``z_0`` first and the picture ``z_T`` last.
+
+    ``z_0 ~ N(0, sigma_0^2 I)``. At a resolution change every sampler draws the detail bands and
+    forgets its history.
+
+    Args:
+        picture_shape: stage to ``(C, h, w)``.
+        tau2_after: stage to the detail bands' variance ``[3, C]`` where it ends.
+    """
+    first = schedule.layers[0]
+    like = torch.empty(0, device=device, dtype=dtype)
+    shape = picture_shape(first.stage)
+    z = first.sigma_from * rows.normal(0, Purpose.PRIOR, like, shape)
+    yield z
+    history: History | None = None
+    for layer in schedule.layers:
+
+        def denoise(z: Tensor, sigma: float, stage: int = layer.stage) -> Tensor:
+            return denoiser(stage, z, torch.full((len(z),), sigma).to(z), condition)
+
+        z, history = sampler.step(z, layer, denoise, rows, history)
+        if layer.changes_resolution:
+            eps = rows.normal(layer.index, Purpose.DETAIL, z, (NUM_BANDS, *z.shape[1:]))
+            z = raise_resolution(z, layer, tau2_after(layer.stage), eps)
+            history = None
+        yield z

@@ -1,0 +1,72 @@
+"""What every source of labelled pictures offers, and how its rows are divided into splits."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+TRAIN, TEST = "train", "test"
+
+
+@dataclass(frozen=True)
+class RawRow:
+    """One picture as its source has it.
+
+    id: unique within the source, and the same each time it is read.
+    image: uint8 [H, W, C] with C = 1 (grey) or 3 (RGB), or the bytes of an encoded picture.
+    label: index into the source's classes; -1 without labels.
+    caption: text, empty where the source has none for this row; None without captions.
+    split: the split that the source itself gives the row; None where rows are to be divided.
+    origin: where the picture stands, for messages.
+    """
+
+    id: str
+    image: NDArray[np.uint8] | bytes
+    label: int
+    caption: str | None
+    split: str | None
+    origin: str
+
+
+class Source(ABC):
+    """Rows 0 ... num_rows - 1 in a fixed order, any range of which can be read.
+
+    Sources pickle cheaply: they hold paths and listings, and open files when they are read.
+    """
+
+    num_rows: int
+    classes: tuple[str, ...]  # empty without labels
+    splits: tuple[str, ...]  # those that the source gives; empty where rows are to be divided
+    has_captions: bool
+
+    @abstractmethod
+    def read(self, start: int, stop: int) -> list[RawRow]:
+        """Rows start to stop (exclusive). Raises UserError for what cannot be read."""
+
+
+def split_of(row_id: str, seed: int, test_fraction: float) -> str:
+    """The split of a row whose source gives none: "test" for about `test_fraction` of the rows.
+
+    A function of the seed and the id alone, so it needs no pass over the data, and a row keeps its
+    split whatever is added, left out or reordered around it.
+    """
+    digest = hashlib.sha256(f"{seed}:{row_id}".encode()).digest()
+    return TEST if int.from_bytes(digest[:8], "big") < test_fraction * 2.0**64 else TRAIN
+
+
+def given_splits(names: Iterable[str]) -> tuple[str, ...]:
+    """The splits that a source gives, in order of appearance. One alone gives nothing to test on:
+    then there are none, and the rows are divided."""
+    found = tuple(dict.fromkeys(names))
+    return found if len(found) > 1 else ()
+
+
+def in_order_of_names(classes: Iterable[str]) -> tuple[str, ...]:
+    """Class names without repeats, sorted; by value where all of them are whole numbers."""
+    names = set(classes)
+    if all(name.isascii() and name.isdigit() for name in names):
+        return tuple(sorted(names, key=lambda name: (int(name), name)))
+    return tuple(sorted(names))

@@ -1,0 +1,110 @@
+"""Raw rows into pictures of one shape: decoding, grey or RGB, alpha on white, resizing."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from pipeline.errors import UserError
+from pipeline.sources.base import RawRow
+
+_GREY = ("1", "L", "LA", "La")
+_SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
+_WITHOUT_A_RANGE = ("I", "F")
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """How pictures are treated.
+
+    resize: height, width in pixels that each picture is brought to, without keeping its
+        proportions; None leaves it as it is.
+    channels: 1 for grey (ITU-R 601-2 luma), 3 for RGB; None keeps what the picture has.
+
+    Transparent pixels are composed on white; 16-bit grey is scaled to 8 bits; the rotation that a
+    camera has noted is applied.
+    """
+
+    resize: tuple[int, int] | None = None
+    channels: int | None = None
+
+    def decode(self, row: RawRow) -> NDArray[np.uint8]:
+        """The picture of a row, uint8 [H, W, C].
+
+        Raises UserError when it is truncated, or no picture that Pillow can read.
+        """
+        if isinstance(row.image, bytes):
+            return self._finish(_open(row.image, row.origin))
+        channels = row.image.shape[2]
+        if self.resize in (None, row.image.shape[:2]) and self.channels in (None, channels):
+            return row.image
+        return self._finish(Image.fromarray(row.image[:, :, 0] if channels == 1 else row.image))
+
+    def decode_all(
+        self, rows: Sequence[RawRow], shape: tuple[int, int, int], first: str
+    ) -> NDArray[np.uint8]:
+        """The pictures of all rows, uint8 [N, H, W, C].
+
+        shape: height, width, channels that each must have. first: where the picture stands that
+        set this shape, for messages. Raises UserError at the first row with another shape.
+        """
+        images = np.empty((len(rows), *shape), np.uint8)
+        for index, row in enumerate(rows):
+            image = self.decode(row)
+            if image.shape != shape:
+                raise UserError(
+                    f"the pictures differ in shape: {row.origin} is {_times(image.shape)} and "
+                    f"{first} is {_times(shape)} (height x width x channels); "
+                    f"give {_remedy(image.shape, shape)}"
+                )
+            images[index] = image
+        return images
+
+    def _finish(self, image: Image.Image) -> NDArray[np.uint8]:
+        grey = image.mode in _GREY
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            white = Image.new("RGBA", image.size, "white")
+            image = Image.alpha_composite(white, image).convert("RGB")
+        channels = self.channels or (1 if grey else 3)
+        image = image.convert("L" if channels == 1 else "RGB")
+        if self.resize is not None:
+            height, width = self.resize
+            # Pillow's bicubic widens its kernel when it shrinks a picture, so nothing aliases.
+            image = image.resize((width, height), Image.Resampling.BICUBIC)
+        return np.asarray(image, np.uint8).reshape(image.height, image.width, channels)
+
+
+def _open(data: bytes, origin: str) -> Image.Image:
+    try:
+        image: Image.Image = Image.open(io.BytesIO(data))
+        image.load()
+    except UnidentifiedImageError:
+        raise UserError(
+            f"{origin} is not a picture that Pillow can read; remove or replace it"
+        ) from None
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise UserError(f"{origin} is damaged or cut short ({error}); replace it") from None
+    image = ImageOps.exif_transpose(image)
+    if image.mode in _SIXTEEN_BITS:
+        wide = np.asarray(image).astype(np.uint32)
+        image = Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8))
+    if image.mode in _WITHOUT_A_RANGE:
+        raise UserError(
+            f"{origin} has pixels of mode {image.mode}, whose range is not known; "
+            "convert it to 8 or 16 bits"
+        )
+    return image
+
+
+def _remedy(found: Sequence[int], wanted: Sequence[int]) -> str:
+    resize = f"--resize {wanted[0]},{wanted[1]}" if found[:2] != wanted[:2] else ""
+    channels = f"--channels {wanted[2]}" if found[2] != wanted[2] else ""
+    return " ".join(part for part in (resize, channels) if part)
+
+
+def _times(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape))

@@ -1,0 +1,167 @@
+"""idx files, the format of MNIST and its kin: big-endian header, then the bytes; often gzipped.
+
+The format is described at the foot of Y. LeCun's MNIST page: two zero bytes, one for the type
+(8: unsigned bytes), one for the number of dimensions, and each dimension as a 32-bit integer.
+"""
+
+import gzip
+import math
+import re
+import struct
+import zlib
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import UserError
+from pipeline.sources.base import TEST, TRAIN, RawRow, Source, given_splits
+
+_NAME = re.compile(r"(?:.*[-_])?(train|t10k|test)-(images|labels)[-.]idx[13]-ubyte(?:\.gz)?")
+_SPLITS = {"train": TRAIN, "t10k": TEST, "test": TEST}
+
+
+class IdxSource(Source):
+    """A folder with train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-... (or test-...), each
+    gzipped or not: grey pictures, uint8 [H, W, 1].
+
+    classes: the name of each label; by default "0", "1" ... up to the largest label.
+
+    Raises UserError when files are missing, cut short, no idx files, of different lengths, or
+    when a label lies outside the classes.
+    """
+
+    def __init__(self, path: Path | str, classes: Sequence[str] | None = None) -> None:
+        parts = _find(Path(path).absolute())
+        self._parts: list[tuple[str, Path, Path, int]] = []  # split, images, labels, rows
+        largest = 0
+        for split, (images, labels) in parts.items():
+            count, values = _shape(images, 3)[0], _array(labels, 1)
+            if count != len(values):
+                raise UserError(
+                    f"{images} has {count} pictures and {labels} has {len(values)} labels; "
+                    "check that they belong together"
+                )
+            largest = max(largest, int(values.max(initial=0)))
+            if classes is not None and largest >= len(classes):
+                row = int(np.argmax(values >= len(classes)))
+                raise UserError(
+                    f"label {values[row]} of row {row} in {labels} lies outside the "
+                    f"{len(classes)} classes; give as many classes as there are labels"
+                )
+            self._parts.append((split, images, labels, count))
+        self.num_rows = sum(count for _, _, _, count in self._parts)
+        if self.num_rows == 0:
+            raise UserError(f"the idx files in {path} hold no pictures; check the path")
+        self.classes = tuple(classes or map(str, range(largest + 1)))
+        self.splits = given_splits(parts)
+        self.has_captions = False
+
+    def read(self, start: int, stop: int) -> list[RawRow]:
+        rows: list[RawRow] = []
+        position = 0
+        for split, images_file, labels_file, count in self._parts:
+            first, last = max(start - position, 0), min(stop - position, count)
+            position += count
+            if first >= last:
+                continue
+            images, labels = _array(images_file, 3), _array(labels_file, 1)
+            digits = len(str(count - 1))
+            rows += [
+                RawRow(
+                    id=f"{split}-{row:0{digits}d}",
+                    image=images[row, :, :, None],
+                    label=int(labels[row]),
+                    caption=None,
+                    split=split if self.splits else None,
+                    origin=f"picture {row} of {images_file}",
+                )
+                for row in range(first, last)
+            ]
+        return rows
+
+
+def _find(folder: Path) -> dict[str, tuple[Path, Path]]:
+    """The images and the labels of each split, train first."""
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}; check the path")
+    found: dict[tuple[str, str], Path] = {}
+    for file in sorted(folder.iterdir()):
+        match = _NAME.fullmatch(file.name)
+        if match is None:
+            continue
+        key = (_SPLITS[match[1]], match[2])
+        if key in found:
+            raise UserError(
+                f"{found[key].name} and {file.name} in {folder} are both {key[0]} {key[1]}; "
+                "leave one of them"
+            )
+        found[key] = file
+    if not found:
+        raise UserError(
+            f"{folder} has no idx files (train-images-idx3-ubyte, train-labels-idx1-ubyte, "
+            "t10k-..., with or without .gz); check the path"
+        )
+    for split, kind in found:
+        other = "labels" if kind == "images" else "images"
+        if (split, other) not in found:
+            raise UserError(f"{folder} has {split} {kind} but no {split} {other}; add that file")
+    names = [split for split in (TRAIN, TEST) if (split, "images") in found]
+    return {split: (found[split, "images"], found[split, "labels"]) for split in names}
+
+
+def _open(file: Path) -> BinaryIO:
+    return cast(BinaryIO, gzip.open(file) if file.suffix == ".gz" else open(file, "rb"))
+
+
+def _read(file: Path, num_bytes: int) -> bytes:
+    """The first bytes of a file, unpacked; UserError when it has fewer."""
+    try:
+        with _open(file) as stream:
+            data = stream.read(num_bytes)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{file} cannot be read ({error}); copy it anew") from None
+    if len(data) < num_bytes:
+        raise UserError(
+            f"{file} is cut short: {len(data)} bytes where {num_bytes} are needed; copy it anew"
+        )
+    return data
+
+
+def _shape(file: Path, dimensions: int) -> tuple[int, ...]:
+    """The dimensions in the header, which must be of unsigned bytes."""
+    header = _read(file, 4 + 4 * dimensions)
+    if header[:4] != bytes((0, 0, 8, dimensions)):
+        raise UserError(
+            f"{file} is not an idx file of unsigned bytes in {dimensions} dimensions; check the "
+            "files' names"
+        )
+    return struct.unpack(f">{dimensions}I", header[4:])
+
+
+def _array(file: Path, dimensions: int) -> NDArray[np.uint8]:
+    """The bytes of an idx file, read-only; unpacked once in a process and then kept."""
+    status = file.stat()
+    return _cached_array(file, dimensions, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=4)
+def _cached_array(file: Path, dimensions: int, _changed: int, _size: int) -> NDArray[np.uint8]:
+    shape = _shape(file, dimensions)
+    start = 4 + 4 * dimensions
+    if file.suffix == ".gz":
+        data = _read(file, start + math.prod(shape))
+        return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
+    if file.stat().st_size < start + math.prod(shape):
+        raise UserError(
+            f"{file} is cut short: {file.stat().st_size} bytes where {start + math.prod(shape)} "
+            "are needed; copy it anew"
+        )
+    return (
+        np.memmap(file, np.uint8, "r", offset=start, shape=shape)
+        if shape[0]
+        else np.empty(shape, np.uint8)
+    )

@@ -1,0 +1,135 @@
+"""The stack of conditional denoisers: what is trained, stored, sampled and served."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.errors import UserError
+from pipeline.formats.model import open_model, save_model
+from pipeline.networks.unet import UNet, pyramid
+from pipeline.stack_spec import StackSpec
+
+KIND = "stack"
+
+
+class Stack(nn.Module):
+    """The denoisers of all stages: ``x_hat(z, sigma, c)``, preconditioned as in EDM.
+
+    Attributes:
+        spec: see `StackSpec`.
+        networks: ``nested``, or ``stage_<side>`` for each stage.
+        sha256: the content hash of the model it was loaded from; empty before it is stored.
+        name: the model directory's name, if it has one.
+    """
+
+    def __init__(self, spec: StackSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.sha256 = ""
+        self.name = ""
+        everything = range(len(spec.stages))
+        if spec.network == "nested":
+            unets = {"nested": UNet(spec.unet(len(spec.stages) - 1, tuple(everything)))}
+        else:
+            unets = {f"stage_{spec.stages[s].side}": UNet(spec.unet(s, (s,))) for s in everything}
+        self.networks = nn.ModuleDict(unets)
+
+    @classmethod
+    def load(cls, path: Path | str, device: torch.device | str = "cpu") -> "Stack":
+        """The stack of a model directory, with its averaged weights, ready to sample.
+
+        Raises:
+            UserError: the directory is not a whole, unaltered stack.
+        """
+        stored = open_model(Path(path), KIND)
+        config = {k: v for k, v in stored.config.items() if k not in ("format", "kind")}
+        stack = cls(StackSpec.from_json(config, str(path)))
+        for name, network in stack.networks.items():
+            try:
+                network.load_state_dict(stored.weights(f"{name}.ema"))
+            except RuntimeError as error:
+                raise UserError(
+                    f"{path}: the weights of {name} do not fit its config.json "
+                    f"({str(error).splitlines()[-1].strip()}); copy the model whole"
+                ) from None
+        stack.sha256, stack.name = stored.sha256, Path(path).absolute().name
+        return stack.to(device).eval()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.spec.classes
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.spec.shape
+
+    @property
+    def rows_per_call(self) -> int:
+        return self.spec.rows_per_call
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    def network_of(self, stage: int) -> UNet:
+        """The network that works in a stage."""
+        spec = self.spec
+        name = "nested" if spec.network == "nested" else f"stage_{spec.stages[stage].side}"
+        network = self.networks[name]
+        assert isinstance(network, UNet)
+        return network
+
+    def forward(self, stage: int, z: Tensor, sigma: Tensor, condition: Tensor | None) -> Tensor:
+        """``x_hat(z, sigma, c)``: the expected clean picture of a stage.
+
+        Equations 7 of Karras et al. (2022), with the stage's own sigma_d: near the data the output
+        is mostly z, in strong noise mostly the network's.
+
+        Args:
+            stage: the stage's index.
+            z: the noisy pictures, ``[N, C, h, w]`` at the stage's resolution.
+            sigma: their noise levels, float32 ``[N]``.
+            condition: labels, embeddings or None; see `ConditionEmbedding`.
+
+        Returns:
+            ``[N, C, h, w]``.
+        """
+        sigma_d = self.spec.sigma_data[: stage + 1]
+        s = sigma[:, None, None, None]
+        # Each level scales its own picture by its own sigma_d, as if the picture entered there.
+        pictures = [
+            small / (s**2 + d**2).sqrt()
+            for small, d in zip(pyramid(z, stage), sigma_d, strict=True)
+        ]
+        raw = self.network_of(stage)(pictures, sigma.log(), condition)
+        d2 = sigma_d[-1] ** 2
+        norm2 = s**2 + d2
+        x_hat: Tensor = (d2 / norm2) * z + (s * sigma_d[-1] / norm2.sqrt()) * raw
+        return x_hat
+
+
+def save_stack(
+    stack: Stack, averaged: Mapping[str, Tensor], path: Path, card: Mapping[str, Any]
+) -> str:
+    """Publishes a model directory: weights and averaged weights of each network, the card last.
+
+    Args:
+        averaged: the moving average of the stack's parameters, by their names in the stack.
+        card: what a reader should know: data, training figures, versions.
+
+    Returns:
+        The content hash, the model's identity.
+    """
+    weights: dict[str, dict[str, Tensor]] = {}
+    for name, network in stack.networks.items():
+        state = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+        prefix = f"networks.{name}."
+        smooth = {k: averaged.get(prefix + k, v).detach().cpu() for k, v in state.items()}
+        weights[name] = state
+        weights[f"{name}.ema"] = {k: v.contiguous() for k, v in smooth.items()}
+    return save_model(
+        path, kind=KIND, config=stack.spec.to_json(), weights=weights, card=dict(card)
+    )

@@ -1,0 +1,128 @@
+"""Everything about a stack but its weights, and its form in a model's config.json."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import TypeAdapter, ValidationError
+from torch import Tensor
+
+from pipeline.chain.schedule import Stage
+from pipeline.errors import UserError
+from pipeline.networks.condition import ConditionSpec
+from pipeline.networks.unet import UNetSpec
+
+
+@dataclass(frozen=True)
+class ErrorCurve:
+    """The denoiser's mean squared error per coefficient against the noise level, in one stage.
+
+    Attributes:
+        log_sigma: natural logarithms of noise levels, rising.
+        mse: the error at each, on held-out pictures.
+    """
+
+    log_sigma: tuple[float, ...]
+    mse: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class StackSpec:
+    """Everything about a stack but its weights.
+
+    Attributes:
+        shape: height, width and channels of a picture.
+        classes: class names, in the order of their labels; empty without labels.
+        condition: what the networks are conditioned on.
+        stages: coarsest first.
+        sigma_data: root mean square of the low-passed data in each stage (EDM's sigma_d).
+        tau2: the data's variance in the three detail bands and C channels at each of the
+            S - 1 resolution changes.
+        network: ``nested`` (one U-Net for all stages) or ``stage`` (one a stage).
+        widths, blocks: of the U-Net's level at each stage's resolution.
+        embedding: width of the conditioning vector.
+        dropout: in training.
+        rows_per_call: rows in each call of a network in sampling. Fixed and padded, so that a
+            sample's bits do not depend on its neighbours.
+        layers: layers in each stage, the default of sampling.
+        sampler: the default sampler's name.
+        guidance: the default guidance weight; 1 is none.
+        errors: each stage's `ErrorCurve`, measured when training ends; empty before.
+    """
+
+    shape: tuple[int, int, int]
+    classes: tuple[str, ...]
+    condition: ConditionSpec
+    stages: tuple[Stage, ...]
+    sigma_data: tuple[float, ...]
+    tau2: tuple[tuple[tuple[float, ...], ...], ...]
+    network: Literal["nested", "stage"]
+    widths: tuple[int, ...]
+    blocks: tuple[int, ...]
+    embedding: int
+    dropout: float
+    rows_per_call: int
+    layers: tuple[int, ...]
+    sampler: str = "heun"
+    guidance: float = 1.0
+    errors: tuple[ErrorCurve, ...] = ()
+
+    def picture_shape(self, stage: int) -> tuple[int, int, int]:
+        """``(C, h, w)`` of the pictures in a stage."""
+        height, width, channels = self.shape
+        factor = height // self.stages[stage].side
+        return channels, height // factor, width // factor
+
+    def tau2_after(self, stage: int) -> Tensor:
+        """``[3, C]``: tau squared where this stage hands over to the next."""
+        return torch.tensor(self.tau2[stage], dtype=torch.float64)
+
+    def mean_squared_error(self, stage: int, sigma: float) -> float:
+        """The stored error per coefficient at a noise level, interpolated in log sigma.
+
+        Raises:
+            ValueError: the stack has no error curves.
+        """
+        if not self.errors:
+            raise ValueError("this stack's error curves were never measured")
+        curve = self.errors[stage]
+        return float(np.interp(math.log(sigma), curve.log_sigma, curve.mse))
+
+    def unet(self, last: int, entrances: tuple[int, ...]) -> UNetSpec:
+        """The U-Net over stages 0 to ``last`` with these entrances."""
+        return UNetSpec(
+            channels=self.shape[2],
+            sides=tuple(s.side for s in self.stages[: last + 1]),
+            widths=self.widths[: last + 1],
+            blocks=self.blocks[: last + 1],
+            entrances=entrances,
+            condition=self.condition,
+            embedding=self.embedding,
+            dropout=self.dropout,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The form in config.json; `from_json` reads it back."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(config: dict[str, Any], where: str) -> "StackSpec":
+        """The spec that a config.json holds.
+
+        Args:
+            where: the model, for the message.
+
+        Raises:
+            UserError: a field is missing or of another kind.
+        """
+        try:
+            return TypeAdapter(StackSpec).validate_python(config)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"])
+            raise UserError(
+                f"{where}: config.json does not describe a stack ({field}: {first['msg']}); "
+                "train it anew, or use the version that wrote it"
+            ) from None

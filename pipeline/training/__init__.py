@@ -1,0 +1,1 @@
+"""How a stack and a classifier learn: what a worker does, without Ray."""

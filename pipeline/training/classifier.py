@@ -1,0 +1,181 @@
+"""Training a classifier, without Ray: one step, the evaluation, and what a checkpoint holds."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pipeline.classifier import Classifier
+from pipeline.errors import UserError
+from pipeline.networks.classifier import ClassifierNetwork
+from pipeline.pictures import to_unit
+
+
+@dataclass(frozen=True)
+class ClassifierRecipe:
+    """How a classifier is trained.
+
+    Attributes:
+        steps: optimiser steps in all.
+        learning_rate: the peak of the schedule (a linear rise over the first tenth of the steps,
+            a half cosine down to nothing after it).
+        weight_decay: decoupled, of the matrices and kernels only (AdamW).
+        max_shift: pictures are moved by up to this many pixels along both axes, at random.
+        seed: of the shifts.
+    """
+
+    steps: int
+    learning_rate: float
+    weight_decay: float
+    max_shift: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Right answers among a number of pictures."""
+
+    num_rows: int
+    num_right: int
+
+    @property
+    def accuracy(self) -> float:
+        """The share of right answers, 0 to 1."""
+        return self.num_right / self.num_rows
+
+    def __add__(self, other: "Evaluation") -> "Evaluation":
+        return Evaluation(self.num_rows + other.num_rows, self.num_right + other.num_right)
+
+
+class ClassifierFit:
+    """A network, its optimiser and its schedule, advanced one batch at a time.
+
+    Args:
+        network: trained in place.
+        recipe: how to train.
+        parallel: what is called: the network itself, or its data-parallel wrapper, which averages
+            the gradients over the workers.
+        rank: this worker's number; workers shift their pictures differently.
+    """
+
+    def __init__(
+        self,
+        network: ClassifierNetwork,
+        recipe: ClassifierRecipe,
+        *,
+        parallel: nn.Module | None = None,
+        rank: int = 0,
+    ) -> None:
+        self._network = network
+        self._parallel = parallel or network
+        self._recipe = recipe
+        self._rank = rank
+        kernels = [p for p in network.parameters() if p.ndim > 1]
+        vectors = [p for p in network.parameters() if p.ndim <= 1]
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": kernels, "weight_decay": recipe.weight_decay},
+                {"params": vectors, "weight_decay": 0.0},
+            ],
+            lr=recipe.learning_rate,
+        )
+
+    def step(self, step: int, images: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Step number ``step`` (from 0), on uint8 ``[N, H, W, C]`` and int64 ``[N]``.
+
+        Returns:
+            The batch's mean cross-entropy in nats and its share of right answers, as tensors that
+            nobody has waited for yet: `first_not_finite` looks at many of them at once.
+        """
+        device = next(self._network.parameters()).device
+        moved = shifted(images, self._recipe.max_shift, (self._recipe.seed, step, self._rank))
+        x, y = to_unit(moved).to(device), torch.from_numpy(labels.astype(np.int64)).to(device)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate_at(step, self._recipe)
+        logits = self._parallel(x)
+        loss = F.cross_entropy(logits, y)
+        self.optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        self.optimizer.step()
+        right = (logits.detach().argmax(dim=1) == y).float().mean()
+        return loss.detach(), right
+
+    def is_finite(self) -> bool:
+        """Whether all weights are finite numbers."""
+        return all(bool(torch.isfinite(p).all()) for p in self._network.parameters())
+
+    def state(self) -> dict[str, Tensor]:
+        """Weights and optimiser state by name: what a checkpoint holds."""
+        tensors = {f"weights.{name}": tensor for name, tensor in self._network.state_dict().items()}
+        for name, parameter in self._network.named_parameters():
+            for key, value in self.optimizer.state[parameter].items():
+                tensors[f"adam.{key}.{name}"] = torch.as_tensor(value)
+        return tensors
+
+    def load_state(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go on from `state`.
+
+        Raises:
+            UserError: the state is another network's.
+        """
+        weights = {
+            name.removeprefix("weights."): tensor
+            for name, tensor in tensors.items()
+            if name.startswith("weights.")
+        }
+        try:
+            self._network.load_state_dict(weights)
+            for name, parameter in self._network.named_parameters():
+                self.optimizer.state[parameter] = {
+                    "step": tensors[f"adam.step.{name}"].clone(),
+                    "exp_avg": tensors[f"adam.exp_avg.{name}"].to(parameter.device),
+                    "exp_avg_sq": tensors[f"adam.exp_avg_sq.{name}"].to(parameter.device),
+                }
+        except (RuntimeError, KeyError):
+            raise UserError(
+                "the checkpoint is of another network; delete it, or train into another directory"
+            ) from None
+
+
+def first_not_finite(losses: Sequence[float]) -> int | None:
+    """The position of the first loss that is infinite or not a number, None if all are finite."""
+    return next((i for i, loss in enumerate(losses) if not math.isfinite(loss)), None)
+
+
+def learning_rate_at(step: int, recipe: ClassifierRecipe) -> float:
+    """The learning rate of step ``step`` (from 0); a function of the step alone."""
+    rise = max(1, recipe.steps // 10)
+    if step < rise:
+        return recipe.learning_rate * (step + 1) / rise
+    progress = (step - rise) / max(1, recipe.steps - rise)
+    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def shifted(images: np.ndarray, max_shift: int, key: tuple[int, ...]) -> np.ndarray:
+    """Move each of uint8 ``[N, H, W, C]`` by up to ``max_shift`` pixels; edge pixels are repeated.
+
+    The shifts are a function of ``key``, so a resumed run makes the same ones.
+    """
+    if max_shift == 0:
+        return images
+    num, height, width, _ = images.shape
+    generator = np.random.default_rng(key)
+    down, right = generator.integers(-max_shift, max_shift + 1, size=(2, num, 1))
+    rows = np.clip(np.arange(height) + down, 0, height - 1)[:, :, None]
+    columns = np.clip(np.arange(width) + right, 0, width - 1)[:, None, :]
+    return np.asarray(images[np.arange(num)[:, None, None], rows, columns])
+
+
+def evaluate(
+    classifier: Classifier, batches: Iterable[tuple[np.ndarray, np.ndarray]]
+) -> Evaluation:
+    """Count right answers over batches of uint8 ``[N, H, W, C]`` and int64 labels ``[N]``."""
+    total = Evaluation(0, 0)
+    for images, labels in batches:
+        right = int((classifier.predict(images) == labels).sum())
+        total = total + Evaluation(len(labels), right)
+    return total

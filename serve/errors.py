@@ -1,0 +1,86 @@
+"""Errors in the format of OpenAI's API: ``{"error": {"message", "type", "param", "code"}}``."""
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+
+class ApiError(Exception):
+    """What a client is told went wrong.
+
+    Args:
+        status: the HTTP status.
+        message: what is wrong and what to do, for a person.
+        code: the same for a program, in snake case.
+        param: the field of the request that is to blame, if one is.
+        headers: to send along.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        code: str,
+        param: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.code = code
+        self.param = param
+        self.headers = dict(headers or {})
+
+    @property
+    def type(self) -> str:
+        """The coarse kind, in OpenAI's words."""
+        if self.status == 429:
+            return "rate_limit_error"
+        return "server_error" if self.status >= 500 else "invalid_request_error"
+
+    def body(self) -> dict[str, dict[str, str | None]]:
+        """The JSON object to answer with."""
+        return {
+            "error": {
+                "message": self.message,
+                "type": self.type,
+                "param": self.param,
+                "code": self.code,
+            }
+        }
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """``" (did you mean 'x'?)"`` when a known word is close to this one, else nothing."""
+    close = get_close_matches(word, known, n=1, cutoff=0.6)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def from_validation(errors: Sequence[Mapping[str, Any]], known: Sequence[str]) -> ApiError:
+    """The first of pydantic's complaints about a request body, in the API's words.
+
+    Args:
+        errors: as ``ValidationError.errors()`` gives them, each ``loc`` beginning with "body".
+        known: the names of the fields that a request may have.
+    """
+    error = errors[0]
+    path = [str(part) for part in error["loc"][1:]]
+    param = path[0] if path else None
+    kind = str(error["type"])
+    if kind == "json_invalid":
+        reason = error.get("ctx", {}).get("error", "it cannot be parsed")
+        return ApiError(400, f"the body is not valid JSON: {reason}", code="invalid_json")
+    if param is None:
+        message = "the body must be a JSON object, sent with content-type: application/json"
+        return ApiError(400, message, code="invalid_body")
+    if kind == "extra_forbidden":
+        message = f"unknown field {param!r}{nearest(param, known)}"
+        return ApiError(400, message, code="unknown_parameter", param=param)
+    if kind == "missing":
+        message = f"the field {param!r} is required"
+        return ApiError(400, message, code="missing_required_parameter", param=param)
+    given = repr(error["input"])
+    given = given if len(given) <= 80 else given[:77] + "..."
+    message = f"{param}: {str(error['msg']).removeprefix('Value error, ')}; got {given}"
+    return ApiError(400, message, code="invalid_value", param=param)

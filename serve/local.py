@@ -1,0 +1,111 @@
+"""The endpoint on this machine, until somebody stops it."""
+
+import contextlib
+import logging
+import os
+import signal
+import threading
+
+import ray
+from ray import serve as ray_serve
+from ray.serve.config import HTTPOptions, ProxyLocation
+from ray.serve.schema import LoggingConfig
+
+from noisestack.session import ray_session
+from pipeline.errors import UserError
+from serve.address import free_port, url_of, warn_when_open
+from serve.app import application
+from serve.key import read_key
+from serve.replica import check_model
+from serve.settings import Settings
+
+APPLICATION = "noisestack"
+
+
+def serve_until_stopped(settings: Settings, host: str, port: int) -> None:
+    """Serves until SIGINT or SIGTERM.
+
+    Args:
+        port: 0 takes a free one.
+
+    Raises:
+        UserError: a model that cannot be served, a port in use, too few CPUs or GPUs.
+        KeyboardInterrupt: SIGINT or SIGTERM while it was still starting.
+    """
+    stored = check_model(settings.model)
+    digest = read_key(settings.api_key_file)
+    port = free_port(host, port)
+    warn_when_open(host, has_key=digest is not None)
+    joined = ray.is_initialized() or os.environ.get("RAY_ADDRESS", "local") != "local"
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    with ray_session(log_to_driver=True):
+        _check_resources(settings)
+        if ray_serve.status().proxies:
+            raise UserError(
+                "Ray Serve already runs on this cluster; add the application to its config file "
+                "and use `serve deploy`"
+            )
+        quiet = LoggingConfig(log_level="WARNING", enable_access_log=False)
+        # Ray has its own handler for SIGTERM by now, which would leave Serve as it is; and a shell
+        # that starts a command in the background has it ignore SIGINT.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.default_int_handler)
+        try:
+            ray_serve.start(
+                proxy_location=ProxyLocation.HeadOnly,
+                http_options=HTTPOptions(host=host, port=port),
+                logging_config=quiet,
+            )
+            ray_serve.run(application(settings, digest), name=APPLICATION, logging_config=quiet)
+            prompt: str = (stored.config.get("classes") or ["-"])[0]
+            url, needs_key = url_of(host, port), digest is not None
+            _say(greeting(url, settings.served_name, prompt, needs_key=needs_key))
+            with contextlib.suppress(KeyboardInterrupt):
+                threading.Event().wait()
+        finally:
+            # From here on the way out is a matter of seconds, and a second Ctrl-C spoils it.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
+            _say("stopping")
+            _stop(joined=joined)
+
+
+def _stop(*, joined: bool) -> None:
+    """Lets requests under way finish, and leaves nothing of Serve's behind."""
+    if APPLICATION in ray_serve.status().applications:
+        ray_serve.delete(APPLICATION)
+    # A private Ray ends in a moment, with all that is in it. Shutting Serve down by itself first
+    # makes Ray print an error, since the controller kills itself in the middle of a call.
+    if joined:
+        ray_serve.shutdown()  # type: ignore[no-untyped-call]
+
+
+def greeting(url: str, name: str, prompt: str, *, needs_key: bool) -> str:
+    """What a person who has just started an endpoint wants to know."""
+    key = "the key" if needs_key else "none"
+    return f"""
+Serving {name} at {url}  (a page to try it on; Ctrl-C stops)
+
+    from openai import OpenAI
+
+    client = OpenAI(base_url="{url}/v1", api_key="{key}")
+    answer = client.images.generate(
+        model={name!r}, prompt={prompt!r}, n=4, extra_body={{"seed": 0}}
+    )
+"""
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _check_resources(settings: Settings) -> None:
+    """Replicas that do not fit would be waited for without end."""
+    there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    for resource, each in (("CPU", settings.num_cpus), ("GPU", settings.num_gpus)):
+        needed = each * settings.num_replicas
+        if needed > there.get(resource, 0):
+            raise UserError(
+                f"{settings.num_replicas} replicas need {needed:g} {resource}s, and Ray has "
+                f"{there.get(resource, 0):g}; lower --num-replicas or --num-{resource.lower()}s"
+            )

@@ -1,0 +1,79 @@
+"""One copy of the model with its engine and its HTTP face. No Ray: a replica in Serve wraps it."""
+
+import functools
+import time
+from pathlib import Path
+
+from fastapi import FastAPI
+
+from pipeline.errors import UserError
+from pipeline.formats.model import StoredModel, open_model
+from pipeline.sampling import SamplingOptions, is_exact, sample
+from pipeline.stack import KIND, Stack
+from serve.engine import Engine
+from serve.schema import ServedModel
+from serve.settings import Settings
+from serve.web import create_app
+
+# `is_exact` calls the sampler this often.
+_CALLS_OF_SELF_TEST = 4
+
+
+def check_model(path: Path) -> StoredModel:
+    """The model directory, found whole and servable, without its networks being built.
+
+    Raises:
+        UserError: it is missing, half there or altered, or a stack that prompts cannot steer.
+    """
+    stored = open_model(path, KIND)
+    if stored.config.get("condition", {}).get("kind") == "embedding":
+        raise UserError(f"{path} is conditioned on embeddings, and prompts here name classes")
+    return stored
+
+
+class Replica:
+    """A loaded stack that answers requests.
+
+    Attributes:
+        engine: runs while the lifespan of ``app`` does.
+        app: the ASGI application.
+    """
+
+    engine: Engine[SamplingOptions]
+    app: FastAPI
+
+    def __init__(self, settings: Settings, digest: bytes | None) -> None:
+        """Loads the model and tries it out, which also warms it up.
+
+        Args:
+            digest: of the key that requests must carry; None for no key.
+
+        Raises:
+            UserError: as `check_model`.
+        """
+        stored = check_model(settings.model)
+        stack = Stack.load(settings.model, "cuda" if settings.num_gpus > 0 else "cpu")
+        start = time.perf_counter()
+        exact = is_exact(stack)
+        seconds_per_batch = (time.perf_counter() - start) / _CALLS_OF_SELF_TEST
+        self.engine = Engine(
+            functools.partial(sample, stack),
+            stack.rows_per_call,
+            max_queued_rows=settings.max_queued_rows,
+            seconds_per_batch=seconds_per_batch,
+        )
+        model = ServedModel(
+            id=settings.served_name,
+            sha256=stack.sha256,
+            created=int((stored.path / "card.json").stat().st_mtime),
+            spec=stack.spec,
+            exact=exact,
+            max_layers=settings.max_layers,
+        )
+        self.app = create_app(
+            self.engine,
+            model,
+            request_timeout_s=settings.request_timeout_s,
+            max_body_bytes=settings.max_body_bytes,
+            digest=digest,
+        )

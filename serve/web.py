@@ -1,0 +1,214 @@
+"""The HTTP face: OpenAI's images API over an `Engine`, and one page for people. No Ray."""
+
+import asyncio
+import base64
+import contextlib
+import math
+import time
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from importlib import resources
+from typing import Any, TypeVar
+
+import numpy as np
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse
+from starlette.exceptions import HTTPException
+
+from pipeline.pictures import encode_png
+from pipeline.sampling import SamplingOptions
+from serve.engine import Engine, EngineClosed, QueueFull, SamplingFailed
+from serve.errors import ApiError, from_validation
+from serve.guards import BodyLimit, KeyGuard, error_response
+from serve.schema import (
+    GeneratedImage,
+    ImageRequest,
+    ImagesResponse,
+    ModelCard,
+    ModelList,
+    Order,
+    ServedModel,
+    check_model_id,
+    model_card,
+    understand,
+)
+
+T = TypeVar("T")
+
+# The page runs its own script and talks to its own server, and to nobody else.
+_PAGE_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'"
+)
+# What a proxy logs when its client has gone; nobody receives it.
+_CLIENT_GONE = 499
+
+
+def create_app(
+    engine: Engine[SamplingOptions],
+    model: ServedModel,
+    *,
+    request_timeout_s: float,
+    max_body_bytes: int,
+    digest: bytes | None = None,
+) -> FastAPI:
+    """The application. Its lifespan starts and stops the engine.
+
+    Args:
+        request_timeout_s: seconds from a request's arrival to its 504.
+        max_body_bytes: larger bodies get a 413.
+        digest: `key.key_digest` of the key that requests must carry; None for no key.
+    """
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with engine:
+            yield
+
+    # FastAPI's own documentation pages load scripts from elsewhere, so they are off.
+    app = FastAPI(title="Noisestack", lifespan=lifespan, docs_url=None, redoc_url=None)
+    _answer_errors_in_openai_format(app)
+    page = resources.files("serve").joinpath("page.html").read_text(encoding="utf-8")
+
+    @app.get("/", response_class=HTMLResponse, include_in_schema=False)
+    async def index() -> HTMLResponse:
+        return HTMLResponse(page, headers={"Content-Security-Policy": _PAGE_POLICY})
+
+    @app.get("/healthz")
+    async def healthz() -> JSONResponse:
+        """200 while the engine works, 503 when it does not."""
+        healthy = engine.healthy
+        body = {"status": "ok" if healthy else "failing"}
+        return JSONResponse(body, 200 if healthy else 503)
+
+    @app.get("/v1/models")
+    async def models() -> ModelList:
+        """The one model that this endpoint serves."""
+        return ModelList(data=[model_card(model)])
+
+    @app.get("/v1/models/{name}")
+    async def one_model(name: str) -> ModelCard:
+        """The model, if it is served here."""
+        check_model_id(name, model)
+        return model_card(model)
+
+    @app.post("/v1/images/generations", response_model_exclude_none=True)
+    async def generate(body: ImageRequest, request: Request) -> ImagesResponse:
+        """Draws pictures."""
+        order = understand(body, model)
+        data = await _while_connected(request, _fulfil(engine, order), request_timeout_s)
+        width, height = model.size
+        size = f"{width * order.scale}x{height * order.scale}"
+        return ImagesResponse(created=int(time.time()), data=data, size=size)
+
+    app.add_middleware(BodyLimit, max_bytes=max_body_bytes)
+    if digest is not None:
+        app.add_middleware(KeyGuard, digest=digest)
+    return app
+
+
+async def _fulfil(engine: Engine[SamplingOptions], order: Order) -> list[GeneratedImage]:
+    try:
+        images = await engine.sample(
+            seed=order.seed,
+            sample_index=order.sample_index,
+            label=order.label,
+            num_rows=order.num_images,
+            options=order.options,
+        )
+    except QueueFull as error:
+        seconds = max(1, math.ceil(error.retry_after_s))
+        raise ApiError(
+            429,
+            f"the queue is full ({error}); try again in about {seconds} s",
+            code="rate_limit_exceeded",
+            headers={"Retry-After": str(seconds)},
+        ) from None
+    except EngineClosed:
+        text = "the server is stopping; try again"
+        headers = {"Retry-After": "1"}
+        raise ApiError(503, text, code="unavailable", headers=headers) from None
+    except SamplingFailed:
+        # The engine has logged the cause; a client has no use for it.
+        raise ApiError(500, "sampling failed on the server", code="internal_error") from None
+    return await asyncio.to_thread(_hand_over, images, order)
+
+
+def _hand_over(images: np.ndarray, order: Order) -> list[GeneratedImage]:
+    """uint8 ``[N, H, W, C]`` as the pictures of an answer, enlarged as ordered."""
+    data = []
+    for i, image in enumerate(images):
+        enlarged = image.repeat(order.scale, axis=0).repeat(order.scale, axis=1)
+        encoded = base64.b64encode(encode_png(enlarged)).decode()
+        data.append(
+            GeneratedImage(
+                b64_json=None if order.as_url else encoded,
+                url=f"data:image/png;base64,{encoded}" if order.as_url else None,
+                revised_prompt=order.class_name,
+                seed=order.seed,
+                sample_index=order.sample_index + i,
+                label=order.label,
+            )
+        )
+    return data
+
+
+class ClientGone(Exception):
+    """The client closed the connection before its answer was ready."""
+
+
+async def _while_connected(request: Request, work: Coroutine[Any, Any, T], timeout_s: float) -> T:
+    """The work's result; cancels it when the client disconnects or the time is up.
+
+    Ray Serve cancels a handler whose client has gone; other servers only say so in ASGI messages.
+    """
+
+    async def disconnected() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    working, gone = asyncio.create_task(work), asyncio.create_task(disconnected())
+    try:
+        first, _ = await asyncio.wait(
+            (working, gone), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED
+        )
+        if working in first:
+            return working.result()
+        if gone in first:
+            raise ClientGone
+        text = f"not done within {timeout_s:g} s; ask for fewer pictures, or later"
+        raise ApiError(504, text, code="timeout")
+    finally:
+        working.cancel()
+        gone.cancel()
+
+
+def _answer_errors_in_openai_format(app: FastAPI) -> None:
+    known = list(ImageRequest.model_fields)
+
+    @app.exception_handler(ApiError)
+    async def on_api_error(_: Request, error: ApiError) -> JSONResponse:
+        return error_response(error)
+
+    @app.exception_handler(ClientGone)
+    async def on_client_gone(_: Request, error: ClientGone) -> Response:
+        return Response(status_code=_CLIENT_GONE)
+
+    @app.exception_handler(RequestValidationError)
+    async def on_validation_error(_: Request, error: RequestValidationError) -> JSONResponse:
+        complaints: Sequence[dict[str, Any]] = error.errors()
+        return error_response(from_validation(complaints, known))
+
+    @app.exception_handler(HTTPException)
+    async def on_http_error(request: Request, error: HTTPException) -> JSONResponse:
+        text, code = str(error.detail), "invalid_body"
+        if error.status_code in (404, 405):
+            text = f"there is no {request.method} {request.url.path} here"
+            code = "unknown_url"
+        headers = error.headers
+        return error_response(ApiError(error.status_code, text, code=code, headers=headers))
+
+    @app.exception_handler(Exception)
+    async def on_any_other(_: Request, error: Exception) -> JSONResponse:
+        text = "something went wrong on the server"
+        return error_response(ApiError(500, text, code="internal_error"))

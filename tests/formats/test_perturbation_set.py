@@ -1,0 +1,110 @@
+"""A perturbation set on disk: its columns, for any reader of Parquet, and its errors."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from perturbation_faults import settings, write_inputs, write_set
+
+from pipeline.errors import UserError
+from pipeline.formats.output import read_json, write_json
+from pipeline.formats.perturbation_set import (
+    MANIFEST_FILE,
+    PerturbationColumns,
+    open_perturbation_set,
+    perturbation_table,
+    schema,
+    successes,
+)
+from pipeline.formats.shard import images_of
+
+ATTACK = {"attack": "pgd", "norm": "l2", "eps": 9, "steps": 4, "step_size": None, "seed": 2}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("perturbation-set")
+    write_inputs(path)
+    write_set(path, path / "set", settings(steps=2))
+    return path / "set"
+
+
+def small_table() -> pa.Table:
+    images = np.full((3, 2, 2, 3), 100, np.uint8)
+    adversarial = images.copy()
+    adversarial[0, 0, 0, 0], adversarial[0, 1, 1, 2] = 104, 97
+    adversarial[1, 1, 0, 1] = 90
+    columns = PerturbationColumns(
+        ids=["a", "b", "c"],
+        split="test",
+        rows=np.array([5, 6, 7]),
+        labels=np.array([1, 1, 2]),
+        images=images,
+        adversarial=adversarial,
+        clean_predictions=np.array([1, 0, 2]),
+        adversarial_predictions=np.array([3, 3, 2]),
+    )
+    return perturbation_table(columns, ATTACK)
+
+
+def test_a_table_holds_the_distances_of_the_stored_pictures() -> None:
+    table = small_table()
+    assert table.schema.equals(schema((2, 2, 3)))
+    assert table.column("linf").to_pylist() == [4, 10, 0]
+    assert table.column("l2").to_pylist() == pytest.approx([5 / 255, 10 / 255, 0])
+    assert table.column("eps").to_pylist() == [9, 9, 9]
+    assert table.column("row").to_pylist() == [5, 6, 7]
+
+
+def test_success_is_a_right_answer_made_wrong() -> None:
+    label, clean, perturbed = np.array([[0, 0, 0], [0, 0, 1], [0, 1, 1], [0, 1, 0]]).T
+    assert successes(label, clean, perturbed).tolist() == [False, True, False, False]
+    assert small_table().column("success").to_pylist() == [True, False, False]
+
+
+def test_plain_pyarrow_reads_a_shard_back(made: Path) -> None:
+    shard = open_perturbation_set(made).shards[0]
+    table = pq.read_table(made / shard.file)
+    assert table.num_rows == shard.num_rows
+    flat = table.column("adversarial").combine_chunks().storage.flatten().to_numpy()
+    assert np.array_equal(flat.reshape(-1, 8, 8, 1), images_of(table, "adversarial"))
+    assert not np.array_equal(images_of(table, "adversarial"), images_of(table))
+
+
+def test_the_manifest_says_what_was_done_to_what(made: Path) -> None:
+    opened = open_perturbation_set(made)
+    assert (opened.split, opened.start, opened.stop) == ("test", 0, 60)
+    assert opened.attack["norm"] == "linf"
+    assert [shard.num_rows for shard in opened.shards] == [40, 20]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": 2}, "is not a perturbation set's"),
+        ({"kind": "sample-set"}, "is not a perturbation set's"),
+        ({"attack": None}, "is not a perturbation set's"),
+        ({"model": {}}, "is not a perturbation set's"),
+        ({"shards": [{"file": "x"}]}, "does not list its shards"),
+    ],
+)
+def test_another_manifest_is_a_user_error(
+    made: Path, tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    copied = Path(shutil.copytree(made, tmp_path / "set"))
+    write_json(copied / MANIFEST_FILE, {**read_json(copied / MANIFEST_FILE), **change})
+    with pytest.raises(UserError, match=message):
+        open_perturbation_set(copied)
+
+
+def test_an_unfinished_set_and_a_lost_shard_are_user_errors(made: Path, tmp_path: Path) -> None:
+    copied = Path(shutil.copytree(made, tmp_path / "set"))
+    (copied / open_perturbation_set(copied).shards[1].file).unlink()
+    with pytest.raises(UserError, match="is missing"):
+        open_perturbation_set(copied)
+    (copied / MANIFEST_FILE).unlink()
+    with pytest.raises(UserError, match="no finished perturbation set"):
+        open_perturbation_set(copied)

@@ -1,0 +1,63 @@
+"""Lines of progress: at most one about every 5 s or 10 %, with a speed that workers really have."""
+
+import io
+
+import pytest
+
+from jobs.common.progress import Progress, duration
+
+
+class Clock:
+    """Seconds that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def run(total: int, done: int, steps: list[tuple[float, int]]) -> list[str]:
+    """The lines for steps of (seconds since the step before, rows finished)."""
+    clock, stream = Clock(), io.StringIO()
+    progress = Progress("job", total, done, stream=stream, clock=clock)
+    for seconds, rows in steps:
+        clock.now += seconds
+        progress.add(rows)
+    return stream.getvalue().splitlines()
+
+
+def test_the_speed_leaves_out_the_time_until_the_first_rows() -> None:
+    lines = run(1000, 0, [(60, 10), (5, 50)])
+    assert lines == ["job: 60 of 1,000 rows (6%), 10 rows/s, 1 min 34 s left"]
+
+
+def test_rows_of_an_earlier_run_count_as_done_but_not_for_the_speed() -> None:
+    lines = run(1000, 400, [(1, 10), (5, 50)])
+    assert lines == [
+        "job: 400 of 1,000 rows are there from an earlier run",
+        "job: 460 of 1,000 rows (46%), 10 rows/s, 54 s left",
+    ]
+
+
+def test_a_fast_job_says_a_line_every_ten_per_cent_and_not_more_than_one_a_second() -> None:
+    lines = run(1000, 0, [(0.1, 10)] * 99)
+    # Every second has 10 %, so each tenth step speaks.
+    assert len(lines) == 9
+
+
+def test_a_slow_job_says_a_line_every_five_seconds() -> None:
+    lines = run(1_000_000, 0, [(1, 1)] * 21)
+    assert len(lines) == 4
+
+
+def test_the_end_is_told_with_the_time_it_all_took() -> None:
+    assert run(20, 0, [(3, 10), (0.1, 10)]) == ["job: 20 of 20 rows (100%), 3 s in all"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.2, "0 s"), (59.4, "59 s"), (60, "1 min 0 s"), (3599, "59 min 59 s"), (7500, "2 h 5 min")],
+)
+def test_lengths_of_time_are_told_in_words(seconds: float, words: str) -> None:
+    assert duration(seconds) == words

@@ -1,0 +1,286 @@
+"""Training a stack end to end: cut, resumed, killed, refused and broken."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from digit_set import CLASSES, digits, write_digits
+from PIL import Image
+from pydantic import ValidationError
+from torch import Tensor
+
+from jobs.train_stack import TrainStackConfig, main
+from pipeline.errors import UserError
+from pipeline.formats.dataset import dataset_table, load_dataset, write_dataset_info, write_shard
+from pipeline.formats.metrics import read_metrics
+from pipeline.sampling import sample
+from pipeline.stack import Stack
+from pipeline.training.checkpoint import newest_checkpoint
+from pipeline.training.trainer import StackTrainer
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("train_stack") / "digits"
+    write_digits(path, num_train=100, num_test=24, shard_rows=30)
+    return path
+
+
+def config(dataset: Path, output: Path, **changes: Any) -> TrainStackConfig:
+    """Six steps of eight digits, a checkpoint every two, in this process."""
+    values: dict[str, Any] = {
+        "stages": (4, 8),
+        "widths": (8, 8),
+        "blocks": (1, 1),
+        "embedding": 8,
+        "dropout": 0.2,
+        "steps": 6,
+        "batch_size": 8,
+        "warmup_steps": 2,
+        "checkpoint_every": 2,
+        "log_every": 2,
+        "grid_rows": 1,
+        "layers": (1, 2),
+        "rows_per_call": 10,
+        "num_workers": 0,
+    }
+    return TrainStackConfig(dataset=dataset, output=output, **{**values, **changes})
+
+
+@pytest.fixture(scope="module")
+def whole_run(dataset: Path, tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Path:
+    """The output of a run that nothing interrupted."""
+    output = tmp_path_factory.mktemp("whole") / "run"
+    main(config(dataset, output))
+    return output
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    """Bit for bit, averages and optimiser state included; and the published models are one."""
+    states = [newest_checkpoint(path / "checkpoints") for path in (one, other)]
+    assert states[0] is not None
+    assert states[1] is not None
+    (step, state), (other_step, other_state) = states
+    same = step == other_step and state.keys() == other_state.keys()
+    same = same and all(torch.equal(value, other_state[name]) for name, value in state.items())
+    stacks = [Stack.load(path / "model") for path in (one, other)]
+    return same and stacks[0].sha256 == stacks[1].sha256
+
+
+@pytest.mark.ray
+def test_a_run_leaves_a_model_that_samples_and_says_where_it_comes_from(
+    whole_run: Path, dataset: Path
+) -> None:
+    stack = Stack.load(whole_run / "model")
+    assert stack.classes == CLASSES
+    assert stack.shape == (8, 8, 1)
+    assert len(stack.spec.errors) == 2
+    assert all(mse > 0 for curve in stack.spec.errors for mse in curve.mse)
+    rows = np.arange(3)
+    assert sample(stack, rows, rows, rows).shape == (3, 8, 8, 1)
+    card = json.loads((whole_run / "model" / "card.json").read_text())
+    assert card["dataset_sha256"] == load_dataset(dataset).sha256
+    assert card["num_train_rows"] == 100
+    assert card["steps"] == 6
+    assert card["config"]["batch_size"] == 8
+
+
+@pytest.mark.ray
+def test_a_run_leaves_its_figures_its_plot_and_a_grid_for_each_checkpoint(whole_run: Path) -> None:
+    lines = read_metrics(whole_run / "metrics.jsonl")
+    assert [line["step"] for line in lines] == [2, 4, 6]
+    assert set(lines[0]["loss"]) == {"4px", "8px"}
+    grids = sorted(path.name for path in (whole_run / "grids").iterdir())
+    assert grids == [f"step-00000000{step}.png" for step in (2, 4, 6)]
+    with Image.open(whole_run / "grid.png") as grid:
+        assert grid.size == (10 * 66 + 2, 66 + 2)  # ten classes of eight pixels, enlarged by eight
+    assert (whole_run / "losses.png").read_bytes().startswith(b"\x89PNG")
+    assert sorted(path.name for path in (whole_run / "checkpoints").iterdir()) == [
+        "step-000000004.safetensors",
+        "step-000000006.safetensors",
+    ]
+    assert not (whole_run / "ray_train").exists()
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("cut_at", [1, 5])
+def test_the_same_command_goes_on_after_an_interruption_to_the_same_bits(
+    dataset: Path,
+    whole_run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    cut_at: int,
+) -> None:
+    update = StackTrainer.update
+    steps: list[int] = []
+
+    def interrupted(self: StackTrainer, x: Tensor, condition: Tensor | None) -> tuple[float, ...]:
+        if self.step == cut_at:
+            raise KeyboardInterrupt
+        steps.append(self.step)
+        return update(self, x, condition)
+
+    monkeypatch.setattr(StackTrainer, "update", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        main(config(dataset, tmp_path / "run"))
+    assert not (tmp_path / "run" / "model").exists()
+    monkeypatch.setattr(StackTrainer, "update", update)
+    # what does not decide the result may differ
+    main(config(dataset, tmp_path / "run", log_every=3))
+    assert same_weights(tmp_path / "run", whole_run)
+    assert steps == list(range(cut_at))
+    lines = [m["step"] for m in read_metrics(tmp_path / "run" / "metrics.jsonl")]
+    assert lines == ([3, 6] if cut_at == 1 else [2, 4, 6])
+
+
+@pytest.mark.ray
+def test_a_worker_of_ray_train_that_dies_is_replaced_and_ends_at_the_same_bits(
+    dataset: Path, whole_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    died = tmp_path / "died"
+
+    def dying(loop_config: dict[str, Any]) -> None:  # goes to the worker by value
+        import os
+
+        from jobs.common.stack_worker import train_worker
+        from pipeline.training.trainer import StackTrainer as InWorker
+
+        update = InWorker.update
+
+        def fatal(self: Any, x: Any, condition: Any) -> Any:
+            if self.step == 5 and not died.exists():
+                died.touch()
+                os._exit(1)
+            return update(self, x, condition)
+
+        InWorker.update = fatal  # type: ignore[method-assign]
+        train_worker(loop_config)
+
+    monkeypatch.setattr("jobs.train_stack.train_worker", dying)
+    main(config(dataset, tmp_path / "run", num_workers=1))
+    assert died.exists()
+    assert same_weights(tmp_path / "run", whole_run)
+    lines = [m["step"] for m in read_metrics(tmp_path / "run" / "metrics.jsonl")]
+    assert lines == [2, 4, 6]
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize(("network", "num_workers"), [("nested", 2), ("stage", 0)])
+def test_two_workers_train_one_stack_and_one_process_several_networks(
+    dataset: Path, tmp_path: Path, network: str, num_workers: int, ray_cluster: None
+) -> None:
+    settings = {"network": network, "steps": 3, "grid_rows": 0, "num_workers": num_workers}
+    main(config(dataset, tmp_path / "run", **settings))
+    stack = Stack.load(tmp_path / "run" / "model")
+    assert stack.spec.network == network
+    assert len(stack.networks) == (1 if network == "nested" else 2)
+    lines = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    assert [line["step"] for line in lines] == [2, 3]
+    torch.manual_seed(0)  # where all workers began
+    start = Stack(stack.spec).state_dict()
+    moved = [not torch.equal(value, start[name]) for name, value in stack.named_parameters()]
+    assert sum(moved) > 0.9 * len(moved)
+
+
+@pytest.mark.ray
+def test_a_finished_run_is_left_as_it_is(
+    dataset: Path, whole_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in whole_run.rglob("*")}
+    assert main(config(dataset, whole_run, num_workers=2)) == whole_run / "model"
+    assert "is there already" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in whole_run.rglob("*")} == before
+
+
+@pytest.mark.ray
+def test_another_config_in_the_same_output_is_refused_and_touches_nothing(
+    dataset: Path, whole_run: Path
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in whole_run.rglob("*")}
+    with pytest.raises(UserError, match=r"learning_rate is 0\.001 there and 0\.002 here"):
+        main(config(dataset, whole_run, learning_rate=2e-3))
+    assert {path: path.stat().st_mtime_ns for path in whole_run.rglob("*")} == before
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_loss_that_is_not_finite_stops_with_its_step_and_keeps_the_last_checkpoint(
+    dataset: Path, tmp_path: Path, ray_cluster: None, num_workers: int
+) -> None:
+    broken = config(
+        dataset,
+        tmp_path / "run",
+        learning_rate=1e30,
+        checkpoint_every=1,
+        grid_rows=0,
+        num_workers=num_workers,
+    )
+    with pytest.raises(UserError, match=r"is not finite at step 1 .*lower learning_rate"):
+        main(broken)
+    assert not (tmp_path / "run" / "model").exists()
+    found = newest_checkpoint(tmp_path / "run" / "checkpoints")
+    assert found is not None
+    assert found[0] == 1
+    assert all(bool(torch.isfinite(value).all()) for value in found[1].values())
+
+
+@pytest.mark.ray
+def test_pictures_without_labels_train_without_condition(tmp_path: Path, ray_cluster: None) -> None:
+    images, _ = digits()
+    captions = [f"digit {i}" for i in range(40)]
+    table = dataset_table([str(i) for i in range(40)], images[:40], None, captions)
+    shard = write_shard(table, tmp_path / "set", "train/part-00000.parquet")
+    write_dataset_info(
+        tmp_path / "set",
+        shape=(8, 8, 1),
+        classes=(),
+        splits={"train": [shard]},
+        has_captions=True,
+        origin={},
+    )
+    with pytest.raises(UserError, match="has no labels; train with --condition none"):
+        main(config(tmp_path / "set", tmp_path / "run", steps=2))
+    main(config(tmp_path / "set", tmp_path / "run", steps=2, condition="none"))
+    stack = Stack.load(tmp_path / "run" / "model")
+    assert stack.classes == ()
+    assert stack.spec.condition.kind == "none"
+    card = json.loads((tmp_path / "run" / "model" / "card.json").read_text())
+    assert card["errors_measured_on"] == "train"  # the only split there is
+
+
+def test_stages_that_do_not_fit_the_pictures_are_refused_before_anything_is_written(
+    dataset: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"stages \[4, 16\] do not fit pictures of 8x8"):
+        main(config(dataset, tmp_path / "run", stages=(4, 16)))
+    assert not (tmp_path / "run").exists()
+
+
+def test_noise_levels_that_do_not_fall_are_refused_and_leave_no_output(
+    dataset: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match="do not fall"):
+        main(config(dataset, tmp_path / "run", sigma_max=0.5))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"widths": (8,)}, "widths has 1 numbers, stages has 2"),
+        ({"layers": (4, 4, 4)}, "layers has 3 numbers, stages has 2"),
+        ({"widths": (8, 12)}, "widths must be multiples of 8"),
+        ({"stage_share": (0.0, 1.0)}, "stage_share lies above 0"),
+        ({"num_workers": 3}, "batch_size must be a multiple of num_workers"),
+        ({"steps": 0}, "greater than or equal to 1"),
+    ],
+)
+def test_values_that_do_not_fit_together_are_refused(
+    dataset: Path, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValidationError, match=message):
+        config(dataset, tmp_path / "run", **change)

@@ -1,0 +1,174 @@
+"""The U-Net's entrances: who works for whom, and what the condition does."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from small_stack import SPEC, small_stack
+from torch import Tensor
+
+from pipeline.networks.condition import ConditionEmbedding, ConditionSpec, drop, is_null
+from pipeline.networks.unet import UNet, UNetSpec, pyramid
+from pipeline.stack import Stack
+
+SIGMA = torch.tensor([0.5, 2.0, 7.0])
+
+
+def noisy(side: int, num: int = 3, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(num, 1, side, side, generator=generator)
+
+
+def touched(stack: Stack, stage: int) -> set[str]:
+    """Names of the parameters that take part in a stage's output."""
+    stack.zero_grad()
+    side = stack.spec.stages[stage].side
+    labels = torch.tensor([0, -1, 2])
+    stack(stage, noisy(side), SIGMA, labels).square().sum().backward()
+    return {
+        name
+        for name, parameter in stack.named_parameters()
+        if parameter.grad is not None and parameter.grad.abs().max() > 0
+    }
+
+
+def test_entering_at_the_inner_level_touches_nothing_of_the_outer_one() -> None:
+    stack = small_stack()
+    inner = touched(stack, 0)
+    outer = {
+        name
+        for name in dict(stack.named_parameters())
+        if any(part in name for part in ("levels.1.", "stems.1.", "heads.1."))
+    }
+    assert outer
+    assert not inner & outer
+    assert any("levels.0." in name for name in inner)
+
+
+def test_entering_at_the_outer_level_works_through_the_inner_one() -> None:
+    names = touched(small_stack(), 1)
+    for part in ("levels.1.", "stems.1.", "heads.1.", "levels.0.", "stems.0.", "condition.null"):
+        assert any(part in name for name in names), part
+    assert not any("heads.0." in name for name in names)
+
+
+def test_the_inner_entrances_result_does_not_depend_on_the_outer_levels_weights() -> None:
+    stack = small_stack()
+    z, labels = noisy(4), torch.tensor([0, 1, 2])
+    before = stack(0, z, SIGMA, labels)
+    with torch.no_grad():
+        for name, parameter in stack.named_parameters():
+            if "levels.1." in name or "stems.1." in name:
+                parameter.add_(1)
+    assert torch.equal(stack(0, z, SIGMA, labels), before)
+
+
+def test_networks_of_stages_share_nothing() -> None:
+    stack = small_stack(network="stage")
+    first, second = touched(stack, 0), touched(stack, 1)
+    assert all(name.startswith("networks.stage_4.") for name in first)
+    assert all(name.startswith("networks.stage_8.") for name in second)
+    assert {name for name, _ in stack.named_parameters()} == first | second
+
+
+@pytest.mark.parametrize("network", ["nested", "stage"])
+def test_every_weight_takes_part_in_some_stage(network: str) -> None:
+    """What data-parallel training needs: a weight without a gradient would stall it."""
+    stack = small_stack(network=network)
+    assert touched(stack, 0) | touched(stack, 1) == set(dict(stack.named_parameters()))
+
+
+@pytest.mark.parametrize("stage", [0, 1])
+def test_no_condition_is_the_label_minus_one(stage: int) -> None:
+    stack = small_stack()
+    z = noisy(SPEC.stages[stage].side)
+    absent = stack(stage, z, SIGMA, None)
+    assert torch.equal(stack(stage, z, SIGMA, torch.tensor([-1, -1, -1])), absent)
+    mixed = stack(stage, z, SIGMA, torch.tensor([-1, 2, -1]))
+    assert torch.equal(mixed[[0, 2]], absent[[0, 2]])
+    assert not torch.allclose(mixed[1], absent[1])
+
+
+def test_an_embedding_is_projected_and_nan_is_no_condition() -> None:
+    torch.manual_seed(0)
+    module = ConditionEmbedding(ConditionSpec("embedding", 4), 6)
+    with torch.no_grad():
+        module.null.copy_(torch.arange(6.0))
+    given = torch.randn(3, 4)
+    dropped = drop(given, torch.tensor([False, True, False]))
+    assert is_null(dropped).tolist() == [False, True, False]
+    vectors = module(dropped, 3)
+    assert torch.equal(vectors[1], module(None, 1)[0])
+    assert module.project is not None
+    torch.testing.assert_close(vectors[[0, 2]], module.project(given[[0, 2]]))
+    vectors.sum().backward()
+    weight = module.project.weight.grad
+    assert weight is not None
+    assert torch.isfinite(weight).all()
+
+
+def test_dropping_labels_makes_them_null() -> None:
+    labels = drop(torch.tensor([0, 1, 2]), torch.tensor([True, False, True]))
+    assert labels.tolist() == [-1, 1, -1]
+    assert is_null(labels).tolist() == [True, False, True]
+
+
+def test_a_network_without_condition_ignores_labels() -> None:
+    stack = small_stack(condition=ConditionSpec("none"), classes=())
+    z = noisy(8)
+    assert torch.equal(stack(1, z, SIGMA, torch.tensor([0, 1, 2])), stack(1, z, SIGMA, None))
+
+
+def test_rows_do_not_see_each_other() -> None:
+    stack = small_stack()
+    z, labels = noisy(8), torch.tensor([0, 1, 2])
+    order = torch.tensor([2, 0, 1])
+    whole = stack(1, z, SIGMA, labels)
+    torch.testing.assert_close(stack(1, z[order], SIGMA[order], labels[order]), whole[order])
+
+
+def test_the_noise_level_is_seen_continuously() -> None:
+    stack = small_stack()
+    z = noisy(8, 1)
+    near = [stack(1, z, torch.tensor([s]), None) for s in (1.0, 1.001, 2.0)]
+    assert 0 < (near[1] - near[0]).norm() < 0.05 * (near[2] - near[0]).norm()
+
+
+def test_a_pyramid_holds_the_picture_and_its_low_passes_coarsest_first() -> None:
+    z = noisy(8)
+    sides = [p.shape[-1] for p in pyramid(z, 2)]
+    assert sides == [2, 4, 8]
+    assert torch.equal(pyramid(z, 2)[2], z)
+    torch.testing.assert_close(pyramid(z, 2)[0].sum(), z.sum() / 4)
+
+
+def test_colour_pictures_that_are_not_square_keep_their_shape() -> None:
+    spec = UNetSpec(3, (4, 8), (8, 8), (1, 2), (0, 1), ConditionSpec("none"), embedding=8)
+    z = torch.randn(2, 3, 8, 12)
+    out = UNet(spec)(pyramid(z, 1), torch.zeros(2), None)
+    assert out.shape == z.shape
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda: UNetSpec(1, (4, 8), (8,), (1, 1), (0,), ConditionSpec("none")), "same length"),
+        (lambda: UNetSpec(1, (4,), (12,), (1,), (0,), ConditionSpec("none")), "multiples of 8"),
+    ],
+)
+def test_levels_that_do_not_fit_together_are_refused(
+    change: Callable[[], UNetSpec], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        change()
+
+
+def test_dropout_acts_in_training_only() -> None:
+    stack = small_stack(dropout=0.5)
+    z = noisy(8)
+    assert torch.equal(stack(1, z, SIGMA, None), stack(1, z, SIGMA, None))
+    stack.train()
+    torch.manual_seed(0)
+    one, other = stack(1, z, SIGMA, None), stack(1, z, SIGMA, None)
+    assert not math.isclose(float(one.detach().sum()), float(other.detach().sum()))

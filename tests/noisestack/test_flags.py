@@ -1,0 +1,168 @@
+import re
+
+import pytest
+from example import ExampleConfig
+
+from noisestack.flags import read_config
+from pipeline.errors import UserError
+
+
+def read(*argv):
+    return read_config(ExampleConfig, argv, "noisestack example")
+
+
+def message(*argv):
+    with pytest.raises(UserError) as caught:
+        read(*argv)
+    line = str(caught.value)
+    assert "\n" not in line
+    return line
+
+
+@pytest.fixture
+def yaml_file(tmp_path):
+    def write(text):
+        path = tmp_path / "run.yaml"
+        path.write_text(text, encoding="utf-8")
+        return str(path)
+
+    return write
+
+
+def test_defaults_hold_where_nothing_is_said():
+    config = read("--output", "out")
+    assert config == ExampleConfig(output="out")
+
+
+@pytest.mark.parametrize(
+    ("argv", "key", "value"),
+    [
+        (["--steps", "9"], "steps", 9),
+        (["--steps=9"], "steps", 9),
+        (["--rate", "1e-4"], "rate", 1e-4),
+        (["--rate=-1e-4"], "rate", -1e-4),
+        (["--layers", "8,4,2"], "layers", (8, 4, 2)),
+        (["--layers", "[8, 4, 2]"], "layers", (8, 4, 2)),
+        (["--layers", "8", "--layers", "4"], "layers", (8, 4)),
+        (["--layers", "none"], "layers", None),
+        (["--labels", "cat,3"], "labels", ("cat", "3")),
+        (["--size", "3,4"], "size", (3, 4)),
+        (["--labels", "none,cat"], "labels", ("none", "cat")),
+        (["--sampler", "ddim"], "sampler", "ddim"),
+        (["--guide", "none"], "guide", "none"),
+        (["--name", "none"], "name", "none"),
+        (["--workers", "4"], "workers", 4),
+        (["--workers", "auto"], "workers", "auto"),
+        (["--model", "none"], "model", None),
+        (["--channels", "3"], "channels", 3),
+        (["--channels", "none"], "channels", None),
+        (["--overwrite"], "overwrite", True),
+        (["--overwrite", "--no-overwrite"], "overwrite", False),
+    ],
+)
+def test_a_flag_sets_its_key(argv, key, value):
+    assert getattr(read("--output", "out", *argv), key) == value
+
+
+def test_flags_override_the_file_and_the_file_the_defaults(yaml_file):
+    file = yaml_file("output: out\nsteps: 5\nrate: 1e-3\nlayers: [3]\nlabels: [7, cat]\n")
+    config = read("--steps", "6", "--config", file)
+    assert (config.steps, config.rate, config.layers) == (6, 1e-3, (3,))
+    assert config.labels == ("7", "cat")
+
+
+def test_an_empty_file_says_nothing(yaml_file):
+    assert read("--config", yaml_file("# nothing yet\n"), "--output", "o").steps == 8
+
+
+@pytest.mark.parametrize(
+    ("argv", "told"),
+    [
+        ([], "missing: --output; give it as a flag or in the --config file"),
+        (["--outptu", "a"], "unknown flag --outptu; the nearest is --output"),
+        (["--overw"], "unknown flag --overw; the nearest is --overwrite"),
+        (["out"], "unexpected argument 'out'; every value follows a flag; see --help"),
+        (["--steps", "0"], "--steps: should be greater than 0, not '0'"),
+        (["--steps", "many"], "--steps: should be a valid integer, not 'many'"),
+        (["--rate", "nan"], "--rate: should be a finite number, not 'nan'"),
+        (["--layers", "8,x"], "--layers: item 2 should be a valid integer, not 'x'"),
+        (
+            ["--sampler", "huen"],
+            "--sampler: should be 'heun' or 'ddim', not 'huen' (the nearest is heun)",
+        ),
+        (
+            ["--workers", "x"],
+            "--workers: should be a valid integer or should be 'auto', not 'x' "
+            "(the nearest is auto)",
+        ),
+        (["--channels", "2"], "--channels: should be 1 or 3, not '2'"),
+        (["--order", "up,dwn"], "--order: item 2 should be 'up' or 'down', not 'dwn'"),
+        (["--steps", "1"], "there are more layers than steps; raise steps"),
+    ],
+)
+def test_a_wrong_flag_is_told_in_one_line(argv, told):
+    needed = [] if argv in ([], ["--outptu", "a"]) else ["--output", "o"]
+    assert message(*needed, *argv) == told
+
+
+def test_each_wrong_key_is_told():
+    line = message("--output", "o", "--steps", "0", "--rate", "x")
+    assert "--steps" in line
+    assert "--rate" in line
+
+
+def test_a_value_with_a_dash_is_told_how_to_be_written():
+    assert "--key=VALUE" in message("--output", "o", "--rate", "-1e-4")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("steps: 0\noutput: o\n", "{file}: steps: should be greater than 0, not 0"),
+        ("output: o\nstpes: 9\n", "{file}: line 2: unknown key 'stpes'; the nearest is 'steps'"),
+        ("output: o\n8: 9\n", "{file}: line 2: unknown key '8'; the nearest is"),
+        ("output: o\noutput: p\n", "{file}: line 2: the key 'output' stands here a second time"),
+        ("output: o\n  steps: 8\n", "{file}: line 2: not valid YAML"),
+        ("output: !!python/object:os.system o\n", "{file}: line 1: not valid YAML"),
+        ("- output\n", "{file}: expected lines of the form `key: value`, found '-'"),
+        ("output\n", "{file}: expected lines of the form `key: value`, found 'output'"),
+    ],
+)
+def test_a_wrong_file_is_told_with_its_name_and_line(yaml_file, text, told):
+    file = yaml_file(text)
+    assert message("--config", file).startswith(told.format(file=file))
+
+
+def test_a_flag_that_overrides_a_wrong_value_of_the_file_mends_it(yaml_file):
+    assert read("--config", yaml_file("steps: 0\noutput: o\n"), "--steps", "9").steps == 9
+
+
+def test_a_file_that_cannot_be_read_is_told(tmp_path):
+    binary = tmp_path / "model.safetensors"
+    binary.write_bytes(b"\xff\xfe\x00")
+    for path in (tmp_path / "nope.yaml", tmp_path, binary):
+        assert message("--config", str(path)).startswith(f"--config: cannot read {path}: ")
+
+
+def test_help_says_meaning_choices_and_default_of_every_key(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    with pytest.raises(SystemExit) as stopped:
+        read("--help")
+    assert stopped.value.code == 0
+    page = capsys.readouterr().out
+    assert page.startswith("usage: noisestack example [--config FILE.yaml] [--key VALUE …]\n")
+    assert "Makes an example." in page
+    assert "second paragraph" not in page
+    options = re.sub(r"\s+", " ", page)
+    for line in (
+        "--output PATH directory that the example is written to",
+        "--rate FLOAT how fast, 100% being 1 (default: 0.1)",
+        "--layers INT,… layers of each stage (default: 8,4)",
+        "--labels TEXT,… classes that are wanted (default: empty)",
+        "--size INT,INT height and width in pixels (default: none)",
+        "--sampler {heun,ddim} the way up the stack (default: heun)",
+        "--workers INT|auto how many (default: auto)",
+        "--overwrite, --no-overwrite replace finished results (default: off)",
+    ):
+        assert line in options
+    assert page.index("required") < page.index("--output") < page.index("optional")

@@ -1,0 +1,88 @@
+"""A small perturbation set made without Ray, and ways to plant a fault in it."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from digit_models import digit_network
+from digit_set import CLASSES, write_digits
+
+from pipeline.attacks.base import Norm
+from pipeline.attacks.settings import AttackSettings
+from pipeline.classifier import Classifier, save_classifier
+from pipeline.formats.dataset import DatasetInfo
+from pipeline.formats.output import read_json, write_json
+from pipeline.formats.perturbation_set import FORMAT, KIND, MANIFEST_FILE
+from pipeline.formats.shard import read_part, write_shard
+from pipeline.perturber import Perturber, attack_record
+
+
+def settings(**change: Any) -> AttackSettings:
+    values = {
+        "attack": "pgd", "norm": Norm.LINF, "eps_levels": 40, "steps": 5, "step_size": None,
+        "seed": 1, **change,
+    }  # fmt: skip
+    return AttackSettings(**values)
+
+
+def write_inputs(path: Path) -> tuple[DatasetInfo, Classifier]:
+    """A dataset of digits (60 in its test split) and a classifier of them."""
+    info = write_digits(path / "digits", num_train=20, num_test=60, shard_rows=25)
+    save_classifier(path / "classifier", digit_network(), CLASSES, {})
+    return info, Classifier.load(path / "classifier")
+
+
+def make_shards(
+    inputs: Path, output: Path, attack: AttackSettings, rows_per_shard: int, stop: int = 60
+) -> list[dict[str, Any]]:
+    """The records of a perturbation set's shards, made in this process."""
+    worker = Perturber(
+        dataset=inputs / "digits",
+        classifier=inputs / "classifier",
+        split="test",
+        output=output,
+        settings=attack,
+    )
+    return [
+        worker({"file": f"part-{start:05d}.parquet", "start": start, "stop": min(stop, end)})
+        for start, end in ((s, s + rows_per_shard) for s in range(0, stop, rows_per_shard))
+    ]
+
+
+def write_set(inputs: Path, output: Path, attack: AttackSettings) -> None:
+    """A finished perturbation set of 60 rows in two shards."""
+    records = make_shards(inputs, output, attack, 40)
+    counts = {name: sum(r[name] for r in records) for name in ("clean_right", "successes")}
+    manifest = {
+        "format": FORMAT,
+        "kind": KIND,
+        "model": {"sha256": Classifier.load(inputs / "classifier").sha256},
+        "dataset": {
+            "sha256": read_json(inputs / "digits" / "dataset.json")["content_sha256"],
+            "split": "test",
+            "start": 0,
+            "stop": 60,
+        },
+        "attack": attack_record(attack),
+        "counts": {"rows": 60, **counts},
+        "shards": records,
+    }
+    write_json(output / MANIFEST_FILE, manifest)
+
+
+def plant(output: Path, change: Callable[[pa.Table], pa.Table]) -> None:
+    """Change the first shard's table, and make the manifest agree with the new file."""
+    manifest = read_json(output / MANIFEST_FILE)
+    record = manifest["shards"][0]
+    table = change(read_part(output / record["file"], 0, record["num_rows"]))
+    record.update(asdict(write_shard(table, output, record["file"])))
+    write_json(output / MANIFEST_FILE, manifest)
+
+
+def replace(table: pa.Table, column: str, values: pa.Array | list[Any]) -> pa.Table:
+    """The table with other values in one column."""
+    field = table.schema.field(column)
+    array = values if isinstance(values, pa.Array) else pa.array(values, field.type)
+    return table.set_column(table.column_names.index(column), field, array)

@@ -1,0 +1,76 @@
+"""The perturbation picture shows the stored pictures, their change, and both predictions."""
+
+import io
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from pipeline.formats.perturbation_set import PerturbationColumns, perturbation_table
+from pipeline.plots.perturbations import (
+    PerturbationExamples,
+    choose_examples,
+    magnified_change,
+    perturbation_figure,
+)
+
+ATTACK = {"attack": "pgd", "norm": "linf", "eps": 9, "steps": 4, "seed": 2}
+
+
+def examples(num: int, channels: int) -> PerturbationExamples:
+    generator = np.random.default_rng(0)
+    images = generator.integers(20, 230, (num, 6, 5, channels), dtype=np.uint8)
+    return PerturbationExamples(
+        images=images,
+        adversarial=images + np.uint8(7),
+        labels=np.arange(num) % 3,
+        clean_predictions=np.arange(num) % 3,
+        adversarial_predictions=(np.arange(num) + 1) % 3,
+        classes=("ant", "bee", "cat"),
+    )
+
+
+def texts(figure: Figure) -> list[str]:
+    return [axis.get_title() for axis in figure.get_axes() if axis.get_title()]
+
+
+@pytest.mark.parametrize(("num", "channels"), [(1, 1), (4, 3), (5, 1), (8, 3)])
+def test_each_row_shows_both_predictions_and_the_largest_change(num: int, channels: int) -> None:
+    figure = perturbation_figure(examples(num, channels), "a title")
+    names = ("ant", "bee", "cat")
+    expected = []
+    for i in range(num):
+        says = [f"says {names[i % 3]}", "largest change 7/255", f"says {names[(i + 1) % 3]}"]
+        expected += says
+    assert sorted(texts(figure)) == sorted(expected)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    assert np.asarray(Image.open(buffer)).std() > 10
+
+
+def test_the_middle_column_is_the_change_times_ten_around_grey() -> None:
+    clean = np.array([100, 100, 100, 0, 255], np.uint8).reshape(1, 1, 5, 1)
+    stored = np.array([100, 103, 95, 40, 200], np.uint8).reshape(1, 1, 5, 1)
+    assert magnified_change(clean, stored).ravel().tolist() == [128, 158, 78, 255, 0]
+
+
+def test_rows_are_chosen_one_a_class_first_and_never_by_their_success() -> None:
+    labels = np.array([2, 2, 2, 0, 2, 1, 0])
+    images = np.zeros((7, 2, 2, 1), np.uint8) + np.arange(7, dtype=np.uint8)[:, None, None, None]
+    columns = PerturbationColumns(
+        ids=list("abcdefg"),
+        split="test",
+        rows=np.arange(7),
+        labels=labels,
+        images=images,
+        adversarial=images,
+        clean_predictions=labels,
+        adversarial_predictions=np.array([2, 0, 0, 0, 0, 1, 0]),
+    )
+    table = perturbation_table(columns, ATTACK)
+    few = choose_examples(table, ("x", "y", "z"), 3)
+    assert few.images[:, 0, 0, 0].tolist() == [0, 3, 5]
+    more = choose_examples(table, ("x", "y", "z"), 5)
+    assert more.images[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 5]
+    assert len(choose_examples(table, ("x", "y", "z"), 30).images) == 7

@@ -1,0 +1,51 @@
+"""What a user may ask of a stack's sampling, and the answers to what cannot be."""
+
+import math
+from typing import Any
+
+import pytest
+from small_stack import SPEC
+
+from pipeline.errors import UserError
+from pipeline.sampling.options import SAMPLERS, SamplingOptions
+
+
+def test_nothing_asked_is_the_models_own_default() -> None:
+    resolved = SamplingOptions().resolve(SPEC)
+    assert resolved == SamplingOptions("heun", (2, 3), 1.5, (0.0, math.inf), None)
+    assert resolved.resolve(SPEC) == resolved
+
+
+def test_what_is_asked_is_kept() -> None:
+    asked = SamplingOptions("ddim", (4, 5), 0.0, (0.1, 9.0), 0.995)
+    assert asked.resolve(SPEC) == asked
+
+
+@pytest.mark.parametrize("name", sorted(SAMPLERS))
+def test_each_sampler_is_known_by_its_name(name: str) -> None:
+    assert SamplingOptions(sampler=name).resolve(SPEC).sampler == name
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"sampler": "euler"}, "unknown sampler 'euler'; choose one of ancestral, ddim"),
+        ({"layers": (4,)}, r"layers has 1 numbers, but the model has 2 stages \(of 4, 8 pixels\)"),
+        ({"layers": (0, 4)}, "1 at least, the last one 2"),
+        ({"layers": (4, 1)}, "1 at least, the last one 2"),
+        ({"layers": (4000, 97)}, "4096 at most"),
+        ({"guidance": -0.1}, "guidance -0.1 is outside 0 to 100"),
+        ({"guidance": math.nan}, "guidance nan is outside"),
+        ({"guidance": math.inf}, "guidance inf is outside"),
+        ({"guidance_interval": (2.0, 1.0)}, "guidance_interval"),
+        ({"guidance_interval": (math.nan, 1.0)}, "guidance_interval"),
+        ({"threshold": 0.0}, "threshold 0.0 is not a percentile"),
+        ({"threshold": 99.5}, "threshold 99.5 is not a percentile"),
+    ],
+)
+def test_what_the_model_cannot_follow_is_one_clear_line(
+    asked: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message) as raised:
+        SamplingOptions(**asked).resolve(SPEC)
+    assert "\n" not in str(raised.value)

@@ -1,0 +1,167 @@
+"""What a request for pictures gets: pixels, sizes, classes, seeds, options."""
+
+import asyncio
+
+import numpy as np
+import openai
+import pytest
+from fake_model import (
+    CLASSES,
+    DEFAULTS,
+    FakeSampler,
+    decode,
+    error_of,
+    picture,
+    post,
+    run,
+)
+
+from pipeline.sampling import SamplingOptions
+
+
+def test_the_png_holds_the_very_uint8_array_of_the_row():
+    response = post(prompt="dress", seed=2**62 + 1, sample_index=7, n=3)
+    assert response.status_code == 200
+    body = response.json()
+    assert body["size"] == "4x6"
+    assert body["output_format"] == "png"
+    assert body["created"] > 1_700_000_000
+    for i, item in enumerate(body["data"]):
+        assert (item["seed"], item["sample_index"], item["label"]) == (2**62 + 1, 7 + i, 2)
+        assert item["revised_prompt"] == "dress"
+        assert "url" not in item
+        np.testing.assert_array_equal(decode(item["b64_json"]), picture(2**62 + 1, 7 + i, 2))
+
+
+def test_a_data_url_holds_the_same_png():
+    as_json = post(seed=1).json()["data"][0]
+    as_url = post(seed=1, response_format="url").json()["data"][0]
+    assert as_url["url"] == "data:image/png;base64," + as_json["b64_json"]
+    assert "b64_json" not in as_url
+
+
+def test_without_a_seed_a_random_one_is_drawn_and_returned():
+    first, second = (post().json()["data"][0] for _ in range(2))
+    assert first["seed"] != second["seed"]
+    again = post(seed=first["seed"]).json()["data"][0]
+    assert again["b64_json"] == first["b64_json"]
+
+
+@pytest.mark.parametrize("size", ["12x18", "4x6", "auto", None])
+def test_sizes_are_whole_multiples_by_repeated_pixels(size):
+    body = post(seed=3, size=size).json()
+    scale = 3 if size == "12x18" else 1
+    expected = picture(3, 0, 3).repeat(scale, axis=0).repeat(scale, axis=1)
+    np.testing.assert_array_equal(decode(body["data"][0]["b64_json"]), expected)
+    assert body["size"] == f"{4 * scale}x{6 * scale}"
+
+
+@pytest.mark.parametrize(
+    "size",
+    ["6x4", "8x18", "5x7", "1024x1024", "4000x6000", "0x0", "4X6", "-4x-6", "4x6x8", "", "٤x٦"],
+)
+def test_other_sizes_are_refused(size):
+    error = error_of(post(size=size), 400)
+    assert error["param"] == "size"
+    assert "4x6" in error["message"]
+
+
+@pytest.mark.parametrize("prompt", ["COAT", " coat ", "Coat\n"])
+def test_a_class_is_found_in_any_case(prompt):
+    item = post(prompt=prompt, seed=1).json()["data"][0]
+    assert item["label"] == 3
+    assert item["revised_prompt"] == "coat"
+
+
+def test_case_decides_between_classes_that_differ_in_it_alone():
+    server = {"classes": ("a", "A", "b")}
+    assert post(prompt="A", server=server).json()["data"][0]["label"] == 1
+    assert error_of(post(prompt="c", server=server), 400)["param"] == "prompt"
+
+
+def test_an_unknown_class_is_answered_with_the_nearest_and_with_all():
+    error = error_of(post(prompt="trowser"), 400)
+    assert error["param"] == "prompt"
+    assert error["type"] == "invalid_request_error"
+    assert error["code"] == "unknown_class"
+    assert "did you mean 'trouser'" in error["message"]
+    assert all(name in error["message"] for name in CLASSES)
+
+
+def test_of_very_many_classes_only_some_are_listed():
+    server = {"classes": tuple(f"class {i}" for i in range(1000))}
+    error = error_of(post(prompt="x" * 30_000, server=server), 400)
+    assert "980 more" in error["message"]
+    assert len(error["message"]) < 1000
+
+
+@pytest.mark.parametrize("classes", [(), CLASSES])
+def test_a_dash_asks_for_no_condition(classes):
+    item = post(prompt="-", seed=4, server={"classes": classes}).json()["data"][0]
+    assert item["label"] == -1
+    assert "revised_prompt" not in item
+    np.testing.assert_array_equal(decode(item["b64_json"]), picture(4, 0, -1))
+
+
+@pytest.mark.parametrize("prompt", ["coat", ""])
+def test_a_model_without_classes_takes_nothing_but_a_dash(prompt):
+    error = error_of(post(prompt=prompt, server={"classes": ()}), 400)
+    assert (error["param"], error["code"]) == ("prompt", "unknown_class")
+
+
+def test_options_reach_the_sampler_in_full():
+    sampler = FakeSampler()
+    chosen = {"sampler": "ddim", "layers": [5, 6], "guidance": 2, "threshold": 0.9}
+    post(**chosen, guidance_low=0.5, guidance_high=9, server={"sampler": sampler})
+    expected = SamplingOptions("ddim", (5, 6), 2.0, (0.5, 9.0), 0.9)
+    assert sampler.batches[0][1] == expected
+
+
+def test_a_default_that_is_spelled_out_shares_batches_with_one_that_is_not():
+    sampler = FakeSampler()
+
+    async def scenario(server):
+        await asyncio.gather(server.generate(), server.generate(sampler="heun", layers=[3, 4]))
+
+    run(scenario, sampler=sampler)
+    assert {options for _, options in sampler.batches} == {DEFAULTS}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("sampler", "euler"),
+        ("layers", [3]),
+        ("layers", [0, 4]),
+        ("layers", [4096, 4096]),
+        ("layers", [60, 5]),
+        ("guidance", -1),
+        ("guidance", 101),
+        ("threshold", 1.5),
+    ],
+)
+def test_options_that_the_model_cannot_follow_are_named(field, value):
+    error = error_of(post(**{field: value}), 400)
+    assert error["param"] == field
+    assert error["code"] == "invalid_value"
+
+
+def test_the_official_client_understands_pictures_and_errors():
+    async def scenario(server):
+        client = openai.AsyncOpenAI(
+            base_url="http://test/v1", api_key="any", http_client=server.client, max_retries=0
+        )
+        answer = await client.images.generate(
+            model="tiny", prompt="sandal", n=2, extra_body={"seed": 9, "sample_index": 4}
+        )
+        with pytest.raises(openai.BadRequestError) as refused:
+            await client.images.generate(prompt="boot")
+        return answer, refused.value, [model.id async for model in client.models.list()]
+
+    answer, refused, models = run(scenario)
+    assert [item.seed for item in answer.data] == [9, 9]
+    for i, item in enumerate(answer.data):
+        np.testing.assert_array_equal(decode(item.b64_json), picture(9, 4 + i, 4))
+    assert refused.code == "unknown_class"
+    assert refused.param == "prompt"
+    assert models == ["tiny"]

@@ -1,0 +1,39 @@
+"""Stacks small enough for tests, with random weights everywhere: an untrained one denoises too."""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from pipeline.chain.schedule import Stage
+from pipeline.networks.condition import ConditionSpec
+from pipeline.stack import Stack
+from pipeline.stack_spec import StackSpec
+
+SPEC = StackSpec(
+    shape=(8, 8, 1),
+    classes=("zero", "one", "two"),
+    condition=ConditionSpec("label", 3),
+    stages=(Stage(4, 40.0, 3.0), Stage(8, 3.0, 0.02)),
+    sigma_data=(1.3, 0.7),
+    tau2=(((0.2,), (0.1,), (0.05,)),),
+    network="nested",
+    widths=(16, 8),
+    blocks=(1, 1),
+    embedding=16,
+    dropout=0.0,
+    rows_per_call=6,
+    layers=(2, 3),
+    sampler="heun",
+    guidance=1.5,
+)
+
+
+def small_stack(seed: int = 0, **changes: Any) -> Stack:
+    """A stack of `SPEC` with ``changes``, every weight drawn anew, in evaluation mode."""
+    stack = Stack(replace(SPEC, **changes))
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in stack.parameters():
+            parameter.copy_(0.2 * torch.randn(parameter.shape, generator=generator))
+    return stack.eval()

@@ -1,0 +1,250 @@
+"""Parquet sources: columns by name, Hugging Face's layout; an unfit cell is told by its row."""
+
+import io
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from pipeline.errors import UserError
+from pipeline.sources.decode import Decoder
+from pipeline.sources.parquet import ParquetSource
+
+
+def png(level: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("L", (3, 2), level).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def write(path: Path, columns: dict[str, Any], *, group: int = 3, metadata: Any = None) -> Path:
+    count = len(next(iter(columns.values())))
+    pictures = pa.array([png(row) for row in range(count)], pa.binary())
+    table = pa.table({"image": pictures, **columns})
+    if metadata is not None:
+        table = table.replace_schema_metadata({"huggingface": json.dumps(metadata)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path, row_group_size=group)
+    return path
+
+
+def level_of(source: ParquetSource, row: int) -> int:
+    return int(Decoder().decode(source.read(row, row + 1)[0])[0, 0, 0])
+
+
+def test_numbered_labels_and_captions_are_read_row_by_row(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.parquet", {"label": [2, 0, 1, 2], "caption": ["w", None, "y", "z"]})
+    source = pickle.loads(pickle.dumps(ParquetSource(file)))
+    assert source.num_rows == 4
+    assert source.classes == ("0", "1", "2")
+    assert source.has_captions
+    rows = source.read(0, 4)
+    assert [row.label for row in rows] == [2, 0, 1, 2]
+    assert [row.caption for row in rows] == ["w", "", "y", "z"]
+    assert [row.id for row in rows] == ["a-0", "a-1", "a-2", "a-3"]
+    assert level_of(source, 3) == 3
+
+
+@pytest.mark.parametrize("dictionary", [False, True])
+def test_named_labels_become_sorted_classes(tmp_path: Path, dictionary: bool) -> None:
+    names = pa.array(["dog", "cat", "dog", "ant"])
+    file = write(
+        tmp_path / "a.parquet", {"kind": names.dictionary_encode() if dictionary else names}
+    )
+    source = ParquetSource(file, label_column="kind")
+    assert source.classes == ("ant", "cat", "dog")
+    assert [row.label for row in source.read(0, 4)] == [2, 1, 2, 0]
+    assert [row.caption for row in source.read(0, 4)] == [None] * 4
+    given = ParquetSource(file, label_column="kind", classes=["dog", "cat", "ant", "cow"])
+    assert [row.label for row in given.read(0, 4)] == [0, 1, 0, 2]
+
+
+def test_captions_alone_make_a_source_without_labels(tmp_path: Path) -> None:
+    source = ParquetSource(write(tmp_path / "a.parquet", {"text": ["x", "y"]}))
+    assert source.classes == ()
+    assert [(row.label, row.caption) for row in source.read(0, 2)] == [(-1, "x"), (-1, "y")]
+
+
+def test_hugging_faces_struct_and_class_names_are_understood(tmp_path: Path) -> None:
+    kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    pictures = pa.array([{"bytes": png(row), "path": f"{row}.png"} for row in range(2)], kind)
+    header = {"info": {"features": {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}}}
+    file = write(
+        tmp_path / "train-00000-of-00001.parquet",
+        {"image": pictures, "label": [1, 0]},
+        metadata=header,
+    )
+    source = ParquetSource(file)
+    assert source.classes == ("cat", "dog")
+    assert level_of(source, 1) == 1
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["test-00000-of-00001", "train-00000-of-00002", "train-00001-of-00002"],
+        ["test", "train_0", "train_1"],
+        ["test/0", "train/0", "train/1"],
+    ],
+)
+def test_files_and_folders_named_after_splits_give_them(tmp_path: Path, names: list[str]) -> None:
+    for name in names:
+        write(tmp_path / f"{name}.parquet", {"label": [0, 1]})
+    source = ParquetSource(tmp_path)
+    assert source.splits == ("test", "train")
+    assert [row.split for row in source.read(1, 5)] == ["test", "train", "train", "train"]
+    assert len({row.id for row in source.read(0, 6)}) == 6
+
+
+@pytest.mark.parametrize("names", [["train-0", "train-1"], ["train", "extra"], ["testament", "b"]])
+def test_other_names_leave_the_rows_to_be_divided(tmp_path: Path, names: list[str]) -> None:
+    for name in names:
+        write(tmp_path / f"{name}.parquet", {"label": [0, 1]})
+    source = ParquetSource(tmp_path)
+    assert source.splits == ()
+    assert {row.split for row in source.read(0, 4)} == {None}
+
+
+def test_only_the_needed_row_groups_and_columns_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        write(tmp_path / f"{name}.parquet", {"label": [0] * 8, "unused": ["x"] * 8})
+    source = ParquetSource(tmp_path)
+    asked: list[tuple[list[int], list[str]]] = []
+    read = pq.ParquetFile.read_row_groups
+
+    def spy(self: pq.ParquetFile, groups: list[int], columns: list[str]) -> pa.Table:
+        asked.append((groups, columns))
+        return read(self, groups, columns=columns)
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_groups", spy)
+    assert [row.id for row in source.read(7, 10)] == ["a-7", "b-0", "b-1"]
+    assert asked == [([2], ["image", "label"]), ([0], ["image", "label"])]
+
+
+def test_ids_may_come_from_a_column(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.parquet", {"label": [0, 0], "key": [7, 9]})
+    assert [row.id for row in ParquetSource(file, id_column="key").read(0, 2)] == ["7", "9"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (["a", "b", "a", "b"], r"row 2 of .* has the id a, which came before in column key"),
+        (["a", None, "b", "c"], r"row 1 of .* has no id in column key"),
+    ],
+)
+def test_a_repeated_or_missing_id_is_named(
+    tmp_path: Path, keys: list[str | None], message: str
+) -> None:
+    file = write(tmp_path / "a.parquet", {"label": [0] * 4, "key": keys})
+    with pytest.raises(UserError, match=message):
+        ParquetSource(file, id_column="key")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"image_column": "img"}, r"no column 'img', only image, kind, title; .*--image-column"),
+        ({"label_column": "class"}, r"no column 'class', only image, kind, title; .*--label-colu"),
+        ({"caption_column": "text"}, r"no column 'text', only image, kind, title; .*--caption"),
+        ({"id_column": "key"}, r"no column 'key', only image, kind, title; .*--id-column"),
+        ({}, r"no column label and none caption or text, only image, kind, title"),
+    ],
+)
+def test_a_missing_column_is_told_with_those_there_are(
+    tmp_path: Path, options: dict[str, str], message: str
+) -> None:
+    file = write(tmp_path / "a.parquet", {"kind": ["a"], "title": ["b"]})
+    with pytest.raises(UserError, match=message):
+        ParquetSource(file, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"image_column": "label"}, "column label .* not encoded pictures"),
+        ({"label_column": "image"}, "column image .* not whole numbers or text"),
+        ({"label_column": "weight"}, "column weight .* is double, not whole numbers or text"),
+        ({"caption_column": "label"}, "column label .* is int64, not text"),
+        ({"id_column": "weight"}, "column weight .* is double"),
+    ],
+)
+def test_a_column_of_another_type_is_told(
+    tmp_path: Path, options: dict[str, str], message: str
+) -> None:
+    file = write(tmp_path / "a.parquet", {"label": [0], "weight": [0.5]})
+    with pytest.raises(UserError, match=message):
+        ParquetSource(file, **options)
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "message"),
+    [
+        ([0, 1, 2], ["a", "b"], r"row 2 of .* has the label 2, .* the 2 classes \(a, b\)"),
+        ([0, -1, 2], None, r"row 1 of .* has the label -1"),
+        ([0, None, 2], None, r"row 1 of .* has no label"),
+        (["a", "b", "c"], ["a", "c"], r"row 1 of .* has the label b, .*\(a, c\)"),
+        (["a", None, "c"], None, r"row 1 of .* has no label"),
+    ],
+)
+def test_a_label_outside_the_classes_is_named_with_its_row(
+    tmp_path: Path, labels: list[Any], classes: list[str] | None, message: str
+) -> None:
+    file = write(tmp_path / "a.parquet", {"label": labels})
+    with pytest.raises(UserError, match=message):
+        ParquetSource(file, classes=classes)
+
+
+def test_a_row_without_a_picture_is_named(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.parquet", {"image": pa.array([png(0), None]), "label": [0, 0]})
+    with pytest.raises(UserError, match=r"row 1 of .*a\.parquet has no picture"):
+        ParquetSource(file).read(0, 2)
+
+
+def test_missing_empty_and_damaged_inputs_are_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no file or folder"):
+        ParquetSource(tmp_path / "absent")
+    with pytest.raises(UserError, match="no Parquet files"):
+        ParquetSource(tmp_path)
+    write(tmp_path / "a.parquet", {"label": np.zeros(0, np.int64)})
+    with pytest.raises(UserError, match="have no rows"):
+        ParquetSource(tmp_path)
+    file = write(tmp_path / "a.parquet", {"label": [0] * 50})
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(UserError, match=r"a\.parquet is not a Parquet file, or is cut short"):
+        ParquetSource(tmp_path)
+
+
+def test_damage_inside_a_file_is_told(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.parquet", {"label": [0] * 50}, group=50)
+    source = ParquetSource(file)
+    content = bytearray(file.read_bytes())
+    content[4:400] = bytes(396)
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=r"a\.parquet is damaged"):
+        source.read(0, 50)
+
+
+def test_files_of_different_columns_are_told(tmp_path: Path) -> None:
+    write(tmp_path / "a.parquet", {"label": [0]})
+    write(tmp_path / "b.parquet", {"label": ["cat"]})
+    with pytest.raises(UserError, match=r"label is int64 in .*a\.parquet and string in .*b\.par"):
+        ParquetSource(tmp_path)
+
+
+def test_the_emoji_have_their_published_counts(shared_data: Path) -> None:
+    source = ParquetSource(shared_data / "emoji", label_column="category")
+    assert source.num_rows == 3812
+    assert len(source.classes) == 9
+    (row,) = source.read(2, 3)
+    assert row.caption == "keycap 0"
+    assert source.classes[row.label] == "Symbols"
+    assert Decoder().decode(row).shape == (64, 64, 3)

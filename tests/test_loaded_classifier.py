@@ -1,0 +1,93 @@
+"""A classifier from its directory: the same function, in any batch, and no parameter to train."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from digit_models import digit_network
+from digit_set import CLASSES, digits
+
+from pipeline.classifier import Classifier, save_classifier
+from pipeline.errors import UserError
+from pipeline.formats.model import CARD_FILE, save_model
+from pipeline.pictures import to_unit
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("classifier") / "model"
+    save_classifier(path, digit_network(), CLASSES, {"test_accuracy": 0.5})
+    return path
+
+
+def test_a_loaded_classifier_is_the_network_that_was_saved(directory: Path) -> None:
+    classifier = Classifier.load(directory)
+    x = to_unit(digits()[0][:32])
+    assert torch.equal(classifier(x), digit_network()(x))
+    assert torch.equal(classifier.features(x), digit_network().features(x))
+    assert classifier.shape == (8, 8, 1)
+    assert classifier.classes == CLASSES
+    assert classifier.num_features == 32
+    card = json.loads((directory / CARD_FILE).read_text())
+    assert classifier.sha256 == card["content_sha256"]
+    assert card["test_accuracy"] == 0.5
+
+
+def test_logits_of_a_picture_have_the_same_bits_in_any_batch(directory: Path) -> None:
+    classifier = Classifier.load(directory)
+    images = digits()[0][:150]
+    together = classifier.logits_of(images)
+    order = np.random.default_rng(0).permutation(150)
+    assert np.array_equal(classifier.logits_of(images[order]), together[order])
+    for row in (0, 63, 64, 149):
+        assert np.array_equal(classifier.logits_of(images[row : row + 1])[0], together[row])
+    features = classifier.features_of(images)
+    assert np.array_equal(classifier.features_of(images[:7]), features[:7])
+    assert np.array_equal(classifier.predict(images), together.argmax(axis=1))
+
+
+def test_the_gradient_reaches_the_picture_and_no_parameter(directory: Path) -> None:
+    classifier = Classifier.load(directory)
+    x = to_unit(digits()[0][:4]).requires_grad_(True)
+    torch.autograd.backward(classifier(x).sum())
+    assert x.grad is not None
+    assert x.grad.abs().sum() > 0
+    assert not any(p.requires_grad for p in classifier._network.parameters())
+    assert not hasattr(classifier, "train")
+
+
+def test_pictures_of_another_shape_are_refused(directory: Path) -> None:
+    with pytest.raises(ValueError, match="images must be uint8"):
+        Classifier.load(directory).predict(np.zeros((2, 9, 8, 1), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"classes": ["a", "b"]}, "2 class names for 10 logits"),
+        ({"network": {"height": 8}}, "is not a classifier's"),
+        ({"rows_per_call": "many"}, "is not a classifier's"),
+        ({"network": None}, "is not a classifier's"),
+    ],
+)
+def test_a_config_that_is_no_classifiers_is_a_user_error(
+    directory: Path, tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    config = json.loads((directory / "config.json").read_text())
+    config = {k: v for k, v in {**config, **change}.items() if k not in ("format", "kind")}
+    weights = {"classifier": digit_network().state_dict()}
+    save_model(tmp_path / "m", kind="classifier", config=config, weights=weights, card={})
+    with pytest.raises(UserError, match=message):
+        Classifier.load(tmp_path / "m")
+
+
+def test_weights_of_another_network_are_a_user_error(directory: Path, tmp_path: Path) -> None:
+    config = json.loads((directory / "config.json").read_text())
+    config = {k: v for k, v in config.items() if k not in ("format", "kind")}
+    config["network"]["widths"] = [16, 24]
+    weights = {"classifier": digit_network().state_dict()}
+    save_model(tmp_path / "m", kind="classifier", config=config, weights=weights, card={})
+    with pytest.raises(UserError, match="do not fit the network"):
+        Classifier.load(tmp_path / "m")

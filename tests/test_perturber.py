@@ -1,0 +1,132 @@
+"""Shards of a perturbation set: the same rows however they are cut, verified as they are stored."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from digit_set import digits
+from perturbation_faults import make_shards, settings, write_inputs
+
+from pipeline import perturber
+from pipeline.attacks.base import Norm
+from pipeline.attacks.settings import AttackSettings
+from pipeline.classifier import Classifier
+from pipeline.errors import UserError
+from pipeline.formats.dataset import dataset_table, write_dataset_info, write_shard
+from pipeline.formats.perturbation_set import in_ball
+from pipeline.formats.shard import images_of, labels_of, read_part
+from pipeline.perturber import Perturber, perturb_rows
+
+ATTACKS = [
+    settings(),
+    settings(norm=Norm.L2, eps_levels=128),
+    settings(attack="fgsm", steps=1),
+    settings(attack="ascent", norm=Norm.L2, eps_levels=128, step_size=50.0),
+]
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("perturber")
+    write_inputs(path)
+    return path
+
+
+def joined(output: Path, records: list[dict[str, object]]) -> pa.Table:
+    parts = [read_part(output / str(r["file"]), 0, int(str(r["num_rows"]))) for r in records]
+    return pa.concat_tables(parts).combine_chunks()
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda a: f"{a.attack}-{a.norm}")
+def test_rows_are_the_same_bits_however_they_are_cut_into_shards(
+    inputs: Path, tmp_path: Path, attack: AttackSettings
+) -> None:
+    whole = joined(tmp_path / "a", make_shards(inputs, tmp_path / "a", attack, 60))
+    parts = joined(tmp_path / "b", make_shards(inputs, tmp_path / "b", attack, 13))
+    assert parts.equals(whole)
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda a: f"{a.attack}-{a.norm}")
+def test_stored_rows_are_in_the_ball_and_counted_rightly(
+    inputs: Path, tmp_path: Path, attack: AttackSettings
+) -> None:
+    (record,) = make_shards(inputs, tmp_path, attack, 60)
+    table = read_part(tmp_path / record["file"], 0, 60)
+    clean, stored = images_of(table), images_of(table, "adversarial")
+    assert np.array_equal(clean, digits()[0][-60:])
+    assert in_ball(clean, stored, attack.norm, attack.eps_levels).all()
+    classifier = Classifier.load(inputs / "classifier")
+    labels = labels_of(table)
+    right = classifier.predict(clean) == labels
+    wrong = classifier.predict(stored) != labels
+    assert record["verified"] == record["num_rows"] == 60
+    assert record["clean_right"] == right.sum()
+    assert record["successes"] == (right & wrong).sum() > 10
+    assert record["unmoved"] == 0
+    assert record["linf_max"] == max(table.column("linf").to_pylist())
+    assert record["l2_max"] == pytest.approx(max(table.column("l2").to_pylist()))
+    assert record["l2_sum"] == pytest.approx(sum(table.column("l2").to_pylist()))
+
+
+def test_the_seed_changes_pgd_and_the_same_seed_does_not(inputs: Path, tmp_path: Path) -> None:
+    names = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        (record,) = make_shards(inputs, tmp_path / name, settings(seed=seed), 60)
+        names.append(record["sha256"])
+    assert names[0] == names[1] != names[2]
+
+
+def test_a_row_that_is_not_what_it_claims_stops_the_shard(
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spoiled(table: pa.Table, directory: Path, file: str) -> object:
+        won = [not value for value in table.column("success").to_pylist()]
+        number = table.column_names.index("success")
+        return write_shard(table.set_column(number, "success", pa.array(won)), directory, file)
+
+    monkeypatch.setattr(perturber, "write_shard", spoiled)
+    with pytest.raises(RuntimeError, match="60 rows are not what they claim"):
+        make_shards(inputs, tmp_path, settings(), 60)
+
+
+def test_labels_outside_the_classes_are_a_user_error_that_names_the_row(
+    inputs: Path, tmp_path: Path
+) -> None:
+    images, labels = digits()
+    labels = labels[:10].copy()
+    labels[4] = 10
+    table = dataset_table([str(i) for i in range(10)], images[:10], labels, None)
+    shard = write_shard(table, tmp_path / "data", "test/part-00000.parquet")
+    write_dataset_info(
+        tmp_path / "data",
+        shape=(8, 8, 1),
+        classes=tuple("0123456789"),
+        splits={"test": [shard]},
+        has_captions=False,
+        origin={},
+    )
+    worker = Perturber(
+        dataset=tmp_path / "data",
+        classifier=inputs / "classifier",
+        split="test",
+        output=tmp_path / "set",
+        settings=settings(),
+    )
+    with pytest.raises(UserError, match=r"row 4 of .* has label 10"):
+        worker({"file": "part-00000.parquet", "start": 0, "stop": 10})
+
+
+def test_a_picture_without_a_gradient_stays_as_it_is(inputs: Path) -> None:
+    classifier = Classifier.load(inputs / "classifier")
+    images, labels = digits()
+
+    class Flat(Classifier):
+        def __call__(self, x):  # type: ignore[no-untyped-def]
+            return 0 * x.sum(dim=(1, 2, 3))[:, None] + classifier(x).detach()
+
+    flat = Flat(classifier._network, classifier.classes)
+    found = perturb_rows(
+        flat, settings(attack="fgsm", steps=1), images[:5], labels[:5], np.arange(5)
+    )
+    assert np.array_equal(found.stored, images[:5])

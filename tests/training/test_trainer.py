@@ -1,0 +1,235 @@
+"""The trainer: a run may be cut anywhere and goes on bit for bit; what is not finite stops it."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small_stack import SPEC
+from torch import Tensor, distributed, nn
+
+from pipeline.errors import UserError
+from pipeline.stack import Stack
+from pipeline.training.checkpoint import newest_checkpoint, save_checkpoint
+from pipeline.training.trainer import Recipe, StackTrainer
+from pipeline.training.weighting import WEIGHTINGS
+
+RECIPE = Recipe(
+    num_steps=12,
+    batch_size=8,
+    stage_share=(1.0, 0.5),
+    learning_rate=3e-3,
+    warmup_steps=3,
+    ema_halflife=30.0,
+    drop_condition=0.1,
+    gradient_clip=1.0,
+    weighting=WEIGHTINGS["edm"],
+    seed=5,
+)
+DROPPING = replace(SPEC, dropout=0.3)
+
+
+def batch(step: int, num: int = 8) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(step)
+    x = torch.rand(num, 1, 8, 8, generator=generator) * 2 - 1
+    return x, torch.randint(0, 3, (num,), generator=generator)
+
+
+def new_trainer(recipe: Recipe = RECIPE, rank: int = 0, **changes: Any) -> StackTrainer:
+    torch.manual_seed(0)
+    return StackTrainer(Stack(replace(DROPPING, **changes)), recipe, rank=rank)
+
+
+def advance(trainer: StackTrainer, until: int) -> list[tuple[float, ...]]:
+    return [trainer.update(*batch(step)) for step in range(trainer.step, until)]
+
+
+def assert_same(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        assert torch.equal(value, other[name]), name
+
+
+@pytest.mark.parametrize("cut", [1, 5, 11])
+@pytest.mark.parametrize("network", ["nested", "stage"])
+def test_a_run_cut_anywhere_ends_with_the_same_bits(tmp_path: Path, cut: int, network: str) -> None:
+    whole = new_trainer(network=network)
+    losses = advance(whole, 12)
+    first = new_trainer(network=network)
+    advance(first, cut)
+    save_checkpoint(tmp_path, first.step, first.state())
+    found = newest_checkpoint(tmp_path)
+    assert found is not None
+    torch.manual_seed(99)  # another process, whose global generator stands elsewhere
+    torch.rand(17)
+    second = StackTrainer(Stack(replace(DROPPING, network=network)), RECIPE)
+    second.load_state(found[1], found[0])
+    assert advance(second, 12) == losses[cut:]
+    assert_same(second.state(), whole.state())
+
+
+def test_training_leaves_the_global_generator_as_it_was() -> None:
+    trainer = new_trainer()
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    trainer.update(*batch(0))
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_training_lowers_the_loss_of_every_stage() -> None:
+    """Pictures of one grey for each class are soon known from their label."""
+    recipe = replace(RECIPE, num_steps=60, learning_rate=1e-2, stage_share=(1.0, 1.0))
+    trainer = new_trainer(recipe, dropout=0.0)
+    labels = torch.arange(16) % 3
+    x = (labels - 1.0)[:, None, None, None].expand(16, 1, 8, 8)
+    losses = torch.tensor([trainer.update(x, labels) for _ in range(60)])
+    assert (losses[-10:].mean(dim=0) < 0.5 * losses[:10].mean(dim=0)).all()
+
+
+def test_the_average_is_the_weights_past_values_with_growing_half_life() -> None:
+    trainer = new_trainer()
+    expected = {k: v.detach().double() for k, v in trainer.stack.named_parameters()}
+    for step in range(6):
+        trainer.update(*batch(step))
+        # half-life: 30 pictures, and at most a twentieth of what was seen so far
+        half_life = min(30.0, 0.05 * 8 * (step + 1))
+        decay = 0.5 ** (8 / half_life)
+        assert trainer.recipe.ema_decay_at(step) == pytest.approx(decay)
+        for name, value in trainer.stack.named_parameters():
+            expected[name] = decay * expected[name] + (1 - decay) * value.detach().double()
+    for name, value in trainer.ema.items():
+        torch.testing.assert_close(value.double(), expected[name], rtol=1e-5, atol=1e-7)
+
+
+def test_the_averages_half_life_is_in_pictures_once_enough_were_seen() -> None:
+    recipe = replace(RECIPE, ema_halflife=800.0)
+    decay = recipe.ema_decay_at(10**6)
+    assert decay ** (800 / 8) == pytest.approx(0.5)
+
+
+def test_the_averaged_stack_samples_with_the_averages() -> None:
+    trainer = new_trainer()
+    advance(trainer, 3)
+    averaged = trainer.averaged()
+    assert not averaged.training
+    assert_same(dict(averaged.named_parameters()), trainer.ema)
+    assert not torch.equal(next(averaged.parameters()), next(iter(trainer.stack.parameters())))
+
+
+def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero_as_a_cosine() -> None:
+    recipe = replace(RECIPE, num_steps=103, warmup_steps=3, learning_rate=0.1)
+    rates = [recipe.learning_rate_at(step) for step in range(104)]
+    assert rates[:3] == pytest.approx([0.1 / 3, 0.2 / 3, 0.1])
+    assert rates[3] == pytest.approx(0.1)
+    assert rates[53] == pytest.approx(0.05)
+    assert rates[28] == pytest.approx(0.1 * (1 + math.cos(math.pi / 4)) / 2)
+    assert rates[103] == pytest.approx(0)
+    trainer = new_trainer()
+    for step in range(5):
+        trainer.update(*batch(step))
+        rate = trainer.optimizer.param_groups[0]["lr"]
+        assert rate == pytest.approx(RECIPE.learning_rate_at(step))
+
+
+def assert_untouched(trainer: StackTrainer, before: dict[str, Tensor]) -> None:
+    assert_same(trainer.state(), before)
+    assert all(bool(torch.isfinite(v).all()) for v in trainer.state().values())
+
+
+def test_a_loss_that_is_not_finite_names_its_step_and_leaves_everything_as_it_was() -> None:
+    trainer = new_trainer()
+    advance(trainer, 4)
+    before = {k: v.clone() for k, v in trainer.state().items()}
+    x, labels = batch(4)
+    x[3, 0, 2, 2] = math.nan
+    with pytest.raises(UserError, match="the loss is not finite at step 4") as raised:
+        trainer.update(x, labels)
+    assert "\n" not in str(raised.value)
+    assert trainer.step == 4
+    assert_untouched(trainer, before)
+
+
+def test_a_gradient_that_is_not_finite_stops_before_it_reaches_the_weights() -> None:
+    trainer = new_trainer()
+    advance(trainer, 2)
+    before = {k: v.clone() for k, v in trainer.state().items()}
+    parameter = next(iter(trainer.stack.parameters()))
+    parameter.register_hook(lambda gradient: gradient * math.inf)
+    with pytest.raises(UserError, match="the gradient is not finite at step 2"):
+        trainer.update(*batch(2))
+    assert_untouched(trainer, before)
+
+
+def test_a_loss_that_is_not_finite_on_another_worker_stops_this_one_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else this one would wait for the other's gradients for ever."""
+
+    def all_reduce(values: Tensor) -> None:
+        values += torch.tensor([math.nan, 1.0])
+
+    monkeypatch.setattr(distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr(distributed, "all_reduce", all_reduce)
+    trainer = new_trainer()
+    with pytest.raises(UserError, match="the loss is not finite at step 0"):
+        trainer.update(*batch(0))
+
+
+def test_losses_are_means_over_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = new_trainer().update(*batch(0))
+    monkeypatch.setattr(distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr(distributed, "all_reduce", lambda values: values.add_(3))
+    trainer = new_trainer()
+    assert trainer.update(*batch(0)) == pytest.approx([(v + 3) / 2 for v in alone])
+
+
+class _Counting(nn.Module):
+    def __init__(self, stack: Stack) -> None:
+        super().__init__()
+        self.stack, self.rows = stack, [0, 0]
+
+    def forward(self, stage: int, z: Tensor, sigma: Tensor, condition: Tensor | None) -> Tensor:
+        self.rows[stage] += len(z)
+        x_hat: Tensor = self.stack(stage, z, sigma, condition)
+        return x_hat
+
+
+def test_each_stage_trains_on_its_share_of_the_batch_through_the_parallel_wrapper() -> None:
+    stack = Stack(SPEC)
+    counting = _Counting(stack)
+    trainer = StackTrainer(stack, replace(RECIPE, stage_share=(1.0, 0.3)), parallel=counting)
+    losses = trainer.update(*batch(0))
+    assert counting.rows == [8, 2]
+    assert len(losses) == 2
+    trainer.update(*batch(1, num=1))
+    assert counting.rows == [9, 3]  # one row at least
+
+
+def test_workers_and_seeds_draw_different_noise_and_repeat_their_own() -> None:
+    def first_loss(seed: int = 5, rank: int = 0) -> tuple[float, ...]:
+        return new_trainer(replace(RECIPE, seed=seed), rank=rank).update(*batch(0))
+
+    assert first_loss() == first_loss()
+    losses = [first_loss(), first_loss(rank=1), first_loss(seed=6), first_loss(seed=2**63 - 1)]
+    losses.append(first_loss(seed=-1))
+    assert len(set(losses)) == 5
+
+
+def test_every_weight_gets_a_gradient_in_every_step() -> None:
+    """Data-parallel workers wait for each weight's gradient."""
+    for network in ("nested", "stage"):
+        trainer = new_trainer(network=network)
+        trainer.update(*batch(0))
+        missing = [n for n, p in trainer.stack.named_parameters() if p.grad is None]
+        assert missing == []
+
+
+def test_a_stack_without_condition_trains() -> None:
+    trainer = new_trainer(condition=replace(SPEC.condition, kind="none", size=0), classes=())
+    x, _ = batch(0)
+    assert all(math.isfinite(v) for v in trainer.update(x, None))
