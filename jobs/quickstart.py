@@ -25,6 +25,7 @@ from pipeline.formats.perturbation_set import open_perturbation_set
 from pipeline.formats.sample_set import iterate_samples, open_sample_set
 from pipeline.formats.shard import images_of, iterate, labels_of
 from pipeline.plots.class_sheet import rows_by_class
+from pipeline.plots.losses import LOSSES_FILE
 from pipeline.plots.perturbations import choose_examples
 from pipeline.plots.trajectory import record_trajectory
 from pipeline.report import write_report
@@ -34,6 +35,7 @@ from pipeline.stack import Stack
 CONFIGS = Path(__file__).parents[1] / "configs"
 _WAYS = (2, 5, 8)  # the digits whose way up the stack the report shows
 _EXAMPLES = 6
+_PER_CLASS = 12  # samples of each class in the report
 
 
 class QuickstartConfig(JobConfig):
@@ -167,15 +169,19 @@ def _gather(place: Path, steps: tuple[Step, ...]) -> ReportData:
             f"guidance {options['guidance']:g}, seed {samples.origin['seed']}"
         ),
         num_samples=samples.num_rows,
-        samples=rows_by_class(images_of(table), labels_of(table), stack.classes),
+        samples=rows_by_class(
+            images_of(table), labels_of(table), stack.classes, per_class=_PER_CLASS
+        ),
         way=record_trajectory(stack, np.full(len(labels), samples.origin["seed"]), labels, labels),
         examples=choose_examples(
             next(iterate(perturbed.path, perturbed.shards)), classifier.classes, _EXAMPLES
         ),
         losses=tuple(
             LossCurve(name, path.read_bytes())
-            for name, path in {"denoiser stack": place / "stack" / "losses.png"}.items()
-            if path.is_file()
+            for name, path in {
+                "denoiser stack": place / "stack" / LOSSES_FILE,
+                "classifier": place / "classifier" / LOSSES_FILE,
+            }.items()
         ),
         figures=Figures.from_json(evaluation, manifest),
         steps=steps,

@@ -31,11 +31,12 @@ from pipeline.formats.dataset import (
     labels_of,
     load_dataset,
 )
-from pipeline.formats.metrics import METRICS_FILE, MetricsLog
+from pipeline.formats.metrics import METRICS_FILE, MetricsLog, read_metrics
 from pipeline.formats.model import CARD_FILE
 from pipeline.formats.output import claim_output
 from pipeline.intervals import clopper_pearson
 from pipeline.networks.classifier import ClassifierNetwork, ClassifierShape
+from pipeline.plots.losses import LOSSES_FILE, plot_losses
 from pipeline.training.checkpoint import newest_checkpoint, save_checkpoint
 from pipeline.training.classifier import (
     ClassifierFit,
@@ -58,7 +59,8 @@ _CIRCUMSTANCES = {
 class TrainClassifierConfig(JobConfig):
     """Train a small residual classifier on the train split and measure it on the test split.
 
-    OUTPUT/model is the classifier. The same command goes on where an interrupted one stopped.
+    OUTPUT/model is the classifier, OUTPUT/losses.png its losses. The same command goes on where an
+    interrupted one stopped.
     """
 
     dataset: Path = Field(description="directory of the dataset, as `ingest` writes it")
@@ -258,6 +260,13 @@ def _publish(
     ClassifierFit(network, recipe).load_state(checkpoint[1])
     device = "cuda" if config.use_gpu and torch.cuda.is_available() else "cpu"
     classifier = Classifier(network, info.classes, device=device)
+    lines = read_metrics(output / METRICS_FILE)
+    plot_losses(
+        [line["step"] for line in lines],
+        {"loss": [line["loss"] for line in lines]},
+        output / LOSSES_FILE,
+        title="classifier",
+    )
     tested = _test(classifier, info)
     low, high = clopper_pearson(tested.num_right, tested.num_rows)
     save_classifier(

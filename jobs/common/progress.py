@@ -43,7 +43,9 @@ class Progress:
             self._print(f"{self._line()}, {duration(now - self._start)} in all")
         elif self._first is None:
             self._first = (now, self._done)
-        elif now - self._first[0] >= _AT_LEAST_SECONDS and now - self._printed >= (_SECONDS if self._grown() < _PART else _AT_LEAST_SECONDS):
+        elif now - self._first[0] >= _AT_LEAST_SECONDS and now - self._printed >= (
+            _SECONDS if self._grown() < _PART else _AT_LEAST_SECONDS
+        ):
             self._printed, self._printed_done = now, self._done
             speed = (self._done - self._first[1]) / max(now - self._first[0], 1e-9)
             left = duration((self._total - self._done) / max(speed, 1e-9))

@@ -17,7 +17,7 @@ from pipeline.formats.dataset import DatasetInfo, images_of, iterate_shards, lab
 from pipeline.formats.metrics import METRICS_FILE, MetricsLog, read_metrics
 from pipeline.formats.output import atomic_path
 from pipeline.pictures import display_scale, grid, to_signed
-from pipeline.plots.losses import plot_losses
+from pipeline.plots.losses import LOSSES_FILE, plot_losses
 from pipeline.sampling import sample
 from pipeline.stack import Stack, save_stack
 from pipeline.stack_spec import ErrorCurve, StackSpec
@@ -139,7 +139,7 @@ def _draw(trainer: StackTrainer, run: StackRun) -> None:
         plot_losses(
             [line["step"] for line in lines],
             {name: [line["loss"][name] for line in lines] for name in names},
-            output / "losses.png",
+            output / LOSSES_FILE,
             title="denoiser stack",
         )
     if run.grid_rows:

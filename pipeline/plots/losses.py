@@ -7,6 +7,8 @@ from matplotlib.figure import Figure
 
 from pipeline.formats.output import atomic_path
 
+LOSSES_FILE = "losses.png"  # in the directory of a training run
+
 
 def plot_losses(
     steps: Sequence[int], losses: Mapping[str, Sequence[float]], path: Path, *, title: str
