@@ -25,7 +25,7 @@ from pipeline.formats.dataset import (
     labels_of,
     load_dataset,
 )
-from pipeline.formats.output import claim_output, write_json
+from pipeline.formats.output import claim_output, read_json, write_json
 from pipeline.formats.sample_set import SampleSet, iterate_samples, open_sample_set
 from pipeline.intervals import clopper_pearson
 from pipeline.likelihood import Bound, estimate_bound, tuned_variances
@@ -104,14 +104,17 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
     with claim_output(
         config.output, parts, overwrite=config.overwrite, marker=RESULTS_FILE
     ) as output:
-        result: dict[str, Any] = {
-            "agreement": _agreement(samples, classifier),
-            "frechet": _frechet(samples, info, classifier, config),
-            "copies": _copies(samples, info, config),
-            "bound": None if stack is None else _bound(stack, info, config),
-            "made_from": parts,
-        }
-        write_json(output.directory / RESULTS_FILE, result)
+        if output.finished:
+            result: dict[str, Any] = read_json(output.directory / RESULTS_FILE)
+        else:
+            result = {
+                "agreement": _agreement(samples, classifier),
+                "frechet": _frechet(samples, info, classifier, config),
+                "copies": _copies(samples, info, config),
+                "bound": None if stack is None else _bound(stack, info, config),
+                "made_from": parts,
+            }
+            write_json(output.directory / RESULTS_FILE, result)
     _tell(result)
     print(f"the figures are in {output.path / RESULTS_FILE}")
     return result

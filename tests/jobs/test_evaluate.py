@@ -79,7 +79,11 @@ def test_the_test_pictures_themselves_have_distance_0_and_the_classifiers_accura
     assert frechet["samples_to_test"] == pytest.approx(0, abs=1e-4)
     assert frechet["train_to_test"] > 0.1
     assert result["bound"] is None
-    assert read_json(tmp_path / "out" / RESULTS_FILE) == result
+    file = tmp_path / "out" / RESULTS_FILE
+    assert read_json(file) == result
+    before = file.stat().st_mtime_ns
+    assert main(config(inputs, samples, tmp_path / "out")) == result
+    assert file.stat().st_mtime_ns == before
 
 
 def test_training_pictures_count_as_copies_and_as_the_floor(inputs: Path, tmp_path: Path) -> None:
