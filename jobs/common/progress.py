@@ -8,6 +8,7 @@ from typing import TextIO
 _SECONDS = 5.0
 _PART = 0.1
 _AT_LEAST_SECONDS = 1.0
+_SPEED_SECONDS = 0.5  # a speed over less is that of workers who happened to end together
 
 
 class Progress:
@@ -43,7 +44,7 @@ class Progress:
             self._print(f"{self._line()}, {duration(now - self._start)} in all")
         elif self._first is None:
             self._first = (now, self._done)
-        elif now - self._first[0] >= _AT_LEAST_SECONDS and now - self._printed >= (
+        elif now - self._first[0] >= _SPEED_SECONDS and now - self._printed >= (
             _SECONDS if self._grown() < _PART else _AT_LEAST_SECONDS
         ):
             self._printed, self._printed_done = now, self._done

@@ -32,6 +32,11 @@ def test_the_speed_leaves_out_the_time_until_the_first_rows() -> None:
     assert lines == ["job: 60 of 1,000 rows (6%), 10 rows/s, 1 min 34 s left"]
 
 
+def test_workers_that_end_together_are_no_speed() -> None:
+    lines = run(1000, 0, [(20, 256), (0.01, 256), (4.99, 250)])
+    assert lines == ["job: 762 of 1,000 rows (76%), 101 rows/s, 2 s left"]
+
+
 def test_rows_of_an_earlier_run_count_as_done_but_not_for_the_speed() -> None:
     lines = run(1000, 400, [(1, 10), (5, 50)])
     assert lines == [
