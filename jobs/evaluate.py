@@ -53,7 +53,7 @@ class EvaluateConfig(JobConfig):
         "samples, the test and the train split all have",
     )
     neighbours: int = Field(
-        10_000, ge=2, description="training pictures searched for copies, at most"
+        10_000, ge=2, description="training and test pictures searched for copies, at most"
     )
     bound_layers: int = Field(256, ge=8, description="layers T of the chain that is bounded")
     bound_rows: int = Field(512, ge=2, description="test pictures that the bound averages over")
@@ -178,8 +178,9 @@ def _split(info: DatasetInfo, split: str, count: int, seed: int) -> np.ndarray:
 
 def _copies(samples: SampleSet, info: DatasetInfo, config: EvaluateConfig) -> dict[str, Any]:
     training = _split(info, "train", config.neighbours, config.seed)
+    held_out = _split(info, "test", config.neighbours, config.seed)
     made = np.concatenate([images_of(table) for table in iterate_samples(samples, ["image"])])
-    return {**asdict(find_copies(made, training)), "num_training": len(training)}
+    return {**asdict(find_copies(made, training, held_out)), "num_training": len(training)}
 
 
 def _bound(stack: Stack, info: DatasetInfo, config: EvaluateConfig) -> dict[str, Any]:
@@ -230,7 +231,8 @@ def _tell(result: dict[str, Any]) -> None:
     )
     print(
         f"copies: {copies['num_near']:,} of {copies['num_samples']:,} samples lie nearer to a "
-        "training picture than the closest 1 % of training pictures to each other"
+        "training picture than the closest 1 % of training pictures to each other; "
+        f"of real test pictures {copies['num_held_out_near']:,} of {copies['num_held_out']:,}"
     )
     if result["bound"]:
         bound = result["bound"]

@@ -44,6 +44,8 @@ class Copies:
     median_sample: float
     median_training: float
     num_training: int
+    num_held_out: int = 0
+    num_held_out_near: int = 0
 
 
 @dataclass(frozen=True)

@@ -161,7 +161,7 @@ def _copies(c: Copies) -> list[Reading]:
             f"{c.num_near:,} of {c.num_samples:,}",
             "Samples nearer to a training picture than the closest 1 % of training pictures are to "
             f"each other (Euclidean distance {c.threshold:.3g}, pixels from 0 to 1). Many would "
-            "mean that the stack has learnt its pictures by heart.",
+            f"mean that the stack has learnt its pictures by heart.{_real_ones(c)}",
             "1 in 1,000 or fewer",
             _is_new(c),
         ),
@@ -173,6 +173,12 @@ def _copies(c: Copies) -> list[Reading]:
             "less would be copying, far more would be pictures unlike the data.",
         ),
     ]
+
+
+def _real_ones(c: Copies) -> str:
+    if not c.num_held_out:
+        return ""
+    return f" Of real test pictures, {c.num_held_out_near:,} of {c.num_held_out:,} lie as near."
 
 
 def _bound(b: LikelihoodBound) -> list[Reading]:

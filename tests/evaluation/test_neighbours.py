@@ -32,3 +32,13 @@ def test_the_threshold_is_the_training_pictures_own_closest_percent() -> None:
 def test_fresh_draws_of_the_same_kind_are_not_copies() -> None:
     found = find_copies(pictures(100, 4), pictures(500, 3))
     assert found.num_near <= 5
+
+
+def test_held_out_pictures_are_counted_in_the_same_way_and_change_no_other_count() -> None:
+    training, samples = pictures(300, 0), pictures(20, 1)
+    held_out = np.concatenate([training[:4], pictures(6, 2)])
+    found = find_copies(samples, training, held_out)
+    assert (found.num_held_out, found.num_held_out_near) == (10, 4)
+    alone = find_copies(held_out, training)
+    assert (alone.num_samples, alone.num_near) == (10, 4)
+    assert (found.num_near, found.threshold) == (0, alone.threshold)

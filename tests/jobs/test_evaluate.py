@@ -92,6 +92,8 @@ def test_training_pictures_count_as_copies_and_as_the_floor(inputs: Path, tmp_pa
     result = main(config(inputs, samples, tmp_path / "out", count=NUM_TEST))
     copies = result["copies"]
     assert copies["num_near"] == copies["num_samples"] == copies["num_training"] == NUM_TRAIN
+    assert copies["num_held_out"] == NUM_TEST
+    assert copies["num_held_out_near"] < NUM_TEST / 10
     # Other draws of the same pictures: near the floor, and not at it.
     assert 0.5 < result["frechet"]["ratio_to_floor"] < 2
 
