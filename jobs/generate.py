@@ -7,7 +7,10 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from jobs.common.sharded import remove_records, row_ranges, run_shards
+from jobs.common.pools import Pool
+from jobs.common.records import remove_records
+from jobs.common.row_ranges import RowRanges
+from jobs.common.sharded import run_shards
 from noisestack.command import Command
 from noisestack.config import JobConfig
 from noisestack.session import ray_session
@@ -129,20 +132,22 @@ def main(config: GenerateConfig) -> Path:
             return output.path
         with ray_session():
             records = run_shards(
-                SampleWorker,
-                {
-                    "model": config.model,
-                    "output": output.directory,
-                    "seed": config.seed,
-                    "cycle": cycle,
-                    "options": options,
-                    "device": "cuda" if config.gpus_per_worker else "cpu",
-                },
-                row_ranges(config.count, config.rows_per_shard),
+                Pool(
+                    SampleWorker,
+                    {
+                        "model": config.model,
+                        "output": output.directory,
+                        "seed": config.seed,
+                        "cycle": cycle,
+                        "options": options,
+                        "device": "cuda" if config.gpus_per_worker else "cpu",
+                    },
+                    num_workers=config.num_workers,
+                    cpus_per_worker=config.cpus_per_worker,
+                    gpus_per_worker=config.gpus_per_worker,
+                ),
+                RowRanges(config.count, config.rows_per_shard),
                 output.directory,
-                num_workers=config.num_workers,
-                cpus_per_worker=config.cpus_per_worker,
-                gpus_per_worker=config.gpus_per_worker,
                 describe="samples",
             )
         written = shards_from_json(records, output.directory)
