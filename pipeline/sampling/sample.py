@@ -6,80 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.chain.schedule import build_schedule
-from pipeline.errors import UserError
-from pipeline.networks.condition import NO_LABEL
 from pipeline.pictures import from_signed
-from pipeline.sampling.base import Rows, climb, prior, walk
-from pipeline.sampling.guidance import Guided
-from pipeline.sampling.options import SAMPLERS, SamplingOptions
+from pipeline.sampling.base import Rows
+from pipeline.sampling.climber import Climber
+from pipeline.sampling.options import SamplingOptions
 from pipeline.stack import Stack
-
-
-def _condition(stack: Stack, labels: np.ndarray) -> Tensor | None:
-    kind = stack.spec.condition.kind
-    if kind == "none":
-        return None
-    if kind == "embedding":
-        raise UserError("this stack is conditioned on embeddings; labels cannot be given to it")
-    classes = stack.spec.condition.size
-    bad = (labels < NO_LABEL) | (labels >= classes)
-    if bad.any():
-        raise UserError(f"label {labels[bad][0]} is outside the model's classes 0 to {classes - 1}")
-    return torch.as_tensor(labels, dtype=torch.int64, device=stack.device)
-
-
-class _Ascent:
-    """A stack under its options: what every batch of one set of samples shares."""
-
-    def __init__(self, stack: Stack, options: SamplingOptions | None) -> None:
-        spec = stack.spec
-        chosen = (options or SamplingOptions()).resolve(spec)
-        assert chosen.sampler is not None
-        assert chosen.layers is not None
-        assert chosen.guidance is not None
-        self._stack, self._spec = stack, spec
-        self._denoiser = Guided(
-            stack,
-            chosen.guidance,
-            chosen.guidance_interval,
-            chosen.threshold,
-            tuple(len(spec.stages) - 1 - s for s in range(len(spec.stages))),
-        )
-        self._schedule = build_schedule(spec.stages, chosen.layers)
-        self._sampler = SAMPLERS[chosen.sampler]
-
-    def levels(self, rows: Rows, labels: np.ndarray) -> Iterator[Tensor]:
-        """All levels of the chain, ``z_0`` first."""
-        return walk(
-            self._denoiser,
-            self._schedule,
-            self._sampler,
-            rows,
-            _condition(self._stack, labels),
-            picture_shape=self._spec.picture_shape,
-            tau2_after=self._spec.tau2_after,
-            device=self._stack.device,
-        )
-
-    def through(self, stage: int, z: Tensor | None, rows: Rows, labels: np.ndarray) -> Tensor:
-        """The level at which a stage ends, from the one at which it starts; None is the noise."""
-        layers = [layer for layer in self._schedule.layers if layer.stage == stage]
-        if z is None:
-            like = torch.empty(0, device=self._stack.device)
-            z = prior(layers[0], rows, self._spec.picture_shape(stage), like)
-        level = z
-        for level in climb(  # noqa: B007
-            self._denoiser,
-            layers,
-            self._sampler,
-            rows,
-            _condition(self._stack, labels),
-            z,
-            tau2_after=self._spec.tau2_after,
-        ):
-            pass
-        return level
 
 
 def _calls(num: int, size: int) -> Iterator[tuple[slice, np.ndarray]]:
@@ -105,7 +36,8 @@ def trajectory(
     Yields:
         float32 ``[N, C, h, w]``; the last is the picture in [-1, 1], not clipped.
     """
-    return _Ascent(stack, options).levels(Rows(seeds, indices), labels)
+    climber = Climber(stack, stack.spec, options, stack.device)
+    return climber.levels(Rows(seeds, indices), labels)
 
 
 @torch.inference_mode()
@@ -133,13 +65,13 @@ def sample(
         UserError: a label outside the classes, or options that the model cannot follow.
     """
     stack.eval()
-    ascent = _Ascent(stack, options)
+    climber = Climber(stack, stack.spec, options, stack.device)
     seeds, indices, labels = map(np.asarray, (seeds, indices, labels))
     out = np.empty((len(seeds), *stack.shape), dtype=np.uint8)
     for place, rows in _calls(len(seeds), stack.rows_per_call):
         z = None
         for stage in range(len(stack.spec.stages)):
-            z = ascent.through(stage, z, Rows(seeds[rows], indices[rows]), labels[rows])
+            z = climber.through(stage, z, Rows(seeds[rows], indices[rows]), labels[rows])
         assert z is not None
         out[place] = from_signed(z)[: place.stop - place.start]
     return out
@@ -169,14 +101,14 @@ def climb_stage(
         [-1, 1], not clipped.
     """
     stack.eval()
-    ascent = _Ascent(stack, options)
+    climber = Climber(stack, stack.spec, options, stack.device)
     seeds, indices, labels = map(np.asarray, (seeds, indices, labels))
     last = len(stack.spec.stages) - 1
     out = np.empty((len(seeds), *stack.spec.picture_shape(min(stage + 1, last))), np.float32)
     for place, rows in _calls(len(seeds), stack.rows_per_call):
         # torch.tensor: memory aligned as torch has it, whoever made the array
         start = None if z is None else torch.tensor(z[rows], device=stack.device)
-        end = ascent.through(stage, start, Rows(seeds[rows], indices[rows]), labels[rows])
+        end = climber.through(stage, start, Rows(seeds[rows], indices[rows]), labels[rows])
         out[place] = end[: place.stop - place.start].cpu().numpy()
     return out
 
