@@ -37,7 +37,7 @@ def weight_bytes(spec: StackSpec) -> int:
 
 
 def share_out(total: int, costs: Sequence[int]) -> tuple[int, ...]:
-    """``total`` workers shared among stages by their costs, one at least to each.
+    """``total`` workers shared among stages by their costs, one to each even where they are fewer.
 
     Each next worker goes to the stage that holds the others up the most: a pipeline is as fast as
     its slowest stage.
