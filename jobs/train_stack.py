@@ -1,24 +1,31 @@
 """Trains a stack of conditional denoisers on a dataset, on Ray Data and Ray Train."""
 
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import ray.data
+import numpy as np
+import ray
 from pydantic import Field, model_validator
+from ray.exceptions import RayTaskError
 
 from jobs.common.progress import duration
-from jobs.common.stack_worker import CHECKPOINTS, MODEL_DIRECTORY, StackRun, train_worker
-from jobs.common.stream import training_dataset
+from jobs.common.side_by_side import places_for, run_side_by_side
+from jobs.common.stack_publisher import MODEL_DIRECTORY, publish_stack
+from jobs.common.stack_worker import StackRun, train_worker
+from jobs.common.stream import TrainingData
 from jobs.common.training import Workers, run_training
 from noisestack.command import Command
 from noisestack.config import JobConfig, describe
 from noisestack.session import ray_session
+from pipeline.chain.noise import keyed_permutation
 from pipeline.errors import UserError
-from pipeline.formats.dataset import DatasetInfo, images_of, iterate_shards, load_dataset
+from pipeline.formats.dataset import DatasetInfo, images_of, load_dataset
 from pipeline.formats.output import claim_output
+from pipeline.formats.shard import iterate
 from pipeline.networks.condition import ConditionSpec
 from pipeline.stack_spec import StackSpec
-from pipeline.training.checkpoint import newest_checkpoint
 from pipeline.training.statistics import check_sides, measure, stages_for
 from pipeline.training.trainer import Recipe
 from pipeline.training.weighting import WEIGHTINGS
@@ -92,11 +99,33 @@ class TrainStackConfig(JobConfig):
     checkpoint_every: int = Field(500, ge=1, description="steps between checkpoints")
     log_every: int = Field(50, ge=1, description="steps between lines of progress")
     grid_rows: int = Field(4, ge=0, description="samples of each class in a checkpoint's grid")
-    num_workers: int = Field(
-        1, ge=0, description="training processes; 0 trains in this one, without Ray Train's"
+    data: Literal["auto", "resident", "streaming"] = Field(
+        "auto",
+        description="resident: each worker keeps all pictures in memory; streaming: it reads them "
+        "as it goes; auto: resident up to 1 GiB. Both train on the same batches",
+    )
+    precision: Literal["float32", "bf16"] = Field(
+        "float32", description="what the network computes in; weights stay in float32"
+    )
+    accumulate: int = Field(
+        1, ge=1, description="parts in which a worker takes its share of a batch, to save memory"
+    )
+    compile: bool = Field(False, description="make the network's code with torch.compile")
+    channels_last: bool = Field(
+        False, description="lay pictures out with their channels together, as tensor cores like it"
+    )
+    num_workers: int | tuple[int, int] = Field(
+        1,
+        description="training processes, of each stage where network is stage; two numbers are the "
+        "fewest and the most, as nodes come and go; 0 trains in this process",
     )
     cpus_per_worker: int = Field(1, ge=1, description="CPUs a worker, and so its torch threads")
     use_gpu: bool = Field(False, description="give each worker a GPU")
+    stages_at_once: int | None = Field(
+        None,
+        ge=1,
+        description="network stage: how many stages train at a time; none for as many as fit",
+    )
     max_failures: int = Field(3, ge=0, description="how often lost workers are replaced")
 
     @model_validator(mode="after")
@@ -109,9 +138,20 @@ class TrainStackConfig(JobConfig):
             raise ValueError("widths must be multiples of 8")
         if self.stage_share is not None and not all(0 < s <= 1 for s in self.stage_share):
             raise ValueError("each stage_share lies above 0 and is at most 1")
-        if self.num_workers and self.batch_size % self.num_workers:
-            raise ValueError("batch_size must be a multiple of num_workers")
+        few, many = self._workers_range()
+        if few < 0 or few > many or (few == 0 and many > 0):
+            raise ValueError("num_workers is 0 or more, or two numbers from 1 on, the lower first")
+        if max(1, many) * self.accumulate > self.batch_size:
+            raise ValueError(
+                "batch_size is less than num_workers times accumulate: some would get no picture"
+            )
+        if self.stages_at_once is not None and self.network != "stage":
+            raise ValueError("stages_at_once is for network stage; a nested one trains as a whole")
         return self
+
+    def _workers_range(self) -> tuple[int, int]:
+        num = self.num_workers
+        return (num, num) if isinstance(num, int) else num
 
     def recipe(self) -> Recipe:
         """The training recipe that these values spell."""
@@ -126,14 +166,24 @@ class TrainStackConfig(JobConfig):
             gradient_clip=self.gradient_clip,
             weighting=WEIGHTINGS[self.weighting],
             seed=self.seed,
+            parts=self.accumulate,
+            bf16=self.precision == "bf16",
         )
 
+    def workers(self) -> Workers:
+        """Where each run trains."""
+        return Workers(self.num_workers, self.use_gpu, self.cpus_per_worker, self.max_failures)
 
-# What decides neither the weights nor the model's defaults: a run may go on with other values.
+
+# What decides neither the model's defaults nor the weights, but for the last bits of sums that are
+# added in another order: a run may go on with other values.
 _FREE = {
     "output", "overwrite", "num_workers", "cpus_per_worker", "use_gpu", "max_failures", "log_every",
-    "checkpoint_every", "grid_rows",
+    "checkpoint_every", "grid_rows", "data", "accumulate", "compile", "channels_last",
+    "stages_at_once",
 }  # fmt: skip
+_STATISTICS_KEY = 2**63  # of a permutation that no epoch of the stream has
+_STATISTICS_ROWS = 65536  # of them the RMS of any band is known to a part in a hundred
 
 
 def main(config: TrainStackConfig) -> Path:
@@ -157,47 +207,85 @@ def main(config: TrainStackConfig) -> Path:
         spec = _stack_spec(config, info)
         _describe_stages(spec)
         with ray_session():
-            run = StackRun(
-                info,
-                spec,
-                config.recipe(),
-                output.directory,
-                config.log_every,
-                config.checkpoint_every,
-                config.grid_rows,
-                describe(config),
-            )
-            checkpoints = output.directory / CHECKPOINTS
-
-            def dataset() -> ray.data.Dataset:
-                found = newest_checkpoint(checkpoints)
-                return training_dataset(
-                    info,
-                    "train",
-                    batch_size=config.batch_size,
-                    num_steps=config.steps,
-                    start_step=found[0] if found else 0,
-                    seed=config.seed,
-                    columns=("image", "label") if spec.classes else ("image",),
-                )
-
-            run_training(
-                train_worker,
-                {"run": run},
-                output=output.directory,
-                workers=Workers(
-                    config.num_workers, config.use_gpu, config.cpus_per_worker, config.max_failures
-                ),
-                dataset=dataset,
-                progress=_progress_line,
-            )
+            runs = _runs(config, info, spec, output.directory)
+            _train(config, runs)
+            _publish(config, runs, output.directory)
         print(f"the model is in {final}")
     return final
 
 
+def _runs(
+    config: TrainStackConfig, info: DatasetInfo, spec: StackSpec, output: Path
+) -> list[StackRun]:
+    """The runs that train the stack: one, or one for each stage that has its own network."""
+    everything = tuple(range(len(spec.stages)))
+    parts = [everything] if spec.network == "nested" else [(stage,) for stage in everything]
+    return [
+        StackRun(
+            data=TrainingData.of(
+                info,
+                "train",
+                seed=config.seed,
+                batch_size=config.batch_size,
+                mode=config.data,
+                labelled=bool(spec.classes),
+            ),
+            spec=spec,
+            stages=stages,
+            recipe=config.recipe(),
+            output=output if spec.network == "nested" else output / spec.network_name(stages[0]),
+            log_every=config.log_every,
+            checkpoint_every=config.checkpoint_every,
+            grid_rows=config.grid_rows,
+            compile=config.compile,
+            channels_last=config.channels_last,
+        )
+        for stages in parts
+    ]
+
+
+def _train(config: TrainStackConfig, runs: list[StackRun]) -> None:
+    def train(run: StackRun) -> None:
+        run.output.mkdir(parents=True, exist_ok=True)
+        run_training(
+            train_worker,
+            {"run": run},
+            output=run.output,
+            workers=config.workers(),
+            progress=_progress_line,
+        )
+
+    unfinished = [run for run in runs if run.steps_done() < run.recipe.num_steps]
+    if len(runs) == 1:
+        for run in unfinished:
+            train(run)
+        return
+    cluster = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    run_side_by_side(
+        {
+            f"stage {run.spec.stages[run.stages[0]].side} px": partial(train, run)
+            for run in unfinished
+        },
+        config.stages_at_once or places_for(config.workers(), len(runs), cluster),
+    )
+
+
+def _publish(config: TrainStackConfig, runs: list[StackRun], output: Path) -> None:
+    """In a task, since a driver may run on a node without the workers' devices."""
+    task = ray.remote(publish_stack).options(
+        num_cpus=config.cpus_per_worker, num_gpus=1 if config.use_gpu else 0
+    )
+    device = "cuda" if config.use_gpu else "cpu"
+    try:
+        ray.get(task.remote(runs, output, describe(config), device))
+    except RayTaskError as error:
+        if isinstance(error.cause, UserError | OSError):
+            raise error.cause from None
+        raise
+
+
 def _stack_spec(config: TrainStackConfig, info: DatasetInfo) -> StackSpec:
-    tables = iterate_shards(info, "train", ["image"])
-    statistics = measure((images_of(table) for table in tables), config.stages)
+    statistics = measure(_some_pictures(info, config.seed), config.stages)
     labelled = config.condition == "label"
     if labelled and not info.classes:
         raise UserError(f"{info.path} has no labels; train with --condition none")
@@ -223,6 +311,20 @@ def _stack_spec(config: TrainStackConfig, info: DatasetInfo) -> StackSpec:
         sampler=config.sampler,
         guidance=config.guidance,
     )
+
+
+def _some_pictures(info: DatasetInfo, seed: int) -> Iterator[np.ndarray]:
+    """The pictures of some shards of the train split: enough for statistics, whatever its size."""
+    shards = info.splits["train"]
+    chosen: list[int] = []
+    rows = 0
+    for number in keyed_permutation(seed, _STATISTICS_KEY, len(shards)):
+        chosen.append(int(number))
+        rows += shards[number].num_rows
+        if rows >= _STATISTICS_ROWS:
+            break
+    for table in iterate(info.path, [shards[i] for i in sorted(chosen)], ["image"]):
+        yield images_of(table)
 
 
 def _describe_stages(spec: StackSpec) -> None:
