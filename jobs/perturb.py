@@ -23,8 +23,8 @@ from pipeline.attacks.settings import AttackSettings
 from pipeline.classifier import Classifier
 from pipeline.errors import UserError
 from pipeline.formats.dataset import DatasetInfo, check_fits, load_dataset
-from pipeline.formats.output import atomic_path, claim_output, write_json
-from pipeline.formats.perturbation_set import FORMAT, KIND, LEVELS, MANIFEST_FILE
+from pipeline.formats.output import atomic_path, claim_output
+from pipeline.formats.perturbation_set import LEVELS, write_perturbation_manifest
 from pipeline.formats.shard import read_part
 from pipeline.intervals import clopper_pearson
 from pipeline.perturber import Perturber, attack_record
@@ -132,7 +132,7 @@ def main(config: PerturbConfig) -> Path:
             )
         manifest = manifest_of(records, config, settings, classifier, info, stop)
         _draw(output.directory, records[0], manifest, classifier.classes, config.examples)
-        write_json(output.directory / MANIFEST_FILE, manifest)
+        write_perturbation_manifest(output.directory, manifest)
         remove_records(output.directory)
     _say_result(manifest)
     print(f"perturbation set: {output.path}", flush=True)
@@ -149,7 +149,9 @@ def manifest_of(
 ) -> dict[str, Any]:
     """The manifest: what was done to what, the shards, and the counts over all of them."""
     counts = {
+        "read": stop,
         "rows": sum(record["num_rows"] for record in records),
+        "quarantined": 0,
         **{
             name: sum(record[name] for record in records)
             for name in ("verified", "clean_right", "successes", "rounded_inwards", "unmoved")
@@ -158,8 +160,6 @@ def manifest_of(
     rows, clean_right = counts["rows"], counts["clean_right"]
     robust_right = clean_right - counts["successes"]
     return {
-        "format": FORMAT,
-        "kind": KIND,
         "config": describe(config),
         "model": {"sha256": classifier.sha256, "classes": list(classifier.classes)},
         "dataset": {
@@ -181,6 +181,7 @@ def manifest_of(
             "l2_mean": sum(record["l2_sum"] for record in records) / rows,
         },
         "shards": records,
+        "quarantine": [],
         "versions": {
             "noisestack": __version__,
             "torch": torch.__version__,
