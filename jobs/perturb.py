@@ -12,6 +12,7 @@ import ray
 import torch
 from pydantic import Field
 
+from jobs.common.bad_rows import DESCRIPTION, OnBadRow, refuse_quarantine, set_aside
 from jobs.common.sharded import Record, remove_records, row_ranges, run_shards
 from noisestack import __version__
 from noisestack.command import Command
@@ -24,7 +25,11 @@ from pipeline.classifier import Classifier
 from pipeline.errors import UserError
 from pipeline.formats.dataset import DatasetInfo, check_fits, load_dataset
 from pipeline.formats.output import atomic_path, claim_output
-from pipeline.formats.perturbation_set import LEVELS, write_perturbation_manifest
+from pipeline.formats.perturbation_set import (
+    LEVELS,
+    open_perturbation_set,
+    write_perturbation_manifest,
+)
 from pipeline.formats.shard import read_part
 from pipeline.intervals import clopper_pearson
 from pipeline.perturber import Perturber, attack_record
@@ -63,6 +68,7 @@ class PerturbConfig(JobConfig):
         "a factor of the gradient",
     )
     seed: int = Field(0, ge=0, description="of the random start of pgd")
+    on_bad_row: OnBadRow = Field("fail", description=DESCRIPTION)
     rows_per_shard: int = Field(1024, ge=1, description="rows in a Parquet file, and in a task")
     examples: int = Field(8, ge=1, le=32, description=f"rows shown in {PICTURE_FILE}")
     num_workers: int | None = Field(
@@ -109,6 +115,8 @@ def main(config: PerturbConfig) -> Path:
     }
     with claim_output(config.output, fingerprint, overwrite=config.overwrite) as output:
         if output.finished:
+            counts = open_perturbation_set(output.path).manifest["counts"]
+            refuse_quarantine(config.on_bad_row, counts["quarantined"], output.path)
             print(f"perturbation set: {output.path} (finished before)", flush=True)
             return output.path
         _say_eps(config, settings)
@@ -121,6 +129,7 @@ def main(config: PerturbConfig) -> Path:
                     "split": config.split,
                     "output": output.directory,
                     "settings": settings,
+                    "quarantine": config.on_bad_row == "quarantine",
                     "device": "cuda" if config.gpus_per_worker > 0 else "cpu",
                 },
                 row_ranges(stop, config.rows_per_shard),
@@ -131,10 +140,13 @@ def main(config: PerturbConfig) -> Path:
                 describe="perturb",
             )
         manifest = manifest_of(records, config, settings, classifier, info, stop)
-        _draw(output.directory, records[0], manifest, classifier.classes, config.examples)
+        refuse_quarantine(config.on_bad_row, manifest["counts"]["quarantined"], output.directory)
+        _draw(
+            output.directory, manifest["shards"][0], manifest, classifier.classes, config.examples
+        )
         write_perturbation_manifest(output.directory, manifest)
         remove_records(output.directory)
-    _say_result(manifest)
+    _say_result(manifest, output.path)
     print(f"perturbation set: {output.path}", flush=True)
     return output.path
 
@@ -147,17 +159,31 @@ def manifest_of(
     info: DatasetInfo,
     stop: int,
 ) -> dict[str, Any]:
-    """The manifest: what was done to what, the shards, and the counts over all of them."""
+    """The manifest: what was done to what, the shards, and the counts over all of them.
+
+    Raises:
+        UserError: all rows were bad.
+        RuntimeError: a row was neither attacked nor set aside.
+    """
     counts = {
         "read": stop,
         "rows": sum(record["num_rows"] for record in records),
-        "quarantined": 0,
+        "quarantined": sum(record["num_quarantined"] for record in records),
         **{
             name: sum(record[name] for record in records)
             for name in ("verified", "clean_right", "successes", "rounded_inwards", "unmoved")
         },
     }
     rows, clean_right = counts["rows"], counts["clean_right"]
+    if rows + counts["quarantined"] != stop:
+        raise RuntimeError(
+            f"{stop} rows were read, {rows} attacked and {counts['quarantined']} set aside"
+        )
+    if rows == 0:
+        raise UserError(
+            f"none of the {stop} rows of {info.path}, split {config.split}, has a label among the "
+            "classes; there is nothing to attack"
+        )
     robust_right = clean_right - counts["successes"]
     return {
         "config": describe(config),
@@ -180,8 +206,12 @@ def manifest_of(
             "l2_max": max(record["l2_max"] for record in records),
             "l2_mean": sum(record["l2_sum"] for record in records) / rows,
         },
-        "shards": records,
-        "quarantine": [],
+        "shards": [
+            {key: value for key, value in record.items() if key != "quarantine"}
+            for record in records
+            if record["num_rows"]
+        ],
+        "quarantine": [entry for record in records for entry in record["quarantine"]],
         "versions": {
             "noisestack": __version__,
             "torch": torch.__version__,
@@ -211,7 +241,7 @@ def _say_eps(config: PerturbConfig, settings: AttackSettings) -> None:
     )
 
 
-def _say_result(manifest: dict[str, Any]) -> None:
+def _say_result(manifest: dict[str, Any], path: Path) -> None:
     low, high = manifest["robust_accuracy_interval_95"]
     counts = manifest["counts"]
     print(
@@ -220,6 +250,8 @@ def _say_result(manifest: dict[str, Any]) -> None:
         f"{counts['verified']:,} of {counts['rows']:,} rows verified after storage",
         flush=True,
     )
+    if counts["quarantined"]:
+        print(f"perturb: bad rows: {set_aside(counts['quarantined'], path)}", flush=True)
     if counts["rounded_inwards"]:
         print(
             f"perturb: {counts['rounded_inwards']:,} rows were rounded to a shorter change, as the "
