@@ -5,6 +5,7 @@ OUTPUT/perturbations.png        original | perturbation × 10 | perturbed, for a
 OUTPUT/manifest.json            attack, identities, counts, accuracies; written last
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +14,10 @@ import torch
 from pydantic import Field
 
 from jobs.common.bad_rows import DESCRIPTION, OnBadRow, refuse_quarantine, set_aside
-from jobs.common.sharded import Record, remove_records, row_ranges, run_shards
+from jobs.common.pools import Pool
+from jobs.common.records import Record, remove_records
+from jobs.common.row_ranges import RowRanges
+from jobs.common.sharded import run_shards
 from noisestack import __version__
 from noisestack.command import Command
 from noisestack.config import JobConfig, describe
@@ -122,21 +126,23 @@ def main(config: PerturbConfig) -> Path:
         _say_eps(config, settings)
         with ray_session():
             records = run_shards(
-                Perturber,
-                {
-                    "dataset": config.dataset,
-                    "classifier": config.classifier,
-                    "split": config.split,
-                    "output": output.directory,
-                    "settings": settings,
-                    "quarantine": config.on_bad_row == "quarantine",
-                    "device": "cuda" if config.gpus_per_worker > 0 else "cpu",
-                },
-                row_ranges(stop, config.rows_per_shard),
+                Pool(
+                    Perturber,
+                    {
+                        "dataset": config.dataset,
+                        "classifier": config.classifier,
+                        "split": config.split,
+                        "output": output.directory,
+                        "settings": settings,
+                        "quarantine": config.on_bad_row == "quarantine",
+                        "device": "cuda" if config.gpus_per_worker > 0 else "cpu",
+                    },
+                    num_workers=config.num_workers,
+                    cpus_per_worker=config.cpus_per_worker,
+                    gpus_per_worker=config.gpus_per_worker,
+                ),
+                RowRanges(stop, config.rows_per_shard),
                 output.directory,
-                num_workers=config.num_workers,
-                cpus_per_worker=config.cpus_per_worker,
-                gpus_per_worker=config.gpus_per_worker,
                 describe="perturb",
             )
         manifest = manifest_of(records, config, settings, classifier, info, stop)
@@ -152,7 +158,7 @@ def main(config: PerturbConfig) -> Path:
 
 
 def manifest_of(
-    records: list[Record],
+    records: Sequence[Record],
     config: PerturbConfig,
     settings: AttackSettings,
     classifier: Classifier,

@@ -1,6 +1,6 @@
 """The stack of conditional denoisers: what is trained, stored, sampled and served."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,36 +20,53 @@ class Stack(nn.Module):
 
     Attributes:
         spec: see `StackSpec`.
-        networks: ``nested``, or ``stage_<side>`` for each stage.
+        networks: ``nested``, or ``stage_<side>`` for each stage that it holds.
         sha256: the content hash of the model it was loaded from; empty before it is stored.
         name: the model directory's name, if it has one.
     """
 
-    def __init__(self, spec: StackSpec) -> None:
+    def __init__(self, spec: StackSpec, stages: Sequence[int] | None = None) -> None:
+        """Untrained networks.
+
+        Args:
+            stages: what to hold: only these stages can be climbed; None for all. A nested network
+                is then built up to the highest of them, with their heads alone.
+        """
         super().__init__()
         self.spec = spec
         self.sha256 = ""
         self.name = ""
-        everything = range(len(spec.stages))
+        held = tuple(range(len(spec.stages)) if stages is None else stages)
         if spec.network == "nested":
-            unets = {"nested": UNet(spec.unet(len(spec.stages) - 1, tuple(everything)))}
+            unets = {"nested": UNet(spec.unet(max(held), held))}
         else:
-            unets = {f"stage_{spec.stages[s].side}": UNet(spec.unet(s, (s,))) for s in everything}
+            unets = {f"stage_{spec.stages[s].side}": UNet(spec.unet(s, (s,))) for s in held}
         self.networks = nn.ModuleDict(unets)
 
     @classmethod
-    def load(cls, path: Path | str, device: torch.device | str = "cpu") -> "Stack":
+    def load(
+        cls,
+        path: Path | str,
+        device: torch.device | str = "cpu",
+        stages: Sequence[int] | None = None,
+    ) -> "Stack":
         """The stack of a model directory, with its averaged weights, ready to sample.
+
+        Args:
+            stages: what to hold, as in the constructor: the device gets no other weights.
 
         Raises:
             UserError: the directory is not a whole, unaltered stack.
         """
         stored = open_model(Path(path), KIND)
         config = {k: v for k, v in stored.config.items() if k not in ("format", "kind")}
-        stack = cls(StackSpec.from_json(config, str(path)))
+        stack = cls(StackSpec.from_json(config, str(path)), stages)
         for name, network in stack.networks.items():
+            weights = stored.weights(f"{name}.ema")
             try:
-                network.load_state_dict(stored.weights(f"{name}.ema"))
+                network.load_state_dict(
+                    weights if stages is None else _part_of(weights, network.state_dict())
+                )
             except RuntimeError as error:
                 raise UserError(
                     f"{path}: the weights of {name} do not fit its config.json "
@@ -109,6 +126,15 @@ class Stack(nn.Module):
         norm2 = s**2 + d2
         x_hat: Tensor = (d2 / norm2) * z + (s * sigma_d[-1] / norm2.sqrt()) * raw
         return x_hat
+
+
+def _part_of(weights: Mapping[str, Tensor], held: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of the stages that are held: the embedding of entrances has a row a stage."""
+    return {
+        name: tensor[: len(held[name])] if name == "entrance.weight" else tensor
+        for name, tensor in weights.items()
+        if name in held
+    }
 
 
 def save_stack(

@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,7 +45,7 @@ class Source(ABC):
     has_captions: bool
 
     @abstractmethod
-    def read(self, start: int, stop: int) -> list[RawRow | BadRow]:
+    def read(self, start: int, stop: int) -> Sequence[RawRow | BadRow]:
         """Rows start to stop (exclusive), each as it is or with what is wrong with it.
 
         A row that cannot be read costs no other. Raises UserError where more than rows is wrong,

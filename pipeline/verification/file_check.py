@@ -88,6 +88,8 @@ def _usable_columns(found: pa.Schema, file: ListedFile, faults: Faults) -> list[
     usable = []
     for field in file.rows.schema:
         if field.name not in found.names:
+            if field.name in file.rows.optional:
+                continue
             faults.add(kind, file.shard.file, f"has no column {field.name!r}")
         elif found.field(field.name).type != field.type:
             what = f"column {field.name} is {found.field(field.name).type}, not {field.type}"

@@ -31,7 +31,7 @@ MANIFEST_FILE = sample_set.MANIFEST_FILE
 class Rows:
     """What the rows of a file must be.
 
-    schema: names and types of the columns.
+    schema: names and types of the columns. optional: those that may be absent.
     labels: the lowest label and the first above the highest; None where there are none.
     number: the column that numbers the rows, ascending; None where there is none.
     seed: in a sample set, what made it: ids are then "seed-number"; None elsewhere.
@@ -41,6 +41,7 @@ class Rows:
     labels: tuple[int, int] | None
     number: str | None
     seed: int | None = None
+    optional: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -118,9 +119,14 @@ def _samples(directory: Path, stored: dict[str, Any], faults: Faults) -> Listing
         _content_differs(faults, MANIFEST_FILE)
     _compare(faults, MANIFEST_FILE, "rows", stored["num_rows"], samples.num_rows)
     none = np.empty(0, np.int64)
-    table = sample_set.sample_table(0, none, none, np.empty((0, *samples.shape), np.uint8))
+    images, captions = np.empty((0, *samples.shape), np.uint8), pa.array([], pa.string())
+    table = sample_set.sample_table(0, none, none, images, captions)
     rows = Rows(
-        table.schema, (-1, len(samples.classes)), "sample_index", int(samples.origin["seed"])
+        table.schema,
+        (-1, len(samples.classes)),
+        "sample_index",
+        int(samples.origin["seed"]),
+        optional=("caption",),
     )
     numbers = (0, int(stored["num_rows"]))
     return Listing("sample set", MANIFEST_FILE, samples.shards, (), rows, numbers)

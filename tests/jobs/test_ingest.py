@@ -3,17 +3,16 @@
 import contextlib
 import gzip
 import struct
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from in_this_process import in_this_process
 from PIL import Image
 from sklearn.datasets import load_digits
 
 from jobs import ingest
-from jobs.common.sharded import ShardRunner
 from jobs.ingest import COMMAND, IngestConfig
 from noisestack.flags import read_config
 from pipeline.errors import UserError
@@ -27,18 +26,6 @@ from pipeline.formats.dataset import (
 from pipeline.formats.output import read_json
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def in_this_process(
-    worker_class: Any,
-    worker_args: Mapping[str, Any],
-    shards: Sequence[dict[str, Any]],
-    output: Path,
-    **_: Any,
-) -> list[dict[str, Any]]:
-    """What run_shards does, without Ray: one worker, the last shard first."""
-    runner = ShardRunner(worker_class, dict(worker_args), output)
-    return [runner.run(shard) for shard in reversed(shards)][::-1]
 
 
 @pytest.fixture
