@@ -9,9 +9,11 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from multiprocessing import get_context
 from typing import Any, TypeVar
 
 import psutil
@@ -63,6 +65,15 @@ def alternate(sides: Mapping[str, Callable[[], Result]], repeats: int) -> dict[s
 def median(values: Sequence[float]) -> float:
     """The middle value, or the mean of the two middle ones; ValueError without values."""
     return float(statistics.median(values))
+
+
+def in_own_process(function: Callable[..., Result], *arguments: Any) -> Result:
+    """What `function(*arguments)` returns, run in a new process that ends with it.
+
+    So no side pays for another's threads, memory or daemons. The function must be importable.
+    """
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
 
 
 @dataclass(frozen=True)
