@@ -1,9 +1,10 @@
 """The stack of conditional denoisers: what is trained, stored, sampled and served."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,36 +21,69 @@ class Stack(nn.Module):
 
     Attributes:
         spec: see `StackSpec`.
-        networks: ``nested``, or ``stage_<side>`` for each stage.
+        stages: the indices of the stages that it can denoise; all, unless only a part was asked
+            for (where each stage has a network of its own, only these networks are there).
+        networks: ``nested``, or ``stage_<side>`` for each of the stages.
         sha256: the content hash of the model it was loaded from; empty before it is stored.
         name: the model directory's name, if it has one.
     """
 
-    def __init__(self, spec: StackSpec) -> None:
+    def __init__(self, spec: StackSpec, stages: Sequence[int] | None = None) -> None:
+        """Untrained networks.
+
+        Args:
+            stages: what to hold: only these stages can be climbed; None for all. A nested network
+                is then built up to the highest of them, with their heads alone.
+        """
         super().__init__()
         self.spec = spec
+        self.stages = tuple(range(len(spec.stages)) if stages is None else stages)
         self.sha256 = ""
         self.name = ""
-        everything = range(len(spec.stages))
         if spec.network == "nested":
-            unets = {"nested": UNet(spec.unet(len(spec.stages) - 1, tuple(everything)))}
+            unets = {"nested": UNet(spec.unet(max(self.stages), self.stages))}
         else:
-            unets = {f"stage_{spec.stages[s].side}": UNet(spec.unet(s, (s,))) for s in everything}
+            unets = {spec.network_name(s): UNet(spec.unet(s, (s,))) for s in self.stages}
         self.networks = nn.ModuleDict(unets)
 
     @classmethod
-    def load(cls, path: Path | str, device: torch.device | str = "cpu") -> "Stack":
+    def fresh(cls, spec: StackSpec, seed: int, stages: Sequence[int] | None = None) -> "Stack":
+        """A stack to be trained. Each network starts from weights of its own key, so that one stage
+        trained alone starts where it starts among the others."""
+        with torch.random.fork_rng([]):
+            stack = cls(spec, stages)
+            for stage in stack.stages if spec.network == "stage" else (len(spec.stages) - 1,):
+                key = np.random.SeedSequence((seed % 2**64, stage)).generate_state(1, np.uint64)
+                torch.manual_seed(int(key[0]))
+                entrances = stack.stages if spec.network == "nested" else (stage,)
+                start = UNet(spec.unet(max(entrances), entrances)).state_dict()
+                stack.networks[spec.network_name(stage)].load_state_dict(start)
+        return stack
+
+    @classmethod
+    def load(
+        cls,
+        path: Path | str,
+        device: torch.device | str = "cpu",
+        stages: Sequence[int] | None = None,
+    ) -> "Stack":
         """The stack of a model directory, with its averaged weights, ready to sample.
+
+        Args:
+            stages: what to hold, as in the constructor: the device gets no other weights.
 
         Raises:
             UserError: the directory is not a whole, unaltered stack.
         """
         stored = open_model(Path(path), KIND)
         config = {k: v for k, v in stored.config.items() if k not in ("format", "kind")}
-        stack = cls(StackSpec.from_json(config, str(path)))
+        stack = cls(StackSpec.from_json(config, str(path)), stages)
         for name, network in stack.networks.items():
+            weights = stored.weights(f"{name}.ema")
             try:
-                network.load_state_dict(stored.weights(f"{name}.ema"))
+                network.load_state_dict(
+                    weights if stages is None else _part_of(weights, network.state_dict())
+                )
             except RuntimeError as error:
                 raise UserError(
                     f"{path}: the weights of {name} do not fit its config.json "
@@ -76,13 +110,18 @@ class Stack(nn.Module):
 
     def network_of(self, stage: int) -> UNet:
         """The network that works in a stage."""
-        spec = self.spec
-        name = "nested" if spec.network == "nested" else f"stage_{spec.stages[stage].side}"
-        network = self.networks[name]
+        network = self.networks[self.spec.network_name(stage)]
         assert isinstance(network, UNet)
         return network
 
-    def forward(self, stage: int, z: Tensor, sigma: Tensor, condition: Tensor | None) -> Tensor:
+    def forward(
+        self,
+        stage: int,
+        z: Tensor,
+        sigma: Tensor,
+        condition: Tensor | None,
+        kept: Tensor | None = None,
+    ) -> Tensor:
         """``x_hat(z, sigma, c)``: the expected clean picture of a stage.
 
         Equations 7 of Karras et al. (2022), with the stage's own sigma_d: near the data the output
@@ -93,6 +132,7 @@ class Stack(nn.Module):
             z: the noisy pictures, ``[N, C, h, w]`` at the stage's resolution.
             sigma: their noise levels, float32 ``[N]``.
             condition: labels, embeddings or None; see `ConditionEmbedding`.
+            kept: dropout's factors, ``[N, spec.num_features(stage)]``; None drops nothing.
 
         Returns:
             ``[N, C, h, w]``.
@@ -104,11 +144,31 @@ class Stack(nn.Module):
             small / (s**2 + d**2).sqrt()
             for small, d in zip(pyramid(z, stage), sigma_d, strict=True)
         ]
-        raw = self.network_of(stage)(pictures, sigma.log(), condition)
+        raw = self.network_of(stage)(pictures, sigma.log(), condition, kept)
         d2 = sigma_d[-1] ** 2
         norm2 = s**2 + d2
         x_hat: Tensor = (d2 / norm2) * z + (s * sigma_d[-1] / norm2.sqrt()) * raw
         return x_hat
+
+
+def averaged_stack(stack: Stack, averaged: Mapping[str, Tensor]) -> Stack:
+    """A copy of a stack with averaged weights, for sampling.
+
+    Args:
+        averaged: the moving average of the stack's parameters, by their names in the stack.
+    """
+    copy = Stack(stack.spec, stack.stages).to(stack.device)
+    copy.load_state_dict({**stack.state_dict(), **averaged})
+    return copy.eval()
+
+
+def _part_of(weights: Mapping[str, Tensor], held: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of the stages that are held: the embedding of entrances has a row a stage."""
+    return {
+        name: tensor[: len(held[name])] if name == "entrance.weight" else tensor
+        for name, tensor in weights.items()
+        if name in held
+    }
 
 
 def save_stack(
