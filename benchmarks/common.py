@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from multiprocessing import get_context
@@ -111,6 +111,19 @@ def cpu_seconds() -> float:
             continue
         total += times.user + times.system + times.children_user + times.children_system
     return total
+
+
+def hold_to_one_core() -> None:
+    """Every thread of this process tree, and what it starts from now on, to one and the same core.
+
+    Ray must be up by then: within one core its start can take longer than it allows itself.
+    """
+    core = min(os.sched_getaffinity(0))
+    for process in process_tree():
+        with suppress(psutil.NoSuchProcess):
+            for thread in process.threads():
+                with suppress(ProcessLookupError):
+                    os.sched_setaffinity(thread.id, {core})
 
 
 @dataclass

@@ -2,11 +2,11 @@
 
 Ours is Ray Data's streaming of shuffled Parquet; the peers are torch's `DataLoader` over the same
 Parquet, webdataset and mosaicml-streaming. All give shuffled batches of 256 in numpy. Each runs in
-a process of its own that is held, with all that it starts, to one core; the CPU time of its whole
-process tree counts, Ray's daemons and workers included, from when the stream has become steady.
+a process of its own, which from the first batch on is held, with all that it started, to one core.
+The CPU time of the whole process tree counts, Ray's daemons and workers included, from when the
+stream has become steady.
 """
 
-import os
 import tempfile
 import time
 from collections.abc import Sequence
@@ -19,6 +19,7 @@ from benchmarks.common import (
     Options,
     Stopwatch,
     alternate,
+    hold_to_one_core,
     in_own_process,
     median,
     read_options,
@@ -51,8 +52,8 @@ QUICK = Sizes(6_000, 1.0, 2.0)
 class Rates:
     """What one loader did once.
 
-    first_batch_seconds: from nothing to the first batch, imports aside. wall_rows_per_second: on
-    one core.
+    first_batch_seconds: from nothing to the first batch, imports aside, on all cores.
+    wall_rows_per_second: on one core.
     """
 
     first_batch_seconds: float
@@ -106,13 +107,13 @@ def write(name: str, info: DatasetInfo, directory: Path) -> None:
 
 
 def measure(name: str, dataset: Path, directory: Path, sizes: Sizes) -> Rates:
-    """One loader's rates, on the first of the cores that this process may use, and on no other."""
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    """One loader's rates, on one core from the first batch on."""
     chosen = loader(name)  # imports come before the clock: all sides import torch
     start = time.perf_counter()
     batches = chosen.batches(load_dataset(dataset), directory, BATCH_SIZE, seed=0)
     next(batches)
     first = time.perf_counter() - start
+    hold_to_one_core()
     while time.perf_counter() - start < first + sizes.warm_seconds:
         next(batches)
     watch, rows, begun = Stopwatch(), 0, time.perf_counter()

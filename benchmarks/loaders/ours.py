@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.loaders import Batch
-from jobs.common.stream import training_dataset
+from jobs.common.stream import TrainingData, training_batches
 from noisestack.session import ray_session
 from pipeline.formats.dataset import DatasetInfo
 from pipeline.sources.base import TRAIN
@@ -18,10 +18,8 @@ def write(info: DatasetInfo, directory: Path) -> None:
 
 def batches(info: DatasetInfo, directory: Path, batch_size: int, seed: int) -> Iterator[Batch]:
     """The stream's batches, in a Ray of its own that is stopped with the iterator."""
-    steps = info.num_rows(TRAIN) * _EPOCHS // batch_size
+    steps = range(info.num_rows(TRAIN) * _EPOCHS // batch_size)
+    data = TrainingData.of(info, TRAIN, seed=seed, batch_size=batch_size, mode="streaming")
     with ray_session():
-        stream = training_dataset(
-            info, TRAIN, batch_size=batch_size, num_steps=steps, start_step=0, seed=seed
-        )
-        for batch in stream.iter_batches(batch_size=batch_size, prefetch_batches=2, drop_last=True):
+        for batch in training_batches(data, range(batch_size), steps):
             yield batch["image"], batch["label"]
