@@ -94,6 +94,7 @@ def train_runs(config: TrainStackConfig, runs: list[StackRun]) -> None:
     Raises:
         UserError: what the workers raised as one, for each run.
     """
+
     def train(run: StackRun) -> None:
         run.output.mkdir(parents=True, exist_ok=True)
         run_training(
