@@ -2,10 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+PEERS := .venv/.installed-bench
 MODEL ?= runs/quickstart/stack/model
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart serve check format test clean
+.PHONY: help install quickstart serve check format test bench clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +38,13 @@ format: $(INSTALLED) ## rewrite the code in the house's format
 
 test: $(INSTALLED) ## every test, those that start Ray included
 	$(BIN)/pytest -q
+
+bench: $(PEERS) ## every measurement against its peers, in one table; an hour or so, on a machine at rest
+	$(BIN)/python -m benchmarks
+
+$(PEERS): $(INSTALLED)
+	@$(BIN)/pip install --quiet --quiet --constraint constraints.txt --editable '.[bench]'
+	@touch $@
 
 clean: ## remove .venv, caches and what the quickstart wrote (runs/)
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info runs

@@ -1,54 +1,92 @@
-"""Samples from a trained stack, in batch: sample indices through a pool of actors into Parquet."""
+"""Samples from a trained stack, in batch: sample indices through pools of actors into Parquet."""
 
+import math
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Literal, Self
 
-import numpy as np
-from pydantic import Field
+import ray
+import torch
+from pydantic import Field, model_validator
 
-from jobs.common.sharded import remove_records, row_ranges, run_shards
+from jobs.common.pools import Pool
+from jobs.common.records import remove_records
+from jobs.common.row_ranges import RowRanges
+from jobs.common.sharded import run_shards
 from noisestack.command import Command
 from noisestack.config import JobConfig
+from noisestack.flags import flag_of
 from noisestack.session import ray_session
-from pipeline.errors import UserError
-from pipeline.formats.output import atomic_path, claim_output
-from pipeline.formats.sample_set import (
-    MANIFEST_FILE,
-    sample_table,
-    write_manifest,
+from pipeline.formats.output import claim_output
+from pipeline.formats.sample_set import MANIFEST_FILE, write_manifest
+from pipeline.formats.shard import shards_from_json
+from pipeline.plots.sample_set import draw_sample_set
+from pipeline.sampling import SamplingOptions
+from pipeline.sampling.cost import share_out, stage_costs, weight_bytes
+from pipeline.sampling.labels import (
+    Column,
+    LabelPlan,
+    all_in_turn,
+    captions_in_turn,
+    labels_in_turn,
+    open_column,
+    per_class,
 )
-from pipeline.formats.shard import (
-    Shard,
-    images_of,
-    iterate,
-    labels_of,
-    shards_from_json,
-    write_shard,
-)
-from pipeline.plots.class_sheet import class_sheet
-from pipeline.sampling import SamplingOptions, sample
+from pipeline.sampling.workers import SampleJob, StackWorker, StageWorker
 from pipeline.stack import Stack
+from pipeline.stack_spec import StackSpec
 
-_GRID_PER_CLASS = 10
+_COUNT = 1000  # where nothing says how many
+_MOST_SHARDS, _LEAST_ROWS, _MOST_ROWS = 4096, 256, 16_384
+_MOST_SHARD_BYTES = 32 << 20  # of pictures; between stages travels four times as much
+_WEIGHTS_SHARE = 0.5  # of a device's memory: what networks compute needs room beside their weights
+_Number = Annotated[int, Field(ge=0)]
 
 
 class GenerateConfig(JobConfig):
     """Generate labelled samples from a trained stack.
 
     Each sample is a function of (seed, sample index, label, sampling options) alone: the same
-    command gives the same bytes on any number of workers, and after any interruption.
+    command gives the same bytes on any number of workers, in pools of either kind, and after any
+    interruption.
     """
 
     model: Path = Field(description="the stack's directory, as train-stack leaves it")
     output: Path = Field(description="the sample set's directory")
     overwrite: bool = Field(False, description="replace another config's results in OUTPUT")
-    count: int = Field(1000, ge=1, description="how many samples")
+    count: int | None = Field(
+        None,
+        ge=1,
+        description=f"how many samples; none for as many as the labels say, or else {_COUNT:,}",
+    )
     seed: int = Field(0, ge=0, lt=2**63, description="keys every draw of noise")
     labels: tuple[str, ...] | None = Field(
         None,
-        description="class names, given to the samples in turn; none for all classes; "
-        "'-' for no condition",
+        description="class names, or their numbers, given to the samples in turn; none for all "
+        "classes; '-' for no condition",
+    )
+    per_class: _Number | dict[str, _Number] | None = Field(
+        None,
+        description="samples of each class: one number for all classes, or CLASS=NUMBER,… "
+        "(in YAML a mapping)",
+    )
+    captions: tuple[str, ...] | None = Field(
+        None,
+        description="texts that are class names, given in turn and kept as the set's captions",
+    )
+    labels_from: Path | None = Field(
+        None,
+        description="a Parquet file, a folder of them, or a dataset: a row a sample, and again "
+        "from the first when they are used up",
+    )
+    labels_column: str | None = Field(
+        None, description="its column of class names or numbers; none for label"
+    )
+    captions_column: str | None = Field(
+        None, description="instead, its column of texts that are class names, kept as captions"
+    )
+    labels_split: str | None = Field(
+        None, description="which split, where it is a dataset; none for train"
     )
     sampler: Literal["ancestral", "ddim", "heun", "dpmpp_2m"] | None = Field(
         None, description="how to climb the stack; none for the model's own"
@@ -64,12 +102,37 @@ class GenerateConfig(JobConfig):
     threshold: float | None = Field(
         None, gt=0, le=1, description="percentile of dynamic thresholding; none for none"
     )
-    rows_per_shard: int = Field(256, ge=1, description="samples in each Parquet file")
+    rows_per_shard: int | None = Field(
+        None,
+        ge=1,
+        description=f"samples in each Parquet file; none for {_LEAST_ROWS} to {_MOST_ROWS:,}, near "
+        f"{_MOST_SHARDS:,} files",
+    )
+    pools: Literal["auto", "whole", "stages"] = Field(
+        "auto",
+        description="whole: each actor holds the whole stack; stages: each stage of the stack has "
+        "actors of its own, by its share of the cost; auto: whole where a device holds the weights",
+    )
     num_workers: int | None = Field(
         None, ge=1, description="actors at most; none for as many as the cluster holds"
     )
     cpus_per_worker: int = Field(1, ge=1, description="CPUs an actor, and so its torch threads")
     gpus_per_worker: float = Field(0, ge=0, description="GPUs an actor; fractions share one")
+
+    @model_validator(mode="after")
+    def _labels_are_said_once(self) -> Self:
+        ways = ("labels", "per_class", "captions", "labels_from")
+        given = [flag_of(key) for key in ways if getattr(self, key) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} each say the labels; give one of them")
+        if self.per_class is not None and self.count is not None:
+            raise ValueError("--per-class says how many samples there are; leave out --count")
+        if self.labels_column is not None and self.captions_column is not None:
+            raise ValueError("--labels-column and --captions-column: give one of them")
+        for key in ("labels_column", "captions_column", "labels_split"):
+            if getattr(self, key) is not None and self.labels_from is None:
+                raise ValueError(f"{flag_of(key)} is about --labels-from; give that too")
+        return self
 
     def options(self) -> SamplingOptions:
         """The sampling options that these values spell."""
@@ -82,44 +145,22 @@ class GenerateConfig(JobConfig):
         )
 
 
-class SampleWorker:
-    """One actor: holds the stack and makes one shard a call."""
-
-    def __init__(
-        self,
-        model: Path,
-        output: Path,
-        seed: int,
-        cycle: tuple[int, ...],
-        options: SamplingOptions,
-        device: str,
-    ) -> None:
-        self._stack = Stack.load(model, device)
-        self._output, self._seed, self._options = output, seed, options
-        self._cycle = np.array(cycle, dtype=np.int64)
-
-    def __call__(self, shard: dict[str, Any]) -> dict[str, Any]:
-        indices = np.arange(shard["start"], shard["stop"])
-        labels = self._cycle[indices % len(self._cycle)]
-        seeds = np.full(len(indices), self._seed)
-        images = sample(self._stack, seeds, indices, labels, self._options)
-        table = sample_table(self._seed, indices, labels, images)
-        return asdict(write_shard(table, self._output, shard["file"]))
-
-
 def main(config: GenerateConfig) -> Path:
     """Makes, or finishes, the sample set in ``config.output``; returns its directory."""
     stack = Stack.load(config.model)
-    options = config.options().resolve(stack.spec)
-    cycle = _labels(config.labels, stack.classes)
+    spec = stack.spec
+    options = config.options().resolve(spec)
+    labels = label_plan(config, spec.classes)
+    count = config.count or labels.num_rows or _COUNT
+    rows_per_shard = config.rows_per_shard or shard_rows(count, spec)
     origin = {
         "job": "generate",
         "model_sha256": stack.sha256,
         "seed": config.seed,
-        "count": config.count,
-        "labels": list(cycle),
+        "count": count,
+        "labels": labels.origin(),
         "options": asdict(options),
-        "rows_per_shard": config.rows_per_shard,
+        "rows_per_shard": rows_per_shard,
     }
     with claim_output(
         config.output, origin, overwrite=config.overwrite, marker=MANIFEST_FILE
@@ -127,68 +168,98 @@ def main(config: GenerateConfig) -> Path:
         if output.finished:
             print(f"{output.path} is there already, made by this config")
             return output.path
+        job = SampleJob(
+            config.model,
+            output.directory,
+            config.seed,
+            labels,
+            options,
+            device="cuda" if config.gpus_per_worker else "cpu",
+            threads=config.cpus_per_worker,
+        )
         with ray_session():
             records = run_shards(
-                SampleWorker,
-                {
-                    "model": config.model,
-                    "output": output.directory,
-                    "seed": config.seed,
-                    "cycle": cycle,
-                    "options": options,
-                    "device": "cuda" if config.gpus_per_worker else "cpu",
-                },
-                row_ranges(config.count, config.rows_per_shard),
+                _pools(config, spec, job),
+                RowRanges(count, rows_per_shard),
                 output.directory,
-                num_workers=config.num_workers,
-                cpus_per_worker=config.cpus_per_worker,
-                gpus_per_worker=config.gpus_per_worker,
                 describe="samples",
             )
         written = shards_from_json(records, output.directory)
-        _draw(output.directory, written, stack.classes)
+        draw_sample_set(output.directory, written, spec.classes)
         write_manifest(
             output.directory,
-            shape=stack.shape,
-            classes=stack.classes,
+            shape=spec.shape,
+            classes=spec.classes,
             shards=written,
             origin=origin,
         )
         remove_records(output.directory)
-    print(f"{config.count:,} samples are in {output.path}")
+    print(f"{count:,} samples are in {output.path}")
     return output.path
 
 
-def _labels(names: tuple[str, ...] | None, classes: tuple[str, ...]) -> tuple[int, ...]:
-    """The labels to give in turn: of the names, of all classes, or -1 without classes."""
-    if names is None:
-        return tuple(range(len(classes))) or (-1,)
-    known = {name: label for label, name in enumerate(classes)} | {"-": -1}
-    for name in names:
-        if name not in known:
-            raise UserError(
-                f"--labels: the model has no class {name!r}, only {', '.join(classes) or 'none'}"
-            )
-    if not names:
-        raise UserError("--labels is empty; name classes, or leave it out for all of them")
-    return tuple(known[name] for name in names)
+def label_plan(config: GenerateConfig, classes: tuple[str, ...]) -> LabelPlan:
+    """What the samples are drawn on; every label that is named is one of the model's.
+
+    Raises:
+        UserError: a name, a caption or a row that is no class, or a column that cannot be read.
+    """
+    if config.labels is not None:
+        return labels_in_turn(config.labels, classes, "--labels")
+    if config.captions is not None:
+        return captions_in_turn(config.captions, classes, "--captions")
+    if config.per_class is not None:
+        return per_class(config.per_class, classes, "--per-class")
+    if config.labels_from is not None:
+        plan: Column = open_column(
+            config.labels_from,
+            config.captions_column or config.labels_column or "label",
+            classes,
+            split=config.labels_split,
+            captions=config.captions_column is not None,
+        )
+        plan.check()
+        return plan
+    return all_in_turn(classes)
 
 
-def _draw(directory: Path, shards: tuple[Shard, ...], classes: tuple[str, ...]) -> None:
-    """``grid.png``: the first samples of each class."""
-    wanted = _GRID_PER_CLASS * max(1, len(classes))
-    images, labels, rows = [], [], 0
-    for table in iterate(directory, shards):
-        images.append(images_of(table))
-        labels.append(labels_of(table))
-        rows += table.num_rows
-        if rows >= wanted * 2:
-            break
-    sheet = class_sheet(
-        np.concatenate(images), np.concatenate(labels), classes, per_class=_GRID_PER_CLASS
-    )
-    with atomic_path(directory / "grid.png") as temporary:
-        sheet.save(temporary, format="png")
+def shard_rows(count: int, spec: StackSpec) -> int:
+    """Rows of a shard where nobody says: whole calls of the networks, near `_MOST_SHARDS` shards.
+
+    A shard is what a lost worker has to make again, and what is held in memory: so it has 16,384
+    rows and 32 MiB of pictures at most, and a billion samples make 61,036 shards.
+    """
+    most = min(_MOST_ROWS, _MOST_SHARD_BYTES // math.prod(spec.shape))
+    wanted = min(max(math.ceil(count / _MOST_SHARDS), _LEAST_ROWS), most)
+    calls = max(1, round(wanted / spec.rows_per_call))
+    return calls * spec.rows_per_call
+
+
+def _pools(config: GenerateConfig, spec: StackSpec, job: SampleJob) -> list[Pool]:
+    """The whole stack in each actor, or a pool of actors for each stage of it."""
+    cpus, gpus = config.cpus_per_worker, config.gpus_per_worker
+    if config.pools == "whole" or (config.pools == "auto" and _fits(spec, gpus)):
+        return [Pool(StackWorker, {"job": job}, config.num_workers, cpus, gpus)]
+    costs = stage_costs(spec, job.options)
+    shares = share_out(config.num_workers, costs) if config.num_workers else [None] * len(costs)
+    return [
+        Pool(StageWorker, {"job": job, "stage": stage}, share, cpus, gpus, cost)
+        for stage, (share, cost) in enumerate(zip(shares, costs, strict=True))
+    ]
+
+
+def _fits(spec: StackSpec, gpus: float) -> bool:
+    """Whether an actor's part of a device holds the whole stack; the memory of a CPU does."""
+    if not gpus:
+        return True
+    memory = ray.get(_device_memory.options(num_gpus=gpus).remote())
+    return bool(weight_bytes(spec) <= _WEIGHTS_SHARE * memory * min(1.0, gpus))
+
+
+@ray.remote(num_cpus=0)
+def _device_memory() -> int:
+    """The bytes of a GPU that the cluster gives to actors."""
+    return int(torch.cuda.get_device_properties(0).total_memory)
 
 
 COMMAND = Command(GenerateConfig, main)

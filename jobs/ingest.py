@@ -8,7 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from jobs.common.sharded import record_path, remove_records, row_ranges, run_shards
+from jobs.common.pools import Pool
+from jobs.common.records import Record, record_path, remove_records
+from jobs.common.row_ranges import RowRanges
+from jobs.common.sharded import run_shards
 from noisestack.command import Command
 from noisestack.config import JobConfig, describe
 from noisestack.session import ray_session
@@ -179,18 +182,14 @@ def main(config: IngestConfig) -> Path:
     return output.path
 
 
-def _write(
-    worker_args: dict[str, Any], config: IngestConfig, num_rows: int
-) -> list[dict[str, Any]]:
+def _write(worker_args: dict[str, Any], config: IngestConfig, num_rows: int) -> Sequence[Record]:
     directory: Path = worker_args["output"]
-    shards = row_ranges(num_rows, config.rows_per_shard)
+    shards = RowRanges(num_rows, config.rows_per_shard)
     try:
         return run_shards(
-            ShardWriter,
-            worker_args,
+            Pool(ShardWriter, worker_args, num_workers=config.num_workers),
             shards,
             directory,
-            num_workers=config.num_workers,
             describe="ingest",
         )
     except UserError:
@@ -204,7 +203,7 @@ def _write(
 
 
 def _splits(
-    records: Sequence[dict[str, Any]], source: Source, test_fraction: float
+    records: Sequence[Record], source: Source, test_fraction: float
 ) -> dict[str, tuple[Shard, ...]]:
     """The shards of each split; every row read must have been written, and no split be empty."""
     names = source.splits or ((TRAIN, TEST) if test_fraction else (TRAIN,))

@@ -5,6 +5,7 @@ OUTPUT/perturbations.png        original | perturbation × 10 | perturbed, for a
 OUTPUT/manifest.json            attack, identities, counts, accuracies; written last
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +13,10 @@ import ray
 import torch
 from pydantic import Field
 
-from jobs.common.sharded import Record, remove_records, row_ranges, run_shards
+from jobs.common.pools import Pool
+from jobs.common.records import Record, remove_records
+from jobs.common.row_ranges import RowRanges
+from jobs.common.sharded import run_shards
 from noisestack import __version__
 from noisestack.command import Command
 from noisestack.config import JobConfig, describe
@@ -114,20 +118,22 @@ def main(config: PerturbConfig) -> Path:
         _say_eps(config, settings)
         with ray_session():
             records = run_shards(
-                Perturber,
-                {
-                    "dataset": config.dataset,
-                    "classifier": config.classifier,
-                    "split": config.split,
-                    "output": output.directory,
-                    "settings": settings,
-                    "device": "cuda" if config.gpus_per_worker > 0 else "cpu",
-                },
-                row_ranges(stop, config.rows_per_shard),
+                Pool(
+                    Perturber,
+                    {
+                        "dataset": config.dataset,
+                        "classifier": config.classifier,
+                        "split": config.split,
+                        "output": output.directory,
+                        "settings": settings,
+                        "device": "cuda" if config.gpus_per_worker > 0 else "cpu",
+                    },
+                    num_workers=config.num_workers,
+                    cpus_per_worker=config.cpus_per_worker,
+                    gpus_per_worker=config.gpus_per_worker,
+                ),
+                RowRanges(stop, config.rows_per_shard),
                 output.directory,
-                num_workers=config.num_workers,
-                cpus_per_worker=config.cpus_per_worker,
-                gpus_per_worker=config.gpus_per_worker,
                 describe="perturb",
             )
         manifest = manifest_of(records, config, settings, classifier, info, stop)
@@ -140,7 +146,7 @@ def main(config: PerturbConfig) -> Path:
 
 
 def manifest_of(
-    records: list[Record],
+    records: Sequence[Record],
     config: PerturbConfig,
     settings: AttackSettings,
     classifier: Classifier,
@@ -180,7 +186,7 @@ def manifest_of(
             "l2_max": max(record["l2_max"] for record in records),
             "l2_mean": sum(record["l2_sum"] for record in records) / rows,
         },
-        "shards": records,
+        "shards": list(records),
         "versions": {
             "noisestack": __version__,
             "torch": torch.__version__,

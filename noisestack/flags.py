@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, NoReturn, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin
 
 import yaml
 from pydantic import ValidationError
@@ -64,8 +64,9 @@ def read_config(config_class: type[Config], argv: Sequence[str], prog: str) -> C
     except SettingsError as error:  # a list or a mapping that cannot be taken apart
         raise UserError(f"{error}") from error
     flags = {
-        key: _as_meant(value, config_class.model_fields[key].annotation)
-        for key, value in flags.items()
+        # "none" for a key that may be a mapping is left out there
+        key: _as_meant(flags.get(key), config_class.model_fields[key].annotation)
+        for key in vars(arguments)
     }
     try:
         return config_class(**{**in_file, **flags})
@@ -172,7 +173,7 @@ def _help(field: FieldInfo) -> str:
 
 
 def _metavar(annotation: Any) -> str:
-    """What stands behind a flag in `--help`: FLOAT, PATH, {a,b}, INT,INT,…"""
+    """What stands behind a flag in `--help`: FLOAT, PATH, {a,b}, INT,INT,…, TEXT=INT,…"""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin in (Union, UnionType):
         options = [_metavar(option) for option in arguments if option is not NoneType]
@@ -183,6 +184,10 @@ def _metavar(annotation: Any) -> str:
         if arguments[-1] is Ellipsis:
             return f"{_metavar(arguments[0])},…"
         return ",".join(map(_metavar, arguments))
+    if origin is dict:
+        return f"{_metavar(arguments[0])}={_metavar(arguments[1])},…"
+    if origin is Annotated:
+        return _metavar(arguments[0])
     if annotation is str:
         return "TEXT"
     return str(getattr(origin or annotation, "__name__", annotation)).upper()
@@ -236,7 +241,9 @@ def _explain(error: ValidationError, origins: dict[str, str], config_class: type
             if names := [choice for choice in choices if isinstance(choice, str)]:
                 found[key] += f" (the nearest is {nearest(detail['input'], names)})"
     lines = [
-        (f"{origins[key]}: " if key in origins else "") + " or ".join(messages) + found.get(key, "")
+        (f"{origins[key]}: " if key in origins else "")
+        + " or ".join(dict.fromkeys(messages))
+        + found.get(key, "")
         for key, messages in wrong.items()
     ]
     if missing:

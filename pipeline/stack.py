@@ -29,6 +29,12 @@ class Stack(nn.Module):
     """
 
     def __init__(self, spec: StackSpec, stages: Sequence[int] | None = None) -> None:
+        """Untrained networks.
+
+        Args:
+            stages: what to hold: only these stages can be climbed; None for all. A nested network
+                is then built up to the highest of them, with their heads alone.
+        """
         super().__init__()
         self.spec = spec
         self.stages = tuple(range(len(spec.stages)) if stages is None else stages)
@@ -55,18 +61,29 @@ class Stack(nn.Module):
         return stack
 
     @classmethod
-    def load(cls, path: Path | str, device: torch.device | str = "cpu") -> "Stack":
+    def load(
+        cls,
+        path: Path | str,
+        device: torch.device | str = "cpu",
+        stages: Sequence[int] | None = None,
+    ) -> "Stack":
         """The stack of a model directory, with its averaged weights, ready to sample.
+
+        Args:
+            stages: what to hold, as in the constructor: the device gets no other weights.
 
         Raises:
             UserError: the directory is not a whole, unaltered stack.
         """
         stored = open_model(Path(path), KIND)
         config = {k: v for k, v in stored.config.items() if k not in ("format", "kind")}
-        stack = cls(StackSpec.from_json(config, str(path)))
+        stack = cls(StackSpec.from_json(config, str(path)), stages)
         for name, network in stack.networks.items():
+            weights = stored.weights(f"{name}.ema")
             try:
-                network.load_state_dict(stored.weights(f"{name}.ema"))
+                network.load_state_dict(
+                    weights if stages is None else _part_of(weights, network.state_dict())
+                )
             except RuntimeError as error:
                 raise UserError(
                     f"{path}: the weights of {name} do not fit its config.json "
@@ -143,6 +160,15 @@ def averaged_stack(stack: Stack, averaged: Mapping[str, Tensor]) -> Stack:
     copy = Stack(stack.spec, stack.stages).to(stack.device)
     copy.load_state_dict({**stack.state_dict(), **averaged})
     return copy.eval()
+
+
+def _part_of(weights: Mapping[str, Tensor], held: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of the stages that are held: the embedding of entrances has a row a stage."""
+    return {
+        name: tensor[: len(held[name])] if name == "entrance.weight" else tensor
+        for name, tensor in weights.items()
+        if name in held
+    }
 
 
 def save_stack(

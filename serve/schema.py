@@ -9,8 +9,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipeline.errors import UserError
-from pipeline.networks.condition import NO_LABEL
 from pipeline.sampling import SAMPLERS, SamplingOptions
+from pipeline.sampling.labels import label_named
 from pipeline.stack_spec import StackSpec
 from serve.errors import ApiError, nearest
 from serve.settings import MAX_IMAGES
@@ -227,14 +227,10 @@ def check_model_id(name: str | None, model: ServedModel) -> None:
 
 def _label(prompt: str, classes: tuple[str, ...]) -> int:
     """The class that a prompt names, in any case and with spaces around it; -1 for "-"."""
+    label = label_named(prompt, classes)
+    if label is not None:
+        return label
     name = prompt.strip()
-    if name in classes:
-        return classes.index(name)
-    folded = [known.casefold() for known in classes]
-    if folded.count(name.casefold()) == 1:
-        return folded.index(name.casefold())
-    if name == "-":
-        return NO_LABEL
     if not classes:
         message = "this model has no classes to name; send the prompt '-'"
         raise ApiError(400, message, code="unknown_class", param="prompt")

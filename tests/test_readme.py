@@ -13,7 +13,7 @@ from noisestack.flags import flag_of, read_config
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted(["README.md", *(str(p.relative_to(ROOT)) for p in ROOT.glob("docs/*.md"))])
-PACKAGES = ("pipeline", "jobs", "serve", "noisestack")
+PACKAGES = ("pipeline", "jobs", "serve", "noisestack", "benchmarks")
 
 
 def text_of(page):

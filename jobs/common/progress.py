@@ -14,50 +14,58 @@ _SPEED_SECONDS = 0.5  # a speed over less is that of workers who happened to end
 class Progress:
     """Prints a line about every 5 s or 10 % of the rows, and one at the end.
 
-    what: the words the line begins with. total: rows of the whole job. done: rows that an earlier
-    run has finished; they count as done, but not for the speed. Neither does the time until the
-    first rows come in: starting the workers takes seconds and would spoil every early estimate.
+    what: the words the line begins with. total: rows of the whole job. Rows that an earlier run has
+    finished count as done, but not for the speed. Neither does the time until the first new rows
+    come in: starting the workers takes seconds and would spoil every early estimate.
     """
 
     def __init__(
         self,
         what: str,
         total: int,
-        done: int = 0,
         *,
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._what, self._total = what, total
-        self._done = self._printed_done = done
+        self._done = self._printed_done = self._found = 0
         self._stream, self._clock = stream, clock
         self._start = self._printed = clock()
-        self._first: tuple[float, int] | None = None  # when rows first came in; rows done by then
-        if done:
-            self._print(f"{what}: {done:,} of {total:,} rows are there from an earlier run")
+        self._first: tuple[float, int] | None = None  # when new rows first came in, and how many
 
-    def add(self, rows: int) -> None:
-        """Counts rows that were just finished."""
+    def add(self, rows: int, *, found: bool = False) -> None:
+        """Counts rows that were just finished, or found finished by an earlier run."""
         self._done += rows
+        self._found += rows if found else 0
         now = self._clock()
         if self._done >= self._total:
             self._print(f"{self._line()}, {duration(now - self._start)} in all")
-        elif self._first is None:
-            self._first = (now, self._done)
-        elif now - self._first[0] >= _SPEED_SECONDS and now - self._printed >= (
-            _SECONDS if self._grown() < _PART else _AT_LEAST_SECONDS
-        ):
+            return
+        if self._first is None and not found:
+            self._first = (now, self._made())
+        since = now - (self._first[0] if self._first else self._start)
+        due = _SECONDS if self._grown() < _PART else _AT_LEAST_SECONDS
+        if since >= _SPEED_SECONDS and now - self._printed >= due:
             self._printed, self._printed_done = now, self._done
-            speed = (self._done - self._first[1]) / max(now - self._first[0], 1e-9)
-            left = duration((self._total - self._done) / max(speed, 1e-9))
-            self._print(f"{self._line()}, {speed:,.0f} rows/s, {left} left")
+            self._print(self._line() + self._speed(now))
+
+    def _speed(self, now: float) -> str:
+        if self._first is None:
+            return ""
+        speed = (self._made() - self._first[1]) / max(now - self._first[0], 1e-9)
+        left = duration((self._total - self._done) / max(speed, 1e-9))
+        return f", {speed:,.0f} rows/s, {left} left"
+
+    def _made(self) -> int:
+        return self._done - self._found
 
     def _grown(self) -> float:
         return (self._done - self._printed_done) / self._total
 
     def _line(self) -> str:
         part = self._done / max(1, self._total)
-        return f"{self._what}: {self._done:,} of {self._total:,} rows ({part:.0%})"
+        found = f", {self._found:,} of them from an earlier run" if self._found else ""
+        return f"{self._what}: {self._done:,} of {self._total:,} rows ({part:.0%}){found}"
 
     def _print(self, line: str) -> None:
         print(line, file=self._stream or sys.stderr, flush=True)

@@ -1,6 +1,7 @@
 """Sample sets: generated pictures with the keys that made them, in Parquet shards.
 
 DIR/part-00000.parquet ...   id string, seed int64, sample_index int64, label int64 (-1: none),
+                             caption string (where captions named the labels),
                              image fixed_shape_tensor uint8 [H, W, C]
 DIR/manifest.json            model hash, seed, options, classes, shards with hashes; written last
 """
@@ -47,18 +48,28 @@ class SampleSet:
 
 
 def sample_table(
-    seed: int, indices: np.ndarray, labels: np.ndarray, images: np.ndarray
+    seed: int,
+    indices: np.ndarray,
+    labels: np.ndarray,
+    images: np.ndarray,
+    captions: pa.Array | None = None,
 ) -> pa.Table:
-    """Rows of a sample set: int64 indices and labels ``[N]``, uint8 images ``[N, H, W, C]``."""
-    return pa.table(
-        {
-            "id": pa.array([f"{seed}-{index}" for index in indices], pa.string()),
-            "seed": pa.array(np.full(len(indices), seed), pa.int64()),
-            "sample_index": pa.array(indices, pa.int64()),
-            "label": pa.array(labels, pa.int64()),
-            "image": image_column(images),
-        }
-    )
+    """Rows of a sample set.
+
+    Args:
+        indices, labels: int64 ``[N]``.
+        images: uint8 ``[N, H, W, C]``.
+        captions: N strings; None for a set without that column.
+    """
+    columns = {
+        "id": pa.array([f"{seed}-{index}" for index in indices], pa.string()),
+        "seed": pa.array(np.full(len(indices), seed), pa.int64()),
+        "sample_index": pa.array(indices, pa.int64()),
+        "label": pa.array(labels, pa.int64()),
+    }
+    if captions is not None:
+        columns["caption"] = captions
+    return pa.table(columns | {"image": image_column(images)})
 
 
 def write_manifest(

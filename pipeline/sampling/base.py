@@ -1,7 +1,7 @@
 """The walk up the stack that all samplers share; a sampler is one method: `Sampler.step`."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -65,6 +65,44 @@ class Sampler(ABC):
         """
 
 
+def prior(layer: Layer, rows: Rows, shape: tuple[int, int, int], like: Tensor) -> Tensor:
+    """``z_0 ~ N(0, sigma_0^2 I)`` of ``(C, h, w)``, before the chain's first layer."""
+    return layer.sigma_from * rows.normal(0, Purpose.PRIOR, like, shape)
+
+
+def climb(
+    denoiser: Denoiser,
+    layers: Sequence[Layer],
+    sampler: Sampler,
+    rows: Rows,
+    condition: Tensor | None,
+    z: Tensor,
+    *,
+    tau2_after: Callable[[int], Tensor],
+) -> Iterator[Tensor]:
+    """The levels above ``z``, one for each layer; starts without a history.
+
+    At a resolution change every sampler draws the detail bands and forgets its history. So a chain
+    that is cut there, and goes on elsewhere from the level it reached, has the same bits.
+
+    Args:
+        layers: consecutive ones, the first of which starts at ``z``.
+        tau2_after: stage to the detail bands' variance ``[3, C]`` where it ends.
+    """
+    history: History | None = None
+    for layer in layers:
+
+        def denoise(z: Tensor, sigma: float, stage: int = layer.stage) -> Tensor:
+            return denoiser(stage, z, torch.full((len(z),), sigma).to(z), condition)
+
+        z, history = sampler.step(z, layer, denoise, rows, history)
+        if layer.changes_resolution:
+            eps = rows.normal(layer.index, Purpose.DETAIL, z, (NUM_BANDS, *z.shape[1:]))
+            z = raise_resolution(z, layer, tau2_after(layer.stage), eps)
+            history = None
+        yield z
+
+
 def walk(
     denoiser: Denoiser,
     schedule: Schedule,
@@ -77,29 +115,14 @@ def walk(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> Iterator[Tensor]:
-    """All levels of the chain, ``z_0`` first and the picture ``z_T`` last.
-
-    ``z_0 ~ N(0, sigma_0^2 I)``. At a resolution change every sampler draws the detail bands and
-    forgets its history.
+    """All levels of the chain, ``z_0`` first and the picture ``z_T`` last: `prior` and `climb`.
 
     Args:
         picture_shape: stage to ``(C, h, w)``.
-        tau2_after: stage to the detail bands' variance ``[3, C]`` where it ends.
+        tau2_after: see `climb`.
     """
-    first = schedule.layers[0]
+    layers = schedule.layers
     like = torch.empty(0, device=device, dtype=dtype)
-    shape = picture_shape(first.stage)
-    z = first.sigma_from * rows.normal(0, Purpose.PRIOR, like, shape)
+    z = prior(layers[0], rows, picture_shape(layers[0].stage), like)
     yield z
-    history: History | None = None
-    for layer in schedule.layers:
-
-        def denoise(z: Tensor, sigma: float, stage: int = layer.stage) -> Tensor:
-            return denoiser(stage, z, torch.full((len(z),), sigma).to(z), condition)
-
-        z, history = sampler.step(z, layer, denoise, rows, history)
-        if layer.changes_resolution:
-            eps = rows.normal(layer.index, Purpose.DETAIL, z, (NUM_BANDS, *z.shape[1:]))
-            z = raise_resolution(z, layer, tau2_after(layer.stage), eps)
-            history = None
-        yield z
+    yield from climb(denoiser, layers, sampler, rows, condition, z, tau2_after=tau2_after)

@@ -6,27 +6,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.chain.schedule import build_schedule
-from pipeline.errors import UserError
-from pipeline.networks.condition import NO_LABEL
 from pipeline.pictures import from_signed
-from pipeline.sampling.base import Rows, walk
-from pipeline.sampling.guidance import Guided
-from pipeline.sampling.options import SAMPLERS, SamplingOptions
+from pipeline.sampling.base import Rows
+from pipeline.sampling.climber import Climber
+from pipeline.sampling.options import SamplingOptions
 from pipeline.stack import Stack
 
 
-def _condition(stack: Stack, labels: np.ndarray) -> Tensor | None:
-    kind = stack.spec.condition.kind
-    if kind == "none":
-        return None
-    if kind == "embedding":
-        raise UserError("this stack is conditioned on embeddings; labels cannot be given to it")
-    classes = stack.spec.condition.size
-    bad = (labels < NO_LABEL) | (labels >= classes)
-    if bad.any():
-        raise UserError(f"label {labels[bad][0]} is outside the model's classes 0 to {classes - 1}")
-    return torch.as_tensor(labels, dtype=torch.int64, device=stack.device)
+def _calls(num: int, size: int) -> Iterator[tuple[slice, np.ndarray]]:
+    """``num`` rows in calls of exactly ``size``: where a call's results go, and the rows it takes.
+
+    The last call is padded with its first row; what comes out beyond the slice is dropped.
+    """
+    for start in range(0, num, size):
+        rows = np.arange(start, start + size)
+        rows[num - start :] = start
+        yield slice(start, min(start + size, num)), rows
 
 
 def trajectory(
@@ -41,42 +36,8 @@ def trajectory(
     Yields:
         float32 ``[N, C, h, w]``; the last is the picture in [-1, 1], not clipped.
     """
-    chosen = (options or SamplingOptions()).resolve(stack.spec)
-    assert chosen.sampler is not None
-    assert chosen.layers is not None
-    assert chosen.guidance is not None
-    spec = stack.spec
-    denoiser = Guided(
-        stack,
-        chosen.guidance,
-        chosen.guidance_interval,
-        chosen.threshold,
-        tuple(len(spec.stages) - 1 - s for s in range(len(spec.stages))),
-    )
-    yield from walk(
-        denoiser,
-        build_schedule(spec.stages, chosen.layers),
-        SAMPLERS[chosen.sampler],
-        Rows(seeds, indices),
-        _condition(stack, labels),
-        picture_shape=spec.picture_shape,
-        tau2_after=spec.tau2_after,
-        device=stack.device,
-    )
-
-
-def _picture(
-    stack: Stack,
-    seeds: np.ndarray,
-    indices: np.ndarray,
-    labels: np.ndarray,
-    options: SamplingOptions | None,
-) -> np.ndarray:
-    level = None
-    for level in trajectory(stack, seeds, indices, labels, options):  # noqa: B007
-        pass
-    assert level is not None
-    return from_signed(level)
+    climber = Climber(stack, stack.spec, options, stack.device)
+    return climber.levels(Rows(seeds, indices), labels)
 
 
 @torch.inference_mode()
@@ -104,20 +65,51 @@ def sample(
         UserError: a label outside the classes, or options that the model cannot follow.
     """
     stack.eval()
-    num, size = len(seeds), stack.rows_per_call
-    out = np.empty((num, *stack.shape), dtype=np.uint8)
-    for start in range(0, num, size):
-        stop = min(start + size, num)
-        rows = np.arange(start, start + size)
-        rows[stop - start :] = start  # padding repeats the first row; its results are dropped
-        batch = _picture(
-            stack,
-            np.asarray(seeds)[rows],
-            np.asarray(indices)[rows],
-            np.asarray(labels)[rows],
-            options,
-        )
-        out[start:stop] = batch[: stop - start]
+    climber = Climber(stack, stack.spec, options, stack.device)
+    seeds, indices, labels = map(np.asarray, (seeds, indices, labels))
+    out = np.empty((len(seeds), *stack.shape), dtype=np.uint8)
+    for place, rows in _calls(len(seeds), stack.rows_per_call):
+        z = None
+        for stage in range(len(stack.spec.stages)):
+            z = climber.through(stage, z, Rows(seeds[rows], indices[rows]), labels[rows])
+        assert z is not None
+        out[place] = from_signed(z)[: place.stop - place.start]
+    return out
+
+
+@torch.inference_mode()
+def climb_stage(
+    stack: Stack,
+    stage: int,
+    z: np.ndarray | None,
+    seeds: np.ndarray,
+    indices: np.ndarray,
+    labels: np.ndarray,
+    options: SamplingOptions | None = None,
+) -> np.ndarray:
+    """One stage of `sample`: `from_signed` of what the last one gives is `sample`, bit for bit.
+
+    Args:
+        stack: one that holds this stage's network at least.
+        stage: 0 the coarsest.
+        z: what the stage before gave, float32 ``[N, C, h, w]``; None at stage 0.
+
+    The other arguments as `sample`.
+
+    Returns:
+        float32 ``[N, C, h, w]``: the next stage's ``z``; after the last stage the picture in
+        [-1, 1], not clipped.
+    """
+    stack.eval()
+    climber = Climber(stack, stack.spec, options, stack.device)
+    seeds, indices, labels = map(np.asarray, (seeds, indices, labels))
+    last = len(stack.spec.stages) - 1
+    out = np.empty((len(seeds), *stack.spec.picture_shape(min(stage + 1, last))), np.float32)
+    for place, rows in _calls(len(seeds), stack.rows_per_call):
+        # torch.tensor: memory aligned as torch has it, whoever made the array
+        start = None if z is None else torch.tensor(z[rows], device=stack.device)
+        end = climber.through(stage, start, Rows(seeds[rows], indices[rows]), labels[rows])
+        out[place] = end[: place.stop - place.start].cpu().numpy()
     return out
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import gzip
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from jobs import ingest
-from jobs.common.sharded import ShardRunner
+from jobs.common.pools import Pool
+from jobs.common.shard_runner import write_record
 from jobs.ingest import COMMAND, IngestConfig
 from noisestack.flags import read_config
 from pipeline.errors import UserError
@@ -30,15 +31,11 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def in_this_process(
-    worker_class: Any,
-    worker_args: Mapping[str, Any],
-    shards: Sequence[dict[str, Any]],
-    output: Path,
-    **_: Any,
+    pool: Pool, shards: Sequence[dict[str, Any]], output: Path, **_: Any
 ) -> list[dict[str, Any]]:
     """What run_shards does, without Ray: one worker, the last shard first."""
-    runner = ShardRunner(worker_class, dict(worker_args), output)
-    return [runner.run(shard) for shard in reversed(shards)][::-1]
+    worker = pool.worker_class(**pool.worker_args)
+    return [write_record(output, shard, worker(shard)) for shard in reversed(shards)][::-1]
 
 
 @pytest.fixture

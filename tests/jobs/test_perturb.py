@@ -9,7 +9,6 @@ from digit_models import digit_network
 from digit_set import CLASSES, write_digits
 from PIL import Image
 
-from jobs.common.sharded import row_ranges
 from jobs.perturb import COMMAND, PICTURE_FILE, PerturbConfig, main
 from noisestack.flags import read_config
 from pipeline.attacks.rounding import whole_levels
@@ -111,16 +110,6 @@ def test_an_interrupted_run_goes_on_and_redoes_no_finished_shard(
         tmp_path / "set", Classifier.load(inputs / "classifier"), load_dataset(inputs / "digits")
     )
     assert report.ok
-
-
-def test_row_ranges_cover_every_row_once() -> None:
-    shards = row_ranges(10, 4)
-    assert [(s["start"], s["stop"], s["num_rows"]) for s in shards] == [
-        (0, 4, 4),
-        (4, 8, 4),
-        (8, 10, 2),
-    ]
-    assert len({s["file"] for s in shards}) == len({s["index"] for s in shards}) == 3
 
 
 @pytest.mark.parametrize(

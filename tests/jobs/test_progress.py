@@ -17,10 +17,12 @@ class Clock:
         return self.now
 
 
-def run(total: int, done: int, steps: list[tuple[float, int]]) -> list[str]:
-    """The lines for steps of (seconds since the step before, rows finished)."""
+def run(total: int, found: int, steps: list[tuple[float, int]]) -> list[str]:
+    """The lines for rows found at first, and steps of (seconds since the last, rows finished)."""
     clock, stream = Clock(), io.StringIO()
-    progress = Progress("job", total, done, stream=stream, clock=clock)
+    progress = Progress("job", total, stream=stream, clock=clock)
+    if found:
+        progress.add(found, found=True)
     for seconds, rows in steps:
         clock.now += seconds
         progress.add(rows)
@@ -40,8 +42,18 @@ def test_workers_that_end_together_are_no_speed() -> None:
 def test_rows_of_an_earlier_run_count_as_done_but_not_for_the_speed() -> None:
     lines = run(1000, 400, [(1, 10), (5, 50)])
     assert lines == [
-        "job: 400 of 1,000 rows are there from an earlier run",
-        "job: 460 of 1,000 rows (46%), 10 rows/s, 54 s left",
+        "job: 460 of 1,000 rows (46%), 400 of them from an earlier run, 10 rows/s, 54 s left"
+    ]
+
+
+def test_rows_of_an_earlier_run_that_are_still_looked_for_give_lines_without_a_speed() -> None:
+    clock, stream = Clock(), io.StringIO()
+    progress = Progress("job", 1000, stream=stream, clock=clock)
+    for _ in range(2):
+        clock.now += 3
+        progress.add(50, found=True)
+    assert stream.getvalue().splitlines() == [
+        "job: 100 of 1,000 rows (10%), 100 of them from an earlier run"
     ]
 
 

@@ -12,7 +12,8 @@ from PIL import Image
 from pydantic import ValidationError
 from torch import Tensor
 
-from jobs.train_stack import TrainStackConfig, main
+from jobs.common.stack_config import TrainStackConfig
+from jobs.train_stack import main
 from pipeline.errors import UserError
 from pipeline.formats.dataset import dataset_table, load_dataset, write_dataset_info, write_shard
 from pipeline.formats.metrics import read_metrics

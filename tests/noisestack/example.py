@@ -26,6 +26,7 @@ class ExampleConfig(JobConfig):
     channels: Literal[1, 3] | None = Field(None, description="1 for grey, 3 for colour")
     order: tuple[Literal["up", "down"], ...] = Field(("up",), description="where to, in turn")
     workers: int | Literal["auto"] = Field("auto", description="how many")
+    shares: int | dict[str, int] | None = Field(None, description="how many of each")
     model: Path | None = Field(None, description="directory of a model")
     overwrite: bool = Field(False, description="replace finished results")
 

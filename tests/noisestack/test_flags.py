@@ -98,6 +98,7 @@ def test_an_empty_file_says_nothing(yaml_file):
         (["--channels", "2"], "--channels: should be 1 or 3, not '2'"),
         (["--order", "up,dwn"], "--order: item 2 should be 'up' or 'down', not 'dwn'"),
         (["--steps", "1"], "there are more layers than steps; raise steps"),
+        (["--shares", "cat=x"], "--shares: should be a valid integer, not 'x'"),
     ],
 )
 def test_a_wrong_flag_is_told_in_one_line(argv, told):
@@ -133,6 +134,15 @@ def test_a_wrong_file_is_told_with_its_name_and_line(yaml_file, text, told):
     assert message("--config", file).startswith(told.format(file=file))
 
 
+def test_a_mapping_is_given_by_pairs_or_in_yaml(yaml_file):
+    pairs = {"a cat": 2, "3": 4}
+    assert read("--output", "o", "--shares", "a cat=2,3=4").shares == pairs
+    in_file = yaml_file("output: o\nshares: {a cat: 2, 3: 4}\n")
+    assert read("--config", in_file).shares == pairs
+    assert read("--config", in_file, "--shares", "7").shares == 7
+    assert read("--config", in_file, "--shares", "none").shares is None
+
+
 def test_a_flag_that_overrides_a_wrong_value_of_the_file_mends_it(yaml_file):
     assert read("--config", yaml_file("steps: 0\noutput: o\n"), "--steps", "9").steps == 9
 
@@ -162,6 +172,7 @@ def test_help_says_meaning_choices_and_default_of_every_key(capsys, monkeypatch)
         "--size INT,INT height and width in pixels (default: none)",
         "--sampler {heun,ddim} the way up the stack (default: heun)",
         "--workers INT|auto how many (default: auto)",
+        "--shares INT|TEXT=INT,… how many of each (default: none)",
         "--overwrite, --no-overwrite replace finished results (default: off)",
     ):
         assert line in options

@@ -1,0 +1,93 @@
+"""The way of a batch up the stack, under its options: all at once, or stage by stage."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.chain.schedule import build_schedule
+from pipeline.errors import UserError
+from pipeline.networks.condition import NO_LABEL
+from pipeline.sampling.base import Denoiser, Rows, climb, prior, walk
+from pipeline.sampling.guidance import Guided
+from pipeline.sampling.options import SAMPLERS, SamplingOptions
+from pipeline.stack_spec import StackSpec
+
+
+class Climber:
+    """A denoiser under its options, which every batch of one set of samples shares.
+
+    Args:
+        denoiser: the stack, or whatever stands in for it.
+        spec: the stack's.
+        options: None for the model's own.
+        device: the denoiser's.
+    """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        spec: StackSpec,
+        options: SamplingOptions | None,
+        device: torch.device | str,
+    ) -> None:
+        chosen = (options or SamplingOptions()).resolve(spec)
+        assert chosen.sampler is not None
+        assert chosen.layers is not None
+        assert chosen.guidance is not None
+        self._spec, self._device = spec, device
+        self._denoiser = Guided(
+            denoiser,
+            chosen.guidance,
+            chosen.guidance_interval,
+            chosen.threshold,
+            tuple(len(spec.stages) - 1 - s for s in range(len(spec.stages))),
+        )
+        self._schedule = build_schedule(spec.stages, chosen.layers)
+        self._sampler = SAMPLERS[chosen.sampler]
+
+    def levels(self, rows: Rows, labels: np.ndarray) -> Iterator[Tensor]:
+        """All levels of the chain, ``z_0`` first."""
+        return walk(
+            self._denoiser,
+            self._schedule,
+            self._sampler,
+            rows,
+            _condition(self._spec, labels, self._device),
+            picture_shape=self._spec.picture_shape,
+            tau2_after=self._spec.tau2_after,
+            device=self._device,
+        )
+
+    def through(self, stage: int, z: Tensor | None, rows: Rows, labels: np.ndarray) -> Tensor:
+        """The level at which a stage ends, from the one at which it starts; None is the noise."""
+        layers = [layer for layer in self._schedule.layers if layer.stage == stage]
+        if z is None:
+            like = torch.empty(0, device=self._device)
+            z = prior(layers[0], rows, self._spec.picture_shape(stage), like)
+        level = z
+        for level in climb(  # noqa: B007
+            self._denoiser,
+            layers,
+            self._sampler,
+            rows,
+            _condition(self._spec, labels, self._device),
+            z,
+            tau2_after=self._spec.tau2_after,
+        ):
+            pass
+        return level
+
+
+def _condition(spec: StackSpec, labels: np.ndarray, device: torch.device | str) -> Tensor | None:
+    kind = spec.condition.kind
+    if kind == "none":
+        return None
+    if kind == "embedding":
+        raise UserError("this stack is conditioned on embeddings; labels cannot be given to it")
+    classes = spec.condition.size
+    bad = (labels < NO_LABEL) | (labels >= classes)
+    if bad.any():
+        raise UserError(f"label {labels[bad][0]} is outside the model's classes 0 to {classes - 1}")
+    return torch.as_tensor(labels, dtype=torch.int64, device=device)

@@ -1,0 +1,79 @@
+"""What a sample costs in each stage of a stack, and how workers are shared out by it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from pipeline.networks.condition import NO_LABEL
+from pipeline.sampling.base import Rows
+from pipeline.sampling.climber import Climber
+from pipeline.sampling.options import SamplingOptions
+from pipeline.stack import Stack
+from pipeline.stack_spec import StackSpec
+
+
+def stage_costs(spec: StackSpec, options: SamplingOptions | None = None) -> tuple[int, ...]:
+    """Floating-point operations of one sample in each stage: those of a call, times the calls.
+
+    Nothing is computed: tensors on torch's meta device have shapes alone. On Fashion-MNIST's stack
+    the stages take 12, 36 and 52 % of the operations, and 12, 33 and 55 % of the time on a CPU.
+    """
+    with torch.device("meta"):
+        stack = Stack(spec).requires_grad_(False)
+    return tuple(
+        _operations(stack, stage) * _calls(spec, stage, options)
+        for stage in range(len(spec.stages))
+    )
+
+
+def weight_bytes(spec: StackSpec) -> int:
+    """The bytes that all weights of a stack take in memory."""
+    with torch.device("meta"):
+        stack = Stack(spec)
+    return sum(tensor.nbytes for tensor in stack.state_dict().values())
+
+
+def share_out(total: int, costs: Sequence[int]) -> tuple[int, ...]:
+    """``total`` workers shared among stages by their costs, one to each even where they are fewer.
+
+    Each next worker goes to the stage that holds the others up the most: a pipeline is as fast as
+    its slowest stage.
+    """
+    shares = [1] * len(costs)
+    for _ in range(total - len(costs)):
+        slowest = max(range(len(costs)), key=lambda s: costs[s] / shares[s])
+        shares[slowest] += 1
+    return tuple(shares)
+
+
+def _operations(stack: Stack, stage: int) -> int:
+    """Of one call of the stage's network for one row."""
+    z = torch.empty(1, *stack.spec.picture_shape(stage), device="meta")
+    with FlopCounterMode(display=False) as counter:
+        stack(stage, z, torch.empty(1, device="meta"), None)
+    return int(counter.get_total_flops())
+
+
+class _Counter:
+    """A denoiser that counts its calls."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, stage: int, z: Tensor, sigma: Tensor, condition: Tensor | None) -> Tensor:
+        self.calls += 1
+        return z
+
+
+def _calls(spec: StackSpec, stage: int, options: SamplingOptions | None) -> int:
+    """Of the stage's network, for one sample: samplers and guidance differ in it."""
+    counter = _Counter()
+    climber = Climber(counter, spec, options, "cpu")
+    row = np.zeros(1, np.int64)
+    label = row if spec.condition.kind == "label" else row + NO_LABEL
+    z = torch.zeros(1, *spec.picture_shape(stage))
+    climber.through(stage, z, Rows(row, row), label)
+    return counter.calls

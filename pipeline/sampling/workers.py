@@ -1,0 +1,99 @@
+"""One shard of a sample set: through the whole stack, or through one of its stages.
+
+What the actors of the job `generate` run; tested without Ray.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipeline.formats.sample_set import sample_table
+from pipeline.formats.shard import write_shard
+from pipeline.pictures import from_signed
+from pipeline.sampling.labels import Given, LabelPlan
+from pipeline.sampling.options import SamplingOptions
+from pipeline.sampling.sample import climb_stage, sample
+from pipeline.stack import Stack
+
+
+@dataclass(frozen=True)
+class SampleJob:
+    """What every worker of one sample set is told.
+
+    Attributes:
+        model: the stack's directory.
+        output: the directory of the shards.
+        seed: of all samples.
+        labels: what each is drawn on.
+        options: resolved or not; all workers see the same stack.
+        device: where the networks run.
+        threads: torch threads of a worker.
+    """
+
+    model: Path
+    output: Path
+    seed: int
+    labels: LabelPlan
+    options: SamplingOptions
+    device: str = "cpu"
+    threads: int = 1
+
+    def load(self, stages: list[int] | None = None) -> Stack:
+        """The stack, or what some of its stages need, in a process with the threads promised."""
+        torch.set_num_threads(self.threads)  # an inherited OMP_NUM_THREADS may say otherwise
+        return Stack.load(self.model, self.device, stages)
+
+    def keys(
+        self, shard: Mapping[str, Any], given: Given
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Seeds, indices and labels of a shard's samples, int64 ``[N]`` each."""
+        indices = np.arange(shard["start"], shard["stop"])
+        return np.full(len(indices), self.seed), indices, given.labels
+
+    def given(self, shard: Mapping[str, Any]) -> Given:
+        """What a shard's samples are drawn on."""
+        return self.labels.rows(shard["start"], shard["stop"])
+
+    def store(self, shard: Mapping[str, Any], given: Given, images: np.ndarray) -> dict[str, Any]:
+        """Writes a shard's pictures, uint8 ``[N, H, W, C]``, and returns its record."""
+        _, indices, labels = self.keys(shard, given)
+        table = sample_table(self.seed, indices, labels, images, given.captions)
+        return asdict(write_shard(table, self.output, shard["file"]))
+
+
+class StackWorker:
+    """Holds the whole stack and makes one shard a call."""
+
+    def __init__(self, job: SampleJob) -> None:
+        self._job, self._stack = job, job.load()
+
+    def __call__(self, shard: dict[str, Any]) -> dict[str, Any]:
+        given = self._job.given(shard)
+        images = sample(self._stack, *self._job.keys(shard, given), self._job.options)
+        return self._job.store(shard, given, images)
+
+
+class StageWorker:
+    """Holds one stage's network and takes one shard through that stage a call.
+
+    From worker to worker goes ``{"z": float32 [N, C, h, w]}``; keys and labels follow from the
+    shard's rows. The last stage's worker stores the pictures.
+    """
+
+    def __init__(self, job: SampleJob, stage: int) -> None:
+        self._job, self._stage, self._stack = job, stage, job.load([stage])
+
+    def __call__(
+        self, shard: dict[str, Any], carry: dict[str, np.ndarray] | None
+    ) -> dict[str, Any]:
+        given = self._job.given(shard)
+        z = None if carry is None else carry["z"]
+        keys = self._job.keys(shard, given)
+        z = climb_stage(self._stack, self._stage, z, *keys, self._job.options)
+        if self._stage < len(self._stack.spec.stages) - 1:
+            return {"z": z}
+        return self._job.store(shard, given, from_signed(torch.from_numpy(z)))
