@@ -1,4 +1,4 @@
-"""Bad rows of any kind, anywhere, in any source: set aside each and no other, or told in one line."""
+"""Bad rows of any kind, anywhere, in any source: each set aside and no other, or told in a line."""
 
 import contextlib
 import io
@@ -242,7 +242,7 @@ def test_a_run_that_may_not_set_rows_aside_refuses_those_that_were(tmp_path: Pat
     write_folder(tmp_path / "in", 6, {3: "empty"})
     asked = config("folder", tmp_path)
     ingest.main(asked)
-    with pytest.raises(UserError, match="has set 1 bad rows aside in .*quarantine; give"):
+    with pytest.raises(UserError, match=r"has set 1 bad rows aside in .*quarantine; give"):
         ingest.main(asked.model_copy(update={"on_bad_row": "fail"}))
 
 
