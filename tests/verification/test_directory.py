@@ -219,6 +219,14 @@ def test_other_columns_are_found(copied: Callable[[str], Path]) -> None:
     ]
 
 
+def test_captions_of_samples_are_no_column_too_many(copied: Callable[[str], Path]) -> None:
+    path = copied("samples")
+    for file, count in ((FIRST, 5), (SECOND, 4)):
+        captions = pa.array(["a"] * count, pa.string())
+        replant(path, file, lambda table, added=captions: table.append_column("caption", added))
+    assert faults(path) == []
+
+
 def test_pictures_of_another_shape_than_the_manifest_says_are_found(
     copied: Callable[[str], Path],
 ) -> None:
