@@ -98,32 +98,6 @@ def test_a_run_makes_a_verified_set_with_its_figures_and_picture(
     assert "finished before" in capsys.readouterr().out
 
 
-@pytest.mark.ray
-@pytest.mark.usefixtures("ray_cluster")
-def test_an_interrupted_run_goes_on_and_redoes_no_finished_shard(
-    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    settings = config(inputs, tmp_path / "set", attack="fgsm", steps=None)
-    with monkeypatch.context() as patch:
-        patch.setattr("jobs.perturb.manifest_of", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            main(settings)
-    with pytest.raises(UserError, match="no finished perturbation set"):
-        open_perturbation_set(tmp_path / "set")
-    kept, lost = tmp_path / "set/part-00000.parquet", tmp_path / "set/part-00001.parquet"
-    before = kept.stat().st_mtime_ns, lost.read_bytes()
-    lost.unlink()
-    main(settings)
-    assert (kept.stat().st_mtime_ns, lost.read_bytes()) == before
-    report = verify_perturbation_set(
-        tmp_path / "set", Classifier.load(inputs / "classifier"), load_dataset(inputs / "digits")
-    )
-    assert report.ok
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
