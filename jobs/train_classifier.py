@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import ray.data
 import ray.train
 import ray.train.torch
 import torch
@@ -17,7 +16,7 @@ import torch.distributed
 from pydantic import Field
 
 from jobs.common.progress import duration
-from jobs.common.stream import training_dataset
+from jobs.common.stream import TrainingData, training_batches
 from jobs.common.training import Workers, run_training
 from noisestack.command import Command
 from noisestack.config import JobConfig, describe
@@ -45,6 +44,7 @@ from pipeline.training.classifier import (
     evaluate,
     first_not_finite,
 )
+from pipeline.training.draws import share_of_batch
 
 MODEL_DIRECTORY = "model"
 _CHECKPOINTS = "checkpoints"
@@ -131,21 +131,12 @@ def _network_shape(config: TrainClassifierConfig, info: DatasetInfo) -> Classifi
 def _train(
     config: TrainClassifierConfig, info: DatasetInfo, shape: ClassifierShape, output: Path
 ) -> None:
-    checkpoints = output / _CHECKPOINTS
-
-    def stream() -> ray.data.Dataset:
-        return training_dataset(
-            info,
-            _TRAIN,
-            batch_size=config.batch_size,
-            num_steps=config.steps,
-            start_step=_steps_done(checkpoints),
-            seed=config.seed,
-        )
-
+    data = TrainingData.of(
+        info, _TRAIN, seed=config.seed, batch_size=config.batch_size, mode="auto"
+    )
     run_training(
         train_loop,
-        {"config": config, "shape": shape, "output": output},
+        {"config": config, "shape": shape, "output": output, "data": data},
         output=output,
         workers=Workers(
             num_workers=config.num_workers,
@@ -153,7 +144,6 @@ def _train(
             cpus_per_worker=config.cpus_per_worker,
             max_failures=config.max_failures,
         ),
-        dataset=stream,
         progress=lambda line: (
             f"classifier: step {line['step']:,} of {config.steps:,}, loss {line['loss']:.4f}, "
             f"accuracy {line['accuracy']:.1%}, {line['pictures_per_second']:,.0f} pictures/s, "
@@ -184,7 +174,8 @@ def train_loop(job: dict[str, Any]) -> None:
         seed=config.seed,
     )
     parallel = ray.train.torch.prepare_model(network) if world > 1 else network
-    fit = ClassifierFit(network, recipe, parallel=parallel, rank=rank)
+    rows = share_of_batch(config.batch_size, rank, world)
+    fit = ClassifierFit(network, recipe, parallel=parallel, first_row=rows.start)
     step = 0
     if checkpoint is not None:
         step = checkpoint[0]
@@ -192,10 +183,7 @@ def train_loop(job: dict[str, Any]) -> None:
     log = MetricsLog(output / METRICS_FILE, after_step=step) if rank == 0 else None
     outcomes: list[torch.Tensor] = []
     since = 0.0
-    batches = ray.train.get_dataset_shard(_TRAIN).iter_batches(
-        batch_size=config.batch_size // world, drop_last=True
-    )
-    for batch in batches:
+    for batch in training_batches(job["data"], rows, range(step, config.steps)):
         if not outcomes:
             since = time.monotonic()
         loss, right = fit.step(step, batch["image"], batch["label"])

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,7 +21,9 @@ class Stack(nn.Module):
 
     Attributes:
         spec: see `StackSpec`.
-        networks: ``nested``, or ``stage_<side>`` for each stage that it holds.
+        stages: the indices of the stages that it can denoise; all, unless only a part was asked
+            for (where each stage has a network of its own, only these networks are there).
+        networks: ``nested``, or ``stage_<side>`` for each of the stages.
         sha256: the content hash of the model it was loaded from; empty before it is stored.
         name: the model directory's name, if it has one.
     """
@@ -34,14 +37,28 @@ class Stack(nn.Module):
         """
         super().__init__()
         self.spec = spec
+        self.stages = tuple(range(len(spec.stages)) if stages is None else stages)
         self.sha256 = ""
         self.name = ""
-        held = tuple(range(len(spec.stages)) if stages is None else stages)
         if spec.network == "nested":
-            unets = {"nested": UNet(spec.unet(max(held), held))}
+            unets = {"nested": UNet(spec.unet(max(self.stages), self.stages))}
         else:
-            unets = {f"stage_{spec.stages[s].side}": UNet(spec.unet(s, (s,))) for s in held}
+            unets = {spec.network_name(s): UNet(spec.unet(s, (s,))) for s in self.stages}
         self.networks = nn.ModuleDict(unets)
+
+    @classmethod
+    def fresh(cls, spec: StackSpec, seed: int, stages: Sequence[int] | None = None) -> "Stack":
+        """A stack to be trained. Each network starts from weights of its own key, so that one stage
+        trained alone starts where it starts among the others."""
+        with torch.random.fork_rng([]):
+            stack = cls(spec, stages)
+            for stage in stack.stages if spec.network == "stage" else (len(spec.stages) - 1,):
+                key = np.random.SeedSequence((seed % 2**64, stage)).generate_state(1, np.uint64)
+                torch.manual_seed(int(key[0]))
+                entrances = stack.stages if spec.network == "nested" else (stage,)
+                start = UNet(spec.unet(max(entrances), entrances)).state_dict()
+                stack.networks[spec.network_name(stage)].load_state_dict(start)
+        return stack
 
     @classmethod
     def load(
@@ -93,13 +110,18 @@ class Stack(nn.Module):
 
     def network_of(self, stage: int) -> UNet:
         """The network that works in a stage."""
-        spec = self.spec
-        name = "nested" if spec.network == "nested" else f"stage_{spec.stages[stage].side}"
-        network = self.networks[name]
+        network = self.networks[self.spec.network_name(stage)]
         assert isinstance(network, UNet)
         return network
 
-    def forward(self, stage: int, z: Tensor, sigma: Tensor, condition: Tensor | None) -> Tensor:
+    def forward(
+        self,
+        stage: int,
+        z: Tensor,
+        sigma: Tensor,
+        condition: Tensor | None,
+        kept: Tensor | None = None,
+    ) -> Tensor:
         """``x_hat(z, sigma, c)``: the expected clean picture of a stage.
 
         Equations 7 of Karras et al. (2022), with the stage's own sigma_d: near the data the output
@@ -110,6 +132,7 @@ class Stack(nn.Module):
             z: the noisy pictures, ``[N, C, h, w]`` at the stage's resolution.
             sigma: their noise levels, float32 ``[N]``.
             condition: labels, embeddings or None; see `ConditionEmbedding`.
+            kept: dropout's factors, ``[N, spec.num_features(stage)]``; None drops nothing.
 
         Returns:
             ``[N, C, h, w]``.
@@ -121,11 +144,22 @@ class Stack(nn.Module):
             small / (s**2 + d**2).sqrt()
             for small, d in zip(pyramid(z, stage), sigma_d, strict=True)
         ]
-        raw = self.network_of(stage)(pictures, sigma.log(), condition)
+        raw = self.network_of(stage)(pictures, sigma.log(), condition, kept)
         d2 = sigma_d[-1] ** 2
         norm2 = s**2 + d2
         x_hat: Tensor = (d2 / norm2) * z + (s * sigma_d[-1] / norm2.sqrt()) * raw
         return x_hat
+
+
+def averaged_stack(stack: Stack, averaged: Mapping[str, Tensor]) -> Stack:
+    """A copy of a stack with averaged weights, for sampling.
+
+    Args:
+        averaged: the moving average of the stack's parameters, by their names in the stack.
+    """
+    copy = Stack(stack.spec, stack.stages).to(stack.device)
+    copy.load_state_dict({**stack.state_dict(), **averaged})
+    return copy.eval()
 
 
 def _part_of(weights: Mapping[str, Tensor], held: Mapping[str, Tensor]) -> dict[str, Tensor]:

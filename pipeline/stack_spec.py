@@ -43,7 +43,7 @@ class StackSpec:
         network: ``nested`` (one U-Net for all stages) or ``stage`` (one a stage).
         widths, blocks: of the U-Net's level at each stage's resolution.
         embedding: width of the conditioning vector.
-        dropout: in training.
+        dropout: share of the feature maps that are dropped in training.
         rows_per_call: rows in each call of a network in sampling. Fixed and padded, so that a
             sample's bits do not depend on its neighbours.
         layers: layers in each stage, the default of sampling.
@@ -100,8 +100,16 @@ class StackSpec:
             entrances=entrances,
             condition=self.condition,
             embedding=self.embedding,
-            dropout=self.dropout,
         )
+
+    def num_features(self, stage: int) -> int:
+        """How many feature maps a picture of a stage passes through: what dropout draws for."""
+        entrances = range(stage + 1) if self.network == "nested" else (stage,)
+        return self.unet(stage, tuple(entrances)).num_features(stage)
+
+    def network_name(self, stage: int) -> str:
+        """The name of the network that works in a stage: ``nested``, or ``stage_<side>``."""
+        return "nested" if self.network == "nested" else f"stage_{self.stages[stage].side}"
 
     def to_json(self) -> dict[str, Any]:
         """The form in config.json; `from_json` reads it back."""

@@ -1,72 +1,191 @@
-"""The training stream on Ray Data: rows in the order of `pipeline.training.stream`.
+"""The training stream of one worker on Ray Data: its rows of each batch, in the order of `Order`.
 
-One execution for the whole run: an epoch on Ray Data costs seconds before its first batch, a window
-of a running execution costs a task.
+Two ways to the same batches. `resident` reads the split once and keeps it in the worker's memory.
+`streaming` is one execution for the whole run, read run by run from Parquet: an epoch on Ray Data
+costs seconds before its first batch, a run within a running execution costs a task.
 """
 
-from collections.abc import Iterator
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from math import prod
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import ray.data
 
 from pipeline.formats.dataset import DatasetInfo
-from pipeline.formats.shard import iterate
-from pipeline.training.stream import Window, windows
+from pipeline.formats.shard import images_of, iterate, labels_of
+from pipeline.training.stream import Order, Run
 
-# Small windows share a task: at 10 ms a task, 8192 rows cost about a microsecond each.
+Batch = dict[str, np.ndarray]
+DataMode = Literal["auto", "resident", "streaming"]
+
+# Short runs share a task: at 10 ms a task, 8192 rows cost about a microsecond each.
 _ROWS_A_TASK = 8192
+_RESIDENT_BYTES = 1 << 30  # of pictures, in each worker; above it `auto` streams
+_SHARDS_A_TASK = 16
 
 
-class WindowReader:
-    """Reads windows of the stream; what a Ray Data task runs, and testable without it."""
+@dataclass(frozen=True)
+class TrainingData:
+    """What the workers of a run read. Goes to them by value.
 
-    def __init__(self, info: DatasetInfo, split: str, columns: list[str], seed: int) -> None:
-        self._info, self._split, self._columns, self._seed = info, split, columns, seed
+    Attributes:
+        info: the dataset.
+        split: of the dataset.
+        order: which rows each step sees.
+        mode: see `training_batches`.
+        labelled: whether labels are wanted.
+    """
+
+    info: DatasetInfo
+    split: str
+    order: Order
+    mode: DataMode
+    labelled: bool
+
+    @staticmethod
+    def of(
+        info: DatasetInfo,
+        split: str,
+        *,
+        seed: int,
+        batch_size: int,
+        mode: DataMode,
+        labelled: bool = True,
+    ) -> "TrainingData":
+        """The data of a split, in the order that the seed and the batch size give."""
+        rows = [shard.num_rows for shard in info.splits[split]]
+        order = Order.of(rows, seed=seed, batch_size=batch_size, row_bytes=prod(info.shape))
+        return TrainingData(info, split, order, mode, labelled)
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that are read."""
+        return ["image", "label"] if self.labelled else ["image"]
+
+    @property
+    def resident(self) -> bool:
+        """Whether the split is kept in each worker's memory."""
+        if self.mode == "auto":
+            return sum(self.order.shard_rows) * prod(self.info.shape) <= _RESIDENT_BYTES
+        return self.mode == "resident"
+
+
+def training_batches(data: TrainingData, rows: range, steps: range) -> Iterator[Batch]:
+    """A worker's part of the batch of each step: image uint8 ``[N, H, W, C]``, label int64 ``[N]``.
+
+    Args:
+        rows: the rows of each batch that this worker holds.
+        steps: the steps still to be taken.
+
+    Raises:
+        RuntimeError: Ray Data gave other rows than the step's, or too few.
+    """
+    if len(steps) == 0:
+        return
+    yield from _resident(data, rows, steps) if data.resident else _streaming(data, rows, steps)
+
+
+class RunReader:
+    """Reads runs of the stream; what a Ray Data task does, and testable without it."""
+
+    def __init__(self, data: TrainingData, rows: range, steps: range) -> None:
+        self._data, self._runs = data, list(data.order.runs(rows, steps))
 
     def __call__(self, batch: dict[str, np.ndarray]) -> Iterator[pa.Table]:
-        """A table for each window: the columns and each row's ``position`` in the stream."""
-        for number in range(len(batch["key"])):
-            fields = {name: values[number] for name, values in batch.items()}
-            shards = tuple(int(s) for s in fields.pop("shards"))
-            yield self.read(Window(shards=shards, **{k: int(v) for k, v in fields.items()}))
+        """A table for each run whose number is in ``id``: its rows, step after step, and each row's
+        ``position`` in the stream."""
+        for number in batch["id"]:
+            yield self.read(self._runs[int(number)])
 
-    def read(self, window: Window) -> pa.Table:
-        """The window's rows, in stream order."""
-        shards = [self._info.splits[self._split][i] for i in window.shards]
-        table = pa.concat_tables(iterate(self._info.path, shards, self._columns))
-        table = table.combine_chunks().take(pa.array(window.order(self._seed)))
-        positions = np.arange(window.position, window.position + window.take)
-        return table.append_column("position", pa.array(positions))
+    def read(self, run: Run) -> pa.Table:
+        """The rows of a run."""
+        data = self._data
+        shards = data.info.splits[data.split]
+        tables: list[pa.Table] = []
+        orders: list[np.ndarray] = []
+        held = 0
+        for window in data.order.windows(run):
+            tables += iterate(data.info.path, [shards[i] for i in window.shards], data.columns)
+            orders.append(held + window.order(data.order.seed))
+            held += window.rows
+        wanted = run.order()
+        rows = pa.array(np.concatenate(orders)[wanted])
+        table = pa.concat_tables(tables).combine_chunks().take(rows)
+        return table.append_column("position", pa.array(run.start + wanted))
 
 
-def training_dataset(
-    info: DatasetInfo,
-    split: str,
-    *,
-    batch_size: int,
-    num_steps: int,
-    start_step: int,
-    seed: int,
-    columns: tuple[str, ...] = ("image", "label"),
+def _streaming(data: TrainingData, rows: range, steps: range) -> Iterator[Batch]:
+    reader = RunReader(data, rows, steps)
+    runs = -(-steps.stop // data.order.steps_per_group) - steps.start // data.order.steps_per_group
+    tasks = max(1, min(runs, len(steps) * len(rows) // _ROWS_A_TASK))
+    blocks = _read(runs, tasks, reader.__call__).iter_batches(batch_size=None, prefetch_batches=1)
+    for step, batch in zip(steps, _rebatched(blocks, len(rows)), strict=False):
+        expected = data.order.positions(rows, step)
+        if not np.array_equal(batch["position"], expected):
+            raise RuntimeError(
+                f"step {step} was given the rows of positions {batch['position'][:3]}... and not "
+                f"{expected[:3]}..."
+            )
+        yield batch
+
+
+def _rebatched(blocks: Iterable[Batch], size: int) -> Iterator[Batch]:
+    """Batches of ``size`` rows from blocks of any length; views where a batch lies in one block."""
+    rest: Batch | None = None
+    for block in blocks:
+        joined = block
+        if rest is not None:
+            joined = {name: np.concatenate((rest[name], block[name])) for name in block}
+        whole = len(joined["position"]) // size * size
+        for start in range(0, whole, size):
+            yield {name: values[start : start + size] for name, values in joined.items()}
+        rest = {name: values[whole:] for name, values in joined.items()}
+        if len(rest["position"]) == 0:
+            rest = None
+
+
+def _resident(data: TrainingData, rows: range, steps: range) -> Iterator[Batch]:
+    columns = read_split(data)
+    offsets = np.concatenate(([0], np.cumsum(data.order.shard_rows)))
+    for run in data.order.runs(rows, steps):
+        numbers = []
+        for window in data.order.windows(run):
+            laid_out = [np.arange(offsets[i], offsets[i + 1]) for i in window.shards]
+            numbers.append(np.concatenate(laid_out)[window.order(data.order.seed)])
+        wanted = np.concatenate(numbers)[run.order()].reshape(len(run.steps), len(rows))
+        for own in wanted:
+            yield {name: values[own] for name, values in columns.items()}
+
+
+def read_split(data: TrainingData) -> Batch:
+    """The whole split in memory, read once through Ray Data."""
+    shards = data.info.splits[data.split]
+
+    def read(batch: dict[str, np.ndarray]) -> Iterator[pa.Table]:
+        yield from iterate(data.info.path, [shards[i] for i in batch["id"]], data.columns)
+
+    tasks = max(1, len(shards) // _SHARDS_A_TASK)
+    blocks = _read(len(shards), tasks, read).iter_batches(batch_size=None, batch_format="pyarrow")
+    table = pa.concat_tables(list(blocks))
+    columns: Batch = {"image": images_of(table)}
+    return {**columns, "label": labels_of(table)} if data.labelled else columns
+
+
+def _read(
+    count: int, tasks: int, reader: Callable[[dict[str, np.ndarray]], Iterator[pa.Table]]
 ) -> ray.data.Dataset:
-    """Rows of steps ``start_step ... num_steps - 1``, in the stream's order.
-
-    Columns: ``columns`` and int64 ``position``, the row's place in the endless stream.
-    """
-    shard_rows = [shard.num_rows for shard in info.splits[split]]
-    wanted: list[dict[str, Any]] = [
-        asdict(window)
-        for window in windows(
-            shard_rows, seed=seed, start=start_step * batch_size, stop=num_steps * batch_size
-        )
-    ]
-    rows = (num_steps - start_step) * batch_size
-    tasks = max(1, min(len(wanted), rows // _ROWS_A_TASK))
-    dataset = ray.data.from_items(wanted, override_num_blocks=tasks).map_batches(
-        WindowReader(info, split, list(columns), seed).__call__, batch_size=None
+    """The tables of the reader, which is given the numbers from 0 to ``count`` in some tasks."""
+    numbers = [{"id": number} for number in range(count)]
+    dataset = ray.data.from_items(numbers, override_num_blocks=tasks).map_batches(
+        reader,
+        batch_size=None,
+        # No CPU of Ray's count: workers that hold them all would wait for their own data for ever.
+        # Two at a time, which read faster than any network learns.
+        num_cpus=0,
+        compute=ray.data.TaskPoolStrategy(size=min(2, tasks)),
     )
     # Without it blocks, and batches that are fetched ahead, come as they are done.
     dataset.context.execution_options.preserve_order = True

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import ray.data
 import ray.train
 import torch
 from ray.train.torch import TorchTrainer
@@ -23,13 +22,14 @@ class Workers:
     """Where training runs.
 
     Attributes:
-        num_workers: training processes; 0 trains in the driver's own process.
+        num_workers: training processes; 0 trains in the driver's own process. A pair is the fewest
+            and the most: as many as the cluster holds, more or fewer when nodes come and go.
         use_gpu: a GPU each.
         cpus_per_worker: CPUs each, and so torch threads.
         max_failures: how often lost workers are replaced before the run fails.
     """
 
-    num_workers: int = 1
+    num_workers: int | tuple[int, int] = 1
     use_gpu: bool = False
     cpus_per_worker: int = 1
     max_failures: int = 3
@@ -41,7 +41,6 @@ def run_training(
     *,
     output: Path,
     workers: Workers,
-    dataset: Callable[[], ray.data.Dataset],
     progress: Callable[[dict[str, Any]], str],
 ) -> None:
     """Runs ``loop(loop_config)`` on every worker until it ends.
@@ -49,8 +48,6 @@ def run_training(
     Args:
         output: the run's directory, on storage that all workers share; ``metrics.jsonl`` in it is
             followed, and each new line printed.
-        dataset: makes the training stream; called anew whenever workers start, so that a restart
-            streams from the newest checkpoint.
         progress: turns a line of metrics into a line for people.
 
     Raises:
@@ -65,7 +62,7 @@ def run_training(
         _guarded(loop, workers.cpus_per_worker),
         train_loop_config=loop_config,
         scaling_config=ray.train.ScalingConfig(
-            num_workers=workers.num_workers,
+            num_workers=workers.num_workers,  # type: ignore[arg-type]  # the older Train's types
             use_gpu=workers.use_gpu,
             resources_per_worker=resources,
         ),
@@ -73,10 +70,6 @@ def run_training(
             name="run",
             storage_path=str(storage),
             failure_config=ray.train.FailureConfig(max_failures=workers.max_failures),
-        ),
-        datasets={"train": dataset},
-        dataset_config=ray.train.DataConfig(
-            execution_options=ray.data.ExecutionOptions(preserve_order=True)
         ),
     )
     with _Follower(output / METRICS_FILE, progress), _interruptible():

@@ -30,7 +30,6 @@ class UNetSpec:
         entrances: the levels at which a picture can enter.
         condition: what the picture is conditioned on.
         embedding: width of the vector that carries noise level and condition.
-        dropout: probability with which a feature is dropped in training.
     """
 
     channels: int
@@ -40,7 +39,6 @@ class UNetSpec:
     entrances: tuple[int, ...]
     condition: ConditionSpec
     embedding: int = 128
-    dropout: float = 0.0
 
     def __post_init__(self) -> None:
         if not len(self.sides) == len(self.widths) == len(self.blocks):
@@ -48,15 +46,25 @@ class UNetSpec:
         if any(w % 8 for w in self.widths):
             raise ValueError(f"widths must be multiples of 8, got {self.widths}")
 
+    def num_features(self, entrance: int) -> int:
+        """How many features dropout can take from a picture that enters at level ``entrance``: the
+        channels of all residual blocks from the innermost level to that one."""
+        pairs = zip(self.widths[: entrance + 1], self.blocks[: entrance + 1], strict=True)
+        return sum(2 * blocks * width for width, blocks in pairs)
+
 
 def _norm(width: int) -> nn.GroupNorm:
     return nn.GroupNorm(num_groups=max(1, min(8, width // 4)), num_channels=width)
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions with a residual path; the second is scaled and shifted by the embedding."""
+    """Two convolutions with a residual path; the second is scaled and shifted by the embedding.
 
-    def __init__(self, width_in: int, width: int, embedding: int, dropout: float) -> None:
+    Attributes:
+        features: this block's part of the U-Net's vector of kept features.
+    """
+
+    def __init__(self, width_in: int, width: int, embedding: int, first_feature: int) -> None:
         super().__init__()
         self.norm1 = _norm(width_in)
         self.conv1 = nn.Conv2d(width_in, width, 3, padding=1)
@@ -64,14 +72,15 @@ class ResidualBlock(nn.Module):
         self.norm2 = _norm(width)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
         self.skip = nn.Conv2d(width_in, width, 1) if width_in != width else nn.Identity()
-        self.dropout = dropout
+        self.features = slice(first_feature, first_feature + width)
         nn.init.zeros_(self.conv2.weight)
 
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+    def forward(self, x: Tensor, embedding: Tensor, kept: Tensor | None) -> Tensor:
         h = self.conv1(F.silu(self.norm1(x)))
         scale, shift = self.modulate(embedding)[:, :, None, None].chunk(2, dim=1)
         h = F.silu(torch.addcmul(shift, self.norm2(h), scale + 1))
-        h = F.dropout(h, self.dropout, self.training)
+        if kept is not None:
+            h = h * kept[:, self.features, None, None]
         out: Tensor = self.skip(x) + self.conv2(h)
         return out
 
@@ -102,10 +111,14 @@ class _Level(nn.Module):
     def __init__(self, spec: UNetSpec, level: int) -> None:
         super().__init__()
         width, count = spec.widths[level], spec.blocks[level]
-        block = (spec.embedding, spec.dropout)
-        self.encode = nn.ModuleList(ResidualBlock(width, width, *block) for _ in range(count))
+        before = spec.num_features(level - 1)
+        first = [before + number * width for number in range(2 * count)]
+        self.encode = nn.ModuleList(
+            ResidualBlock(width, width, spec.embedding, first[i]) for i in range(count)
+        )
         self.decode = nn.ModuleList(
-            ResidualBlock(2 * width if i == 0 else width, width, *block) for i in range(count)
+            ResidualBlock(2 * width if i == 0 else width, width, spec.embedding, first[count + i])
+            for i in range(count)
         )
         self.attention = _Attention(width) if level == 0 else None
         if level > 0:
@@ -145,7 +158,11 @@ class UNet(nn.Module):
         return nn.Sequential(_norm(width), nn.SiLU(), last)
 
     def forward(
-        self, pictures: Sequence[Tensor], log_sigma: Tensor, condition: Tensor | None
+        self,
+        pictures: Sequence[Tensor],
+        log_sigma: Tensor,
+        condition: Tensor | None,
+        kept: Tensor | None = None,
     ) -> Tensor:
         """The raw output at the resolution of the finest picture.
 
@@ -154,6 +171,8 @@ class UNet(nn.Module):
                 level from 0 to the entrance, ``[N, C, side, side]``.
             log_sigma: natural logarithm of the noise level, ``[N]``.
             condition: see `ConditionEmbedding`; None is the null condition.
+            kept: factors of the residual blocks' channels, ``[N, spec.num_features(entrance)]``:
+                dropout of whole feature maps, drawn by the caller; None drops nothing.
         """
         entrance = len(pictures) - 1
         phase = log_sigma[:, None] * self.frequencies
@@ -163,27 +182,34 @@ class UNet(nn.Module):
             + self.condition(condition, len(log_sigma))
             + self.entrance.weight[entrance]
         )
-        h = self._through(entrance, self.stems[entrance](pictures[entrance]), pictures, embedding)
+        h = self._through(
+            entrance, self.stems[entrance](pictures[entrance]), pictures, embedding, kept
+        )
         out: Tensor = self.heads[str(entrance)](h)
         return out
 
     def _through(
-        self, index: int, h: Tensor, pictures: Sequence[Tensor], embedding: Tensor
+        self,
+        index: int,
+        h: Tensor,
+        pictures: Sequence[Tensor],
+        embedding: Tensor,
+        kept: Tensor | None,
     ) -> Tensor:
         level = self.levels[index]
         assert isinstance(level, _Level)
         first = h
         for block in level.encode:
-            h = block(h, embedding)
+            h = block(h, embedding, kept)
         if level.attention is not None:
             h = level.attention(h)
         if index > 0:
             inner = level.down(h) + self.stems[index - 1](pictures[index - 1])
-            inner = self._through(index - 1, inner, pictures, embedding)
+            inner = self._through(index - 1, inner, pictures, embedding, kept)
             h = h + level.up(F.interpolate(inner, scale_factor=2.0, mode="nearest"))
         h = torch.cat((h, first), dim=1)
         for block in level.decode:
-            h = block(h, embedding)
+            h = block(h, embedding, kept)
         return h
 
 

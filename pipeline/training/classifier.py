@@ -59,7 +59,7 @@ class ClassifierFit:
         recipe: how to train.
         parallel: what is called: the network itself, or its data-parallel wrapper, which averages
             the gradients over the workers.
-        rank: this worker's number; workers shift their pictures differently.
+        first_row: the first row of each batch that this worker holds; all workers hold as many.
     """
 
     def __init__(
@@ -68,12 +68,12 @@ class ClassifierFit:
         recipe: ClassifierRecipe,
         *,
         parallel: nn.Module | None = None,
-        rank: int = 0,
+        first_row: int = 0,
     ) -> None:
         self._network = network
         self._parallel = parallel or network
         self._recipe = recipe
-        self._rank = rank
+        self._first_row = first_row
         kernels = [p for p in network.parameters() if p.ndim > 1]
         vectors = [p for p in network.parameters() if p.ndim <= 1]
         self.optimizer = torch.optim.AdamW(
@@ -92,7 +92,8 @@ class ClassifierFit:
             nobody has waited for yet: `first_not_finite` looks at many of them at once.
         """
         device = next(self._network.parameters()).device
-        moved = shifted(images, self._recipe.max_shift, (self._recipe.seed, step, self._rank))
+        key = (self._recipe.seed, step)
+        moved = shifted(images, self._recipe.max_shift, key, first_row=self._first_row)
         x, y = to_unit(moved).to(device), torch.from_numpy(labels.astype(np.int64)).to(device)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate_at(step, self._recipe)
@@ -155,16 +156,20 @@ def learning_rate_at(step: int, recipe: ClassifierRecipe) -> float:
     return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def shifted(images: np.ndarray, max_shift: int, key: tuple[int, ...]) -> np.ndarray:
+def shifted(
+    images: np.ndarray, max_shift: int, key: tuple[int, ...], *, first_row: int = 0
+) -> np.ndarray:
     """Move each of uint8 ``[N, H, W, C]`` by up to ``max_shift`` pixels; edge pixels are repeated.
 
-    The shifts are a function of ``key``, so a resumed run makes the same ones.
+    The shifts are a function of ``key`` and the row's number, which counts from ``first_row``: a
+    resumed run makes the same ones, and so do workers that share a batch.
     """
     if max_shift == 0:
         return images
     num, height, width, _ = images.shape
     generator = np.random.default_rng(key)
-    down, right = generator.integers(-max_shift, max_shift + 1, size=(2, num, 1))
+    moves = generator.integers(-max_shift, max_shift + 1, size=(first_row + num, 2))[first_row:]
+    down, right = moves[:, :1], moves[:, 1:]
     rows = np.clip(np.arange(height) + down, 0, height - 1)[:, :, None]
     columns = np.clip(np.arange(width) + right, 0, width - 1)[:, None, :]
     return np.asarray(images[np.arange(num)[:, None, None], rows, columns])

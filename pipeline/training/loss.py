@@ -5,54 +5,56 @@ equals in expectation that of ``(1 - rho)^2 w_t |x_hat - x_r|^2``, which has les
 is used.
 """
 
-import torch
+from collections.abc import Callable
+
 from torch import Tensor
 
 from pipeline.chain.haar import low_pass_to
 from pipeline.chain.schedule import Layer
 from pipeline.chain.transition import posterior_mean
 from pipeline.networks.condition import drop
-from pipeline.sampling.base import Denoiser
 from pipeline.stack_spec import StackSpec
+from pipeline.training.draws import RowDraws
 from pipeline.training.weighting import Weighting
 
 
 def stage_loss(
-    denoiser: Denoiser,
+    denoiser: Callable[..., Tensor],
     spec: StackSpec,
     stage: int,
     x: Tensor,
     condition: Tensor | None,
     weighting: Weighting,
-    generator: torch.Generator,
+    draws: RowDraws,
     *,
     drop_condition: float = 0.1,
 ) -> Tensor:
-    """The weighted squared error of ``x_hat`` in one stage, a scalar.
+    """These rows' part of the weighted mean squared error of ``x_hat`` in one stage, a scalar.
+
+    The parts of all rows of a step add up to the mean over them.
 
     Args:
+        denoiser: a `Stack`; called with dropout's factors as well where the spec asks for dropout.
         x: full-resolution pictures in [-1, 1], ``[N, C, H, W]``.
         condition: labels, embeddings or None.
-        generator: on the device of ``x``; the only source of randomness.
+        draws: for these N rows, on the device of ``x``; the only source of randomness.
         drop_condition: probability with which a row's condition is made null.
     """
     low, high = spec.stages[stage].training_range()
     sigma_d = spec.sigma_data[stage]
     x_r = low_pass_to(x, spec.stages[stage].side)
-    num = len(x)
-    # Stratified: one draw in each of N equal parts of the distribution, less variance for free.
-    strata = torch.arange(num, device=x.device)
-    uniform = (strata + torch.rand(num, generator=generator, device=x.device)) / num
-    sigma = weighting.draw(uniform, low, high, sigma_d)
-    noise = torch.randn(x_r.shape, generator=generator, device=x.device)
-    dropped = torch.rand(num, generator=generator, device=x.device) < drop_condition
+    sigma = weighting.draw(draws.strata(), low, high, sigma_d)
+    noise = draws.normal(*x_r.shape[1:])
+    dropped = draws.uniform() < drop_condition
     if condition is not None:
         condition = drop(condition, dropped)
-    x_hat = denoiser(stage, x_r + sigma[:, None, None, None] * noise, sigma, condition)
+    kept = draws.kept(spec.num_features(stage), spec.dropout)
+    factors = () if kept is None else (kept,)
+    x_hat = denoiser(stage, x_r + sigma[:, None, None, None] * noise, sigma, condition, *factors)
     error = (x_hat - x_r).square().mean(dim=(1, 2, 3))
     share = x_r[0].numel() / x[0].numel()
     weight = weighting.weight(sigma, low, high, sigma_d)
-    return weighting.stage_scale(share) * (weight * error).mean()
+    return weighting.stage_scale(share) * (weight * error).sum() / draws.total
 
 
 def source_loss(x_hat: Tensor, z: Tensor, z_next: Tensor, layer: Layer) -> Tensor:

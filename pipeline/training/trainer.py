@@ -2,14 +2,16 @@
 
 import math
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import cast
 
-import numpy as np
 import torch
 from torch import Tensor, distributed, nn
 
 from pipeline.errors import UserError
-from pipeline.stack import Stack
+from pipeline.stack import Stack, averaged_stack
+from pipeline.training.draws import RowDraws, rows_of_stage, share_of_batch
 from pipeline.training.loss import stage_loss
 from pipeline.training.weighting import Weighting
 
@@ -29,6 +31,8 @@ class Recipe:
         gradient_clip: largest norm of the gradient.
         weighting: the noise levels' density and weight.
         seed: keys every draw.
+        parts: a worker takes its share of a batch in this many parts, to need less memory.
+        bf16: whether the network computes in bfloat16; weights and losses stay in float32.
     """
 
     num_steps: int
@@ -41,6 +45,8 @@ class Recipe:
     gradient_clip: float
     weighting: Weighting
     seed: int
+    parts: int = 1
+    bf16: bool = False
 
     def learning_rate_at(self, step: int) -> float:
         """The rate of step ``step``, counted from 0."""
@@ -59,19 +65,30 @@ class Recipe:
 class StackTrainer:
     """The stack, its moving average and its optimiser.
 
+    What a step does to the weights does not depend on how many workers share the batch, nor on how
+    many parts they take it in, but for the order in which floating-point numbers are added.
+
     Args:
-        stack: trained in place.
-        parallel: what the loss calls: the stack itself, or its data-parallel wrapper.
-        rank: this worker's number; keys its noise.
+        stack: trained in place; those of its stages that it has.
+        parallel: what the loss calls: the stack itself, or its data-parallel wrapper, which
+            averages the gradients over the workers.
+        rank, world: this worker's number, and how many there are.
     """
 
     def __init__(
-        self, stack: Stack, recipe: Recipe, *, parallel: nn.Module | None = None, rank: int = 0
+        self,
+        stack: Stack,
+        recipe: Recipe,
+        *,
+        parallel: nn.Module | None = None,
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
         self.stack = stack
         self.recipe = recipe
         self.parallel = parallel or stack
-        self.rank = rank
+        self.world = world
+        self.rows = share_of_batch(recipe.batch_size, rank, world)
         self.step = 0
         self.optimizer = torch.optim.AdamW(
             stack.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4
@@ -79,12 +96,13 @@ class StackTrainer:
         self.ema = {name: p.detach().clone() for name, p in stack.named_parameters()}
 
     def update(self, x: Tensor, condition: Tensor | None) -> tuple[float, ...]:
-        """One optimiser step on this worker's part of the batch.
+        """One optimiser step on this worker's rows of the batch.
 
-        All stages take part in each step: their losses add up, and every weight gets a gradient.
+        All of the stack's stages take part in each step: their losses add up, and every weight gets
+        a gradient.
 
         Args:
-            x: pictures in [-1, 1], ``[N, C, H, W]``.
+            x: pictures in [-1, 1], ``[N, C, H, W]``; N is the length of `rows`.
 
         Returns:
             The loss of each stage over all workers, coarsest first.
@@ -93,17 +111,19 @@ class StackTrainer:
             UserError: the loss or its gradient is not finite; the step is not taken.
         """
         recipe = self.recipe
+        if len(x) != len(self.rows):
+            raise ValueError(f"{len(x)} pictures for rows {self.rows} of the batch")
         self.stack.train()
-        key, dropout_key = _step_keys(recipe.seed, self.step, self.rank)
-        generator = torch.Generator(x.device).manual_seed(key)
-        with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
-            # dropout draws from the global generator: a resumed run must drop the same features
-            torch.manual_seed(dropout_key)
-            total = torch.stack(self._losses(x, condition, generator))
-        values = tuple(float(v) for v in _mean_over_workers(total.detach().clone()))
-        self._require_finite("loss", values)
         self.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(total.sum())
+        total = torch.zeros(len(self.stack.stages), device=x.device)
+        for part in range(recipe.parts):
+            own = share_of_batch(len(x), part, recipe.parts)
+            with self._gradients_stay_here() if part + 1 < recipe.parts else nullcontext():
+                losses = torch.stack(self._losses(x, condition, own))
+                torch.autograd.backward(losses.sum() * self.world)
+            total += losses.detach()
+        values = tuple(float(v) for v in _sum_over_workers(total))
+        self._require_finite("loss", values)
         norm = nn.utils.clip_grad_norm_(self.stack.parameters(), recipe.gradient_clip)
         self._require_finite("gradient", (float(norm),))
         for group in self.optimizer.param_groups:
@@ -113,26 +133,49 @@ class StackTrainer:
         self.step += 1
         return values
 
-    def _losses(
-        self, x: Tensor, condition: Tensor | None, generator: torch.Generator
-    ) -> list[Tensor]:
-        recipe = self.recipe
+    def _gradients_stay_here(self) -> AbstractContextManager[None]:
+        """For all parts of a batch but the last: the workers exchange their sums once a step."""
+        parallel = self.parallel
+        if isinstance(parallel, nn.parallel.DistributedDataParallel):
+            return cast(AbstractContextManager[None], parallel.no_sync())
+        return nullcontext()
+
+    def _losses(self, x: Tensor, condition: Tensor | None, part: range) -> list[Tensor]:
+        """This part's share of each stage's loss; ``part`` counts within this worker's rows."""
+        recipe, first = self.recipe, self.rows.start
+        rows = range(first + part.start, first + part.stop)
         losses = []
-        for stage, share in enumerate(recipe.stage_share):
-            rows = slice(0, max(1, round(share * len(x))))
+        for stage in self.stack.stages:
+            chosen, numbers, total = rows_of_stage(
+                recipe.stage_share[stage], rows, recipe.batch_size
+            )
+            weight = 1.0
+            if not chosen:
+                # Workers wait for each other's gradients: a share of nothing gives one of zero.
+                chosen, numbers, weight = [0], range(1), 0.0
+            own = [part.start + row for row in chosen]
+            key = (recipe.seed, self.step, stage)
             losses.append(
-                stage_loss(
-                    self.parallel,
+                weight
+                * stage_loss(
+                    self._denoise,
                     self.stack.spec,
                     stage,
-                    x[rows],
-                    None if condition is None else condition[rows],
+                    x[own],
+                    None if condition is None else condition[own],
                     recipe.weighting,
-                    generator,
+                    RowDraws(key, numbers, total, x.device),
                     drop_condition=recipe.drop_condition,
                 )
             )
         return losses
+
+    def _denoise(
+        self, stage: int, z: Tensor, sigma: Tensor, condition: Tensor | None, *kept: Tensor
+    ) -> Tensor:
+        with torch.autocast(z.device.type, torch.bfloat16, enabled=self.recipe.bf16):
+            x_hat: Tensor = self.parallel(stage, z, sigma, condition, *kept)
+        return x_hat.float()
 
     def _require_finite(self, what: str, values: tuple[float, ...]) -> None:
         if not all(math.isfinite(v) for v in values):
@@ -151,9 +194,7 @@ class StackTrainer:
 
     def averaged(self) -> Stack:
         """A stack with the averaged weights, for sampling."""
-        stack = Stack(self.stack.spec).to(self.stack.device)
-        stack.load_state_dict(averaged_state(self.stack, self.ema))
-        return stack.eval()
+        return averaged_stack(self.stack, self.ema)
 
     def state(self) -> dict[str, Tensor]:
         """Weights, averages and optimiser state, flat: what a checkpoint holds beside `step`."""
@@ -166,9 +207,9 @@ class StackTrainer:
 
     def load_state(self, tensors: Mapping[str, Tensor], step: int) -> None:
         """Goes on from `state` after ``step`` steps."""
-        weights = _with_prefix(tensors, "weights.")
+        weights = with_prefix(tensors, "weights.")
         self.stack.load_state_dict(weights)
-        for name, value in _with_prefix(tensors, "ema.").items():
+        for name, value in with_prefix(tensors, "ema.").items():
             self.ema[name].copy_(value)
         for name, parameter in self.stack.named_parameters():
             self.optimizer.state[parameter] = {
@@ -181,25 +222,13 @@ class StackTrainer:
         self.step = step
 
 
-def _step_keys(seed: int, step: int, rank: int) -> tuple[int, int]:
-    """64 bits each for a worker's draws in a step and for its dropout; any seed will do."""
-    sequence = np.random.SeedSequence((seed % 2**64, step, rank))
-    first, second = sequence.generate_state(2, np.uint64)
-    return int(first), int(second)
-
-
-def _mean_over_workers(values: Tensor) -> Tensor:
+def _sum_over_workers(values: Tensor) -> Tensor:
     """So that all workers find a loss not finite, or none: the rest would wait for it for ever."""
     if distributed.is_available() and distributed.is_initialized():
         distributed.all_reduce(values)
-        values /= distributed.get_world_size()
     return values
 
 
-def averaged_state(stack: Stack, ema: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The stack's state with its parameters replaced by their averages."""
-    return {**stack.state_dict(), **ema}
-
-
-def _with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors of `StackTrainer.state` whose names begin so, under the rest of their names."""
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

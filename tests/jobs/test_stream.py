@@ -1,4 +1,7 @@
-"""The training stream: the rows of `windows`, in order, from any step, on Ray Data."""
+"""The training stream on Ray Data: the rows of `Order`, resident or streamed, from any step."""
+
+from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,12 +9,15 @@ import ray.data
 from digit_set import digits, write_digits
 
 from jobs.common import stream
-from jobs.common.stream import WindowReader, training_dataset
+from jobs.common.stream import Batch, RunReader, TrainingData, training_batches
 from pipeline.formats.dataset import DatasetInfo, images_of, labels_of
-from pipeline.training.stream import windows
+from pipeline.training.draws import share_of_batch
+from pipeline.training.stream import Order, windows
 
-NUM, SEED, BATCH = 130, 7, 8
-WINDOW_ROWS = 50
+NUM, SEED, BATCH, STEPS = 130, 7, 8, 40
+SHARDS = (30, 30, 30, 30, 10)
+# Several windows a group, groups that end within epochs, runs of several groups.
+ORDER = Order(SHARDS, seed=SEED, batch_size=BATCH, steps_per_group=6, window_rows=20)
 
 
 @pytest.fixture(scope="module")
@@ -20,68 +26,107 @@ def info(tmp_path_factory: pytest.TempPathFactory) -> DatasetInfo:
     return write_digits(path, num_train=NUM, num_test=10, shard_rows=30)
 
 
-@pytest.fixture
-def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Several windows an epoch, and several tasks, as a large set has them."""
-
-    def few_rows(shard_rows: list[int], **options: int) -> object:
-        return windows(shard_rows, **options, window_rows=WINDOW_ROWS)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(stream, "windows", few_rows)
+@pytest.fixture(autouse=True)
+def several_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a large set has them."""
     monkeypatch.setattr(stream, "_ROWS_A_TASK", 60)
+    monkeypatch.setattr(stream, "_SHARDS_A_TASK", 2)
 
 
-def expected_rows(info: DatasetInfo, start: int, stop: int) -> np.ndarray:
-    """Row numbers of the train split, which `write_digits` lays out in shards of 30."""
-    shards = [shard.num_rows for shard in info.splits["train"]]
-    offsets = np.cumsum([0, *shards])
+def data(info: DatasetInfo, mode: stream.DataMode = "streaming") -> TrainingData:
+    return TrainingData(info, "train", ORDER, mode, labelled=True)
+
+
+def row_at(positions: np.ndarray) -> np.ndarray:
+    """Numbers of the split's rows at positions of the stream."""
+    offsets = np.cumsum([0, *SHARDS])
     parts = []
-    for window in windows(shards, seed=SEED, start=start, stop=stop, window_rows=WINDOW_ROWS):
+    stop = int(positions.max()) + 1
+    for window in windows(SHARDS, seed=SEED, start=0, stop=stop, window_rows=20):
         laid_out = np.concatenate([np.arange(offsets[s], offsets[s + 1]) for s in window.shards])
         parts.append(laid_out[window.order(SEED)])
-    return np.concatenate(parts)
+    rows: np.ndarray = np.concatenate(parts)[positions]
+    return rows
 
 
-def test_a_reader_gives_each_window_as_a_table_with_positions(info: DatasetInfo) -> None:
-    shards = [shard.num_rows for shard in info.splits["train"]]
-    wanted = list(windows(shards, seed=SEED, start=20, stop=200, window_rows=WINDOW_ROWS))
-    batch = {
-        name: np.array([getattr(w, name) for w in wanted])
-        for name in ("key", "rows", "skip", "take", "position")
-    }
-    batch["shards"] = np.array([np.array(w.shards) for w in wanted] + [None], dtype=object)[:-1]
-    tables = list(WindowReader(info, "train", ["image", "label"], SEED)(batch))
-    assert [table.num_rows for table in tables] == [w.take for w in wanted]
-    positions = np.concatenate([table["position"].to_numpy() for table in tables])
-    assert np.array_equal(positions, np.arange(20, 200))
+def assert_right(batches: list[Batch], rows: range, steps: range) -> None:
     images, labels = digits()
-    rows = expected_rows(info, 20, 200)
-    assert np.array_equal(np.concatenate([images_of(t) for t in tables]), images[rows])
-    assert np.array_equal(np.concatenate([labels_of(t) for t in tables]), labels[rows])
+    assert len(batches) == len(steps)
+    for step, batch in zip(steps, batches, strict=True):
+        expected = row_at(ORDER.positions(rows, step))
+        assert np.array_equal(batch["image"], images[expected])
+        assert np.array_equal(batch["label"], labels[expected])
+
+
+def test_a_reader_gives_a_runs_rows_step_after_step_with_positions(info: DatasetInfo) -> None:
+    rows, steps = range(2, 5), range(4, 15)
+    tables = list(RunReader(data(info), rows, steps)({"id": np.arange(3)}))
+    assert [table.num_rows for table in tables] == [2 * 3, 6 * 3, 3 * 3]
+    expected = np.concatenate([ORDER.positions(rows, step) for step in steps])
+    positions = np.concatenate([table["position"].to_numpy() for table in tables])
+    assert np.array_equal(positions, expected)
+    images, labels = digits()
+    assert np.array_equal(np.concatenate([images_of(t) for t in tables]), images[row_at(expected)])
+    assert np.array_equal(np.concatenate([labels_of(t) for t in tables]), labels[row_at(expected)])
 
 
 @pytest.mark.ray
-@pytest.mark.usefixtures("ray_cluster", "small_windows")
-@pytest.mark.parametrize("start_step", [0, 11, 39])
-def test_the_stream_is_the_rows_of_the_windows_in_order_from_any_step(
-    info: DatasetInfo, start_step: int
+@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.parametrize("mode", ["resident", "streaming"])
+@pytest.mark.parametrize("start", [0, 11, 39])
+def test_both_ways_give_each_step_its_rows_from_any_step(
+    info: DatasetInfo, mode: stream.DataMode, start: int
 ) -> None:
-    images, labels = digits()
-    rows = expected_rows(info, start_step * BATCH, 40 * BATCH)
-    dataset = training_dataset(
-        info, "train", batch_size=BATCH, num_steps=40, start_step=start_step, seed=SEED
-    )
-    # more batches are fetched ahead than one thread formats: they must not overtake each other
-    batches = list(dataset.iter_batches(batch_size=BATCH, prefetch_batches=4))
-    assert len(batches) == 40 - start_step
-    positions = np.concatenate([batch["position"] for batch in batches])
-    assert np.array_equal(positions, np.arange(start_step * BATCH, 40 * BATCH))
-    assert np.array_equal(np.concatenate([batch["image"] for batch in batches]), images[rows])
-    assert np.array_equal(np.concatenate([batch["label"] for batch in batches]), labels[rows])
+    steps = range(start, STEPS)
+    batches = list(training_batches(data(info, mode), range(BATCH), steps))
+    assert_right(batches, range(BATCH), steps)
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.parametrize("mode", ["resident", "streaming"])
+def test_three_workers_see_disjoint_rows_that_make_up_each_batch_and_drop_none(
+    info: DatasetInfo, mode: stream.DataMode
+) -> None:
+    steps = range(3, STEPS)
+    for worker in range(3):
+        rows = share_of_batch(BATCH, worker, 3)
+        assert_right(list(training_batches(data(info, mode), rows, steps)), rows, steps)
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_rows_that_come_in_another_order_are_noticed(
+    info: DatasetInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shuffled(self: RunReader, batch: dict[str, np.ndarray]) -> Iterator[object]:
+        for number in batch["id"]:
+            table = self.read(self._runs[int(number)])
+            yield table.take(np.random.default_rng(0).permutation(table.num_rows))
+
+    monkeypatch.setattr(RunReader, "__call__", shuffled)
+    with pytest.raises(RuntimeError, match="step 0 was given the rows of positions"):
+        list(training_batches(data(info), range(BATCH), range(STEPS)))
+
+
+def test_a_set_that_fits_in_memory_is_kept_there_unless_told_otherwise(
+    info: DatasetInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert data(info, "auto").resident
+    assert data(info, "resident").resident
+    assert not data(info, "streaming").resident
+    monkeypatch.setattr(stream, "_RESIDENT_BYTES", NUM * 64 - 1)
+    assert not data(info, "auto").resident
+    assert data(info, "resident").resident
+
+
+def test_no_step_is_left_at_the_end_and_nothing_is_read(info: DatasetInfo) -> None:
+    nowhere = replace(data(info), info=replace(info, path=info.path / "nowhere"))
+    assert list(training_batches(nowhere, range(BATCH), range(STEPS, STEPS))) == []
 
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_streams_order_is_its_own_and_changes_no_other_dataset(info: DatasetInfo) -> None:
-    training_dataset(info, "train", batch_size=BATCH, num_steps=2, start_step=0, seed=SEED)
+    next(training_batches(data(info), range(BATCH), range(STEPS)))
     assert not ray.data.DataContext.get_current().execution_options.preserve_order

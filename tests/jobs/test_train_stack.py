@@ -12,7 +12,8 @@ from PIL import Image
 from pydantic import ValidationError
 from torch import Tensor
 
-from jobs.train_stack import TrainStackConfig, main
+from jobs.common.stack_config import TrainStackConfig
+from jobs.train_stack import main
 from pipeline.errors import UserError
 from pipeline.formats.dataset import dataset_table, load_dataset, write_dataset_info, write_shard
 from pipeline.formats.metrics import read_metrics
@@ -168,22 +169,117 @@ def test_a_worker_of_ray_train_that_dies_is_replaced_and_ends_at_the_same_bits(
     assert lines == [2, 4, 6]
 
 
+def weights(output: Path) -> dict[str, Tensor]:
+    """The trained weights and their averages, of all runs in it."""
+    found = [newest_checkpoint(path) for path in sorted(output.rglob("checkpoints"))]
+    return {
+        name: value
+        for run in found
+        if run is not None
+        for name, value in run[1].items()
+        if not name.startswith("adam.")
+    }
+
+
 @pytest.mark.ray
-@pytest.mark.parametrize(("network", "num_workers"), [("nested", 2), ("stage", 0)])
-def test_two_workers_train_one_stack_and_one_process_several_networks(
-    dataset: Path, tmp_path: Path, network: str, num_workers: int, ray_cluster: None
+@pytest.mark.slow
+def test_workers_that_share_a_batch_end_at_the_weights_of_a_single_process(
+    dataset: Path, tmp_path: Path, ray_cluster: None
 ) -> None:
-    settings = {"network": network, "steps": 3, "grid_rows": 0, "num_workers": num_workers}
+    """After 50 steps, to 1e-5: two and three workers, resident and streamed, whole or in parts."""
+    settings = {"steps": 50, "batch_size": 16, "grid_rows": 0, "checkpoint_every": 50}
+    settings |= {"stage_share": (1.0, 0.5), "warmup_steps": 10}
+    main(config(dataset, tmp_path / "alone", **settings, data="resident"))
+    alone = weights(tmp_path / "alone")
+    for name, changes in {
+        "two": {"num_workers": 2, "data": "streaming", "accumulate": 3},
+        "three": {"num_workers": 3, "data": "resident"},
+    }.items():
+        main(config(dataset, tmp_path / name, **settings, **changes))
+        shared = weights(tmp_path / name)
+        assert shared.keys() == alone.keys()
+        for key, value in alone.items():
+            torch.testing.assert_close(shared[key], value, rtol=0, atol=1e-5, msg=f"{name}: {key}")
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_the_stages_of_a_stack_of_networks_train_each_for_itself(
+    dataset: Path, tmp_path: Path, num_workers: int, ray_cluster: None
+) -> None:
+    settings = {"network": "stage", "steps": 3, "num_workers": num_workers}
     main(config(dataset, tmp_path / "run", **settings))
     stack = Stack.load(tmp_path / "run" / "model")
-    assert stack.spec.network == network
-    assert len(stack.networks) == (1 if network == "nested" else 2)
-    lines = read_metrics(tmp_path / "run" / "metrics.jsonl")
-    assert [line["step"] for line in lines] == [2, 3]
-    torch.manual_seed(0)  # where all workers began
-    start = Stack(stack.spec).state_dict()
-    moved = [not torch.equal(value, start[name]) for name, value in stack.named_parameters()]
+    assert list(stack.networks) == ["stage_4", "stage_8"]
+    assert len(stack.spec.errors) == 2
+    for side in (4, 8):
+        lines = read_metrics(tmp_path / "run" / f"stage_{side}" / "metrics.jsonl")
+        assert [line["step"] for line in lines] == [2, 3]
+        assert list(lines[0]["loss"]) == [f"{side}px"]
+    card = json.loads((tmp_path / "run" / "model" / "card.json").read_text())
+    assert set(card["final_loss"]) == {"4px", "8px"}
+    assert (tmp_path / "run" / "grid.png").exists()
+    start = Stack.fresh(stack.spec, 0).state_dict()
+    trained = weights(tmp_path / "run")
+    moved = [
+        not torch.equal(trained[f"weights.{name}"], start[name])
+        for name, _ in stack.named_parameters()
+    ]
     assert sum(moved) > 0.9 * len(moved)
+
+
+@pytest.mark.ray
+def test_a_stage_that_fails_leaves_the_others_to_end_and_is_all_that_a_second_run_trains(
+    dataset: Path, tmp_path: Path, ray_cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"network": "stage", "steps": 4, "grid_rows": 0}
+    main(config(dataset, tmp_path / "whole", **settings))
+    update = StackTrainer.update
+    trained: list[int] = []
+
+    def failing(self: StackTrainer, x: Tensor, condition: Tensor | None) -> tuple[float, ...]:
+        if self.stack.stages == (0,) and self.step == 3 and not (tmp_path / "mended").exists():
+            raise UserError("the loss is not finite at step 3")
+        trained.extend(self.stack.stages)
+        return update(self, x, condition)
+
+    monkeypatch.setattr(StackTrainer, "update", failing)
+    with pytest.raises(UserError, match=r"^stage 4 px: the loss is not finite at step 3$"):
+        main(config(dataset, tmp_path / "run", **settings))
+    assert not (tmp_path / "run" / "model").exists()
+    assert trained == [0] * 3 + [1] * 4
+    trained.clear()
+    (tmp_path / "mended").touch()
+    main(config(dataset, tmp_path / "run", **settings))
+    assert trained == [0] * 2  # from the checkpoint of step 2
+    ours, theirs = weights(tmp_path / "run"), weights(tmp_path / "whole")
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_compiled_and_channels_last_networks_learn_the_same(
+    dataset: Path, tmp_path: Path, ray_cluster: None
+) -> None:
+    # One stage: the compiler takes some 20 s for each.
+    settings: dict[str, Any] = {"stages": (8,), "widths": (8,), "blocks": (1,), "layers": (2,)}
+    settings |= {"grid_rows": 0, "dropout": 0.1, "steps": 4}
+    main(config(dataset, tmp_path / "plain", **settings))
+    main(config(dataset, tmp_path / "fast", **settings, compile=True, channels_last=True))
+    plain, fast = weights(tmp_path / "plain"), weights(tmp_path / "fast")
+    for name, value in plain.items():
+        torch.testing.assert_close(fast[name], value, rtol=1e-3, atol=1e-4, msg=name)
+
+
+@pytest.mark.ray
+def test_a_range_of_workers_trains_with_as_many_as_fit_to_the_same_weights(
+    dataset: Path, whole_run: Path, tmp_path: Path
+) -> None:
+    main(config(dataset, tmp_path / "run", num_workers=(1, 2)))
+    ours, theirs = weights(tmp_path / "run"), weights(whole_run)
+    for name, value in theirs.items():
+        torch.testing.assert_close(ours[name], value, rtol=0, atol=1e-5, msg=name)
 
 
 @pytest.mark.ray
@@ -275,7 +371,12 @@ def test_noise_levels_that_do_not_fall_are_refused_and_leave_no_output(
         ({"layers": (4, 4, 4)}, "layers has 3 numbers, stages has 2"),
         ({"widths": (8, 12)}, "widths must be multiples of 8"),
         ({"stage_share": (0.0, 1.0)}, "stage_share lies above 0"),
-        ({"num_workers": 3}, "batch_size must be a multiple of num_workers"),
+        ({"num_workers": 9}, "batch_size is less than num_workers times accumulate"),
+        ({"num_workers": 4, "accumulate": 3}, "batch_size is less than num_workers times"),
+        ({"num_workers": (2, 1)}, "the lower first"),
+        ({"num_workers": (0, 2)}, "two numbers from 1 on"),
+        ({"num_workers": -1}, "num_workers is 0 or more"),
+        ({"stages_at_once": 2}, "stages_at_once is for network stage"),
         ({"steps": 0}, "greater than or equal to 1"),
     ],
 )

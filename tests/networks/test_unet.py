@@ -1,6 +1,5 @@
 """The U-Net's entrances: who works for whom, and what the condition does."""
 
-import math
 from collections.abc import Callable
 
 import pytest
@@ -164,11 +163,21 @@ def test_levels_that_do_not_fit_together_are_refused(
         change()
 
 
-def test_dropout_acts_in_training_only() -> None:
-    stack = small_stack(dropout=0.5)
-    z = noisy(8)
-    assert torch.equal(stack(1, z, SIGMA, None), stack(1, z, SIGMA, None))
-    stack.train()
-    torch.manual_seed(0)
-    one, other = stack(1, z, SIGMA, None), stack(1, z, SIGMA, None)
-    assert not math.isclose(float(one.detach().sum()), float(other.detach().sum()))
+@pytest.mark.parametrize("network", ["nested", "stage"])
+@pytest.mark.parametrize("stage", [0, 1])
+def test_dropout_scales_the_feature_maps_of_each_row_by_its_own_factors(
+    network: str, stage: int
+) -> None:
+    stack = small_stack(network=network)
+    num = stack.spec.num_features(stage)
+    assert num == (2 * 16, 2 * 16 + 2 * 8)[stage]  # two blocks a level, of the level's width
+    z, labels = noisy(SPEC.stages[stage].side), torch.tensor([0, 1, 2])
+    plain = stack(stage, z, SIGMA, labels)
+    kept = torch.ones(3, num)
+    assert torch.equal(stack(stage, z, SIGMA, labels, kept), plain)
+    for feature in range(num):
+        kept = torch.ones(3, num)
+        kept[1, feature] = 0
+        dropped = stack(stage, z, SIGMA, labels, kept)
+        assert torch.equal(dropped[[0, 2]], plain[[0, 2]])
+        assert not torch.equal(dropped[1], plain[1]), feature

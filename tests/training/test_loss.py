@@ -2,17 +2,19 @@
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 from oracles import Gaussian, GaussianStack, covariance_matrix
-from small_stack import SPEC
+from small_stack import SPEC, small_stack
 from torch import Tensor
 
 from pipeline.chain.haar import low_pass_to
 from pipeline.chain.schedule import Layer, Stage
 from pipeline.chain.transition import noise_down, posterior_mean
+from pipeline.training.draws import RowDraws
 from pipeline.training.loss import source_loss, stage_loss
 from pipeline.training.weighting import WEIGHTINGS, Elbo, Weighting
 
@@ -90,8 +92,8 @@ def mean_loss(
     denoiser: object, stage: int, weighting: Weighting, num: int, *, seed: int = 0
 ) -> Tensor:
     x = DATA.draw(num, seed)
-    generator = torch.Generator().manual_seed(seed)
-    return stage_loss(denoiser, GAUSSIAN_SPEC, stage, x, None, weighting, generator)  # type: ignore[arg-type]
+    draws = RowDraws((seed,), range(num), num)
+    return stage_loss(denoiser, GAUSSIAN_SPEC, stage, x, None, weighting, draws)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("stage", [0, 1])
@@ -157,7 +159,7 @@ def spied(
         x,
         torch.arange(num) % 3 if labels else None,
         WEIGHTINGS["edm"],
-        torch.Generator().manual_seed(0),
+        RowDraws((0,), range(num), num),
         drop_condition=drop,
     )
     return spy, x
@@ -209,7 +211,22 @@ def test_a_stages_elbo_loss_counts_its_share_of_the_coefficients() -> None:
 
     for stage, share in ((0, 1 / 4), (1, 1.0)):
         with_share, without = (
-            stage_loss(Spy(), SPEC, stage, x, None, weighting, torch.Generator().manual_seed(0))
+            stage_loss(Spy(), SPEC, stage, x, None, weighting, RowDraws((0,), range(16), 16))
             for weighting in (Elbo(), PerCoefficient())
         )
         torch.testing.assert_close(with_share, share * without)
+
+
+@pytest.mark.parametrize("cuts", [(0, 40), (0, 16, 40), (0, 7, 8, 33, 40)])
+def test_the_parts_of_a_batch_add_up_to_its_loss(cuts: tuple[int, ...]) -> None:
+    x = torch.rand(40, 1, 8, 8, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    labels = torch.arange(40) % 3
+    stack = small_stack(dropout=0.4)
+
+    def loss(start: int, stop: int) -> float:
+        draws = RowDraws((3,), range(start, stop), 40)
+        part = (x[start:stop], labels[start:stop], WEIGHTINGS["edm"], draws)
+        return float(stage_loss(stack, stack.spec, 1, *part).detach())
+
+    parts = [loss(start, stop) for start, stop in pairwise(cuts)]
+    assert sum(parts) == pytest.approx(loss(0, 40), rel=1e-6)

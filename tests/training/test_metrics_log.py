@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import pytest
+
+from pipeline.errors import UserError
 from pipeline.formats.metrics import MetricsLog, read_metrics
 from pipeline.plots.losses import plot_losses
 
@@ -44,6 +47,30 @@ def test_a_run_from_the_beginning_drops_everything(tmp_path: Path) -> None:
     MetricsLog(path).append({"step": 10})
     MetricsLog(path)
     assert read_metrics(path) == []
+
+
+def test_a_log_that_was_replaced_writes_nothing_and_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    old = MetricsLog(path)
+    for step in (10, 20):
+        old.append({"step": step, "run": 1})
+    new = MetricsLog(path, after_step=10)
+    new.append({"step": 20, "run": 2})
+    with pytest.raises(UserError, match=r"metrics\.jsonl was taken over by another run"):
+        old.append({"step": 30, "run": 1})
+    new.append({"step": 30, "run": 2})
+    assert [(m["step"], m["run"]) for m in read_metrics(path)] == [(10, 1), (20, 2), (30, 2)]
+
+
+def test_of_two_logs_that_found_no_file_the_later_to_write_has_it(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    old, new = MetricsLog(path), MetricsLog(path)
+    assert not path.exists()
+    old.append({"step": 10, "run": 1})
+    new.append({"step": 10, "run": 2})
+    with pytest.raises(UserError, match="taken over"):
+        old.append({"step": 20, "run": 1})
+    assert read_metrics(path) == [{"step": 10, "run": 2}]
 
 
 def test_the_loss_plot_is_a_png_that_replaces_the_one_before(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.training.stream import Window, windows
+from pipeline.training.draws import share_of_batch
+from pipeline.training.stream import Order, Window, windows
 
 SHARDS = (5, 0, 7, 3, 11, 1, 4)
 NUM = sum(SHARDS)
@@ -94,3 +95,94 @@ def test_far_positions_are_reached_without_the_epochs_before() -> None:
 def test_a_set_without_rows_has_no_stream() -> None:
     with pytest.raises(ValueError, match="empty"):
         list(windows((0, 0), seed=0, start=0, stop=10))
+
+
+BATCH, STEPS = 6, 4  # groups of 24 positions over epochs of 31 rows
+ORDER = Order(SHARDS, seed=3, batch_size=BATCH, steps_per_group=STEPS, window_rows=9)
+
+
+def read(order: Order, rows: range, steps: range) -> dict[int, list[int]]:
+    """The rows of the set that a worker sees in each step."""
+    seen: dict[int, list[int]] = {}
+    for run in order.runs(rows, steps):
+        numbers: list[int] = []
+        for window in order.windows(run):
+            numbers += rows_of(window, order.seed, order.shard_rows)
+        ordered = np.array(numbers)[run.order()].reshape(len(run.steps), len(rows))
+        seen |= {step: own.tolist() for step, own in zip(run.steps, ordered, strict=True)}
+    return seen
+
+
+def test_the_batches_of_a_group_are_the_columns_of_its_part_of_the_stream() -> None:
+    positions = stream(0, 10 * BATCH * STEPS)
+    seen = read(ORDER, range(BATCH), range(40))
+    for step in range(40):
+        group, column = divmod(step, STEPS)
+        origin = group * STEPS * BATCH
+        expected = [positions[origin + row * STEPS + column] for row in range(BATCH)]
+        assert seen[step] == expected
+        assert ORDER.positions(range(BATCH), step).tolist() == [
+            origin + row * STEPS + column for row in range(BATCH)
+        ]
+
+
+@given(st.integers(0, 30), st.integers(1, 20), st.integers(1, BATCH))
+def test_workers_see_disjoint_parts_of_the_batch_that_one_sees_whole(
+    start: int, length: int, workers: int
+) -> None:
+    steps = range(start, start + length)
+    whole = read(ORDER, range(BATCH), range(50))
+    parts = [read(ORDER, share_of_batch(BATCH, w, workers), steps) for w in range(workers)]
+    for step in steps:
+        assert [row for part in parts for row in part[step]] == whole[step]
+    assert all(list(part) == list(steps) for part in parts)
+
+
+def test_whole_groups_over_an_epochs_length_see_every_row_equally_often() -> None:
+    """31 epochs are 31 * 31 rows; groups of 24 that fill the same stretch hold the same rows."""
+    seen = read(ORDER, range(BATCH), range(NUM * STEPS))
+    rows = [row for step in seen.values() for row in step]
+    counts = np.bincount(rows, minlength=NUM)
+    assert counts.tolist() == [BATCH * STEPS] * NUM
+
+
+@pytest.mark.parametrize(
+    ("num_rows", "batch_size", "row_bytes", "steps", "window"),
+    [
+        (60_000, 128, 784, 468, 3744),  # Fashion-MNIST: no longer than an epoch
+        (10**9, 128, 784, 512, 4096),  # 65,536 rows a group
+        (10**9, 128, 12288, 170, 1360),  # 64x64 RGB: 256 MiB a group
+        (10**9, 25_600, 784, 53, 4096),  # many workers: 64 steps, if 1 GiB holds them
+        (1437, 128, 64, 11, 88),
+        (5, 128, 64, 1, 8),  # fewer rows than a batch
+    ],
+)
+def test_groups_are_as_large_as_memory_and_the_set_allow(
+    num_rows: int, batch_size: int, row_bytes: int, steps: int, window: int
+) -> None:
+    order = Order.of([num_rows], seed=0, batch_size=batch_size, row_bytes=row_bytes)
+    assert (order.steps_per_group, order.window_rows) == (steps, window)
+
+
+@pytest.mark.parametrize(
+    ("workers", "rows_each", "times"), [(1, 128, 1), (16, 256, 1), (128, 32, 2)]
+)
+def test_workers_read_few_rows_that_are_not_their_own(
+    workers: int, rows_each: int, times: int
+) -> None:
+    """Shards of 2,048 rows in windows of 4,096, at which 128 workers' runs of 2,048 rows end."""
+    batch_size = workers * rows_each
+    order = Order.of([2048] * 2**13, seed=0, batch_size=batch_size, row_bytes=784)
+    steps = range(order.steps_per_group)
+    read_rows = sum(
+        window.rows
+        for worker in range(workers)
+        for run in order.runs(share_of_batch(batch_size, worker, workers), steps)
+        for window in order.windows(run)
+    )
+    assert read_rows == times * len(steps) * batch_size
+
+
+def test_an_empty_set_has_no_order() -> None:
+    with pytest.raises(ValueError, match="empty"):
+        Order.of([0], seed=0, batch_size=8, row_bytes=1)

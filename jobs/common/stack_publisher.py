@@ -1,0 +1,88 @@
+"""The end of a stack's training: the stages' last checkpoints become one model directory."""
+
+import platform
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from jobs.common.stack_worker import CHECKPOINTS, StackRun, sample_grid
+from pipeline.formats.dataset import DatasetInfo, images_of, iterate_shards, labels_of
+from pipeline.formats.metrics import METRICS_FILE, read_metrics
+from pipeline.formats.output import atomic_path
+from pipeline.pictures import to_signed
+from pipeline.stack import Stack, averaged_stack, save_stack
+from pipeline.stack_spec import ErrorCurve
+from pipeline.training.checkpoint import newest_checkpoint
+from pipeline.training.errors import measure_errors
+from pipeline.training.trainer import with_prefix
+
+MODEL_DIRECTORY = "model"
+_HELD_OUT_ROWS = 512
+
+
+def publish_stack(
+    runs: Sequence[StackRun], output: Path, described: dict[str, Any], device: str
+) -> None:
+    """Measures the error curves on held-out rows and publishes ``output/model``.
+
+    Args:
+        runs: the finished runs, which together trained every stage.
+        output: the job's directory; `grid.png` is drawn there too.
+        described: the config as people gave it, for the model's card.
+    """
+    first = runs[0]
+    info, spec, seed = first.data.info, first.spec, first.recipe.seed
+    stack, ema = Stack(spec), dict[str, Tensor]()
+    weights: dict[str, Tensor] = {}
+    for run in runs:
+        found = newest_checkpoint(run.output / CHECKPOINTS)
+        if found is None or found[0] != run.recipe.num_steps:
+            raise RuntimeError(f"{run.output} has no checkpoint of its last step")
+        weights |= with_prefix(found[1], "weights.")
+        ema |= with_prefix(found[1], "ema.")
+    stack.load_state_dict(weights)
+    split = "test" if info.splits.get("test") else "train"
+    averaged = averaged_stack(stack, ema).to(device)
+    curves = measure_errors(averaged, _held_out(info, split, averaged), seed=seed)
+    stack.spec = replace(spec, errors=tuple(ErrorCurve(*curve) for curve in curves))
+    if first.grid_rows and not first.is_whole:  # else the last checkpoint has drawn it
+        with atomic_path(output / "grid.png") as temporary:
+            sample_grid(averaged, first.grid_rows, seed).save(temporary, format="png")
+    lines = [read_metrics(run.output / METRICS_FILE) for run in runs]
+    save_stack(
+        stack,
+        ema,
+        output / MODEL_DIRECTORY,
+        {
+            "dataset_sha256": info.sha256,
+            "num_train_rows": info.num_rows("train"),
+            "errors_measured_on": split,
+            "config": described,
+            "steps": first.recipe.num_steps,
+            "final_loss": {
+                name: loss for run in lines if run for name, loss in run[-1]["loss"].items()
+            },
+            "num_parameters": sum(p.numel() for p in stack.parameters()),
+            "versions": {"torch": torch.__version__, "python": platform.python_version()},
+        },
+    )
+
+
+def _held_out(
+    info: DatasetInfo, split: str, stack: Stack
+) -> Iterable[tuple[Tensor, Tensor | None]]:
+    rows = 0
+    for table in iterate_shards(info, split, ["image", "label"] if info.classes else ["image"]):
+        part = table.slice(0, _HELD_OUT_ROWS - rows)
+        rows += part.num_rows
+        for start in range(0, part.num_rows, 128):
+            batch = part.slice(start, 128)
+            x = to_signed(images_of(batch)).to(stack.device)
+            labels = torch.tensor(labels_of(batch), device=stack.device)
+            yield x, labels if stack.spec.classes else None
+        if rows >= _HELD_OUT_ROWS:
+            return

@@ -1,0 +1,246 @@
+"""Training commands in processes of their own, to be killed: their steps, their parts, their bits.
+
+What was taken again after a fault is read off `metrics.jsonl`: each step leaves one line there, and
+a restart drops the lines behind its checkpoint and writes them anew. Whoever looks at the file all
+the time sees both; the two lines of one step differ in their `pictures_per_second`, which is a
+time.
+"""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray  # noqa: F401  # makes the psutil that it brings along importable
+import torch
+
+# isort: split
+import psutil
+
+from noisestack.flags import flag_of
+from pipeline.formats.metrics import METRICS_FILE, read_metrics
+from pipeline.stack import Stack
+from pipeline.training.checkpoint import newest_checkpoint
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+STEPS, CHECKPOINT_EVERY = 120, 20
+KILL_AT = 50  # half an interval after a checkpoint; a step takes 10 to 20 ms
+TRAINING_WORKER = "ray::RayTrainWorker"
+PATIENCE = 240.0  # seconds for what takes 15 on a machine with nothing else to do
+
+SETTINGS: dict[str, Any] = {
+    "stages": "4,8",
+    "widths": "8,8",
+    "blocks": "1,1",
+    "embedding": 8,
+    "dropout": 0.2,
+    "steps": STEPS,
+    "batch_size": 8,
+    "warmup_steps": 2,
+    "checkpoint_every": CHECKPOINT_EVERY,
+    "log_every": 1,
+    "grid_rows": 0,
+    "layers": "1,2",
+    "rows_per_call": 10,
+}
+
+
+def arguments(dataset: Path, output: Path, **changes: Any) -> list[str]:
+    """The flags of `python -m jobs.train_stack` for a run of seconds on digits."""
+    values = {"dataset": dataset, "output": output, **SETTINGS, **changes}
+    return [word for key, value in values.items() for word in (flag_of(key), str(value))]
+
+
+def wait_until(true: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None:
+    """Returns once it is true; fails with `what` when that takes longer than `seconds`."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, f"not within {seconds:g} s: {what}"
+        time.sleep(0.01)
+
+
+class StepLog:
+    """Every line that `metrics.jsonl` of a run ever held, as far as somebody looked in time."""
+
+    def __init__(self, output: Path) -> None:
+        self._path = output / METRICS_FILE
+        self.lines: dict[int, list[dict[str, Any]]] = {}
+
+    def look(self) -> int:
+        """Notes what is new; returns the last step that the file tells of now, 0 for none."""
+        lines = read_metrics(self._path)
+        for line in lines:
+            known = self.lines.setdefault(line["step"], [])
+            if line not in known:
+                known.append(line)
+        return int(lines[-1]["step"]) if lines else 0
+
+    def repeated(self) -> list[int]:
+        """The steps that were taken more than once, in order."""
+        return sorted(step for step, lines in self.lines.items() if len(lines) > 1)
+
+
+class TrainingRun:
+    """One `python -m jobs.train_stack`, started at once; leaving it ends all that it started.
+
+    Args:
+        log: where the steps are noted; several commands on one output share one.
+        environment: on top of this process' own.
+        inside: words before the command, such as `ip netns exec NAME`.
+    """
+
+    def __init__(
+        self,
+        dataset: Path,
+        log: StepLog,
+        output: Path,
+        *,
+        environment: Mapping[str, str] | None = None,
+        inside: Sequence[str] = (),
+        **changes: Any,
+    ) -> None:
+        self.log, self._tree, self._next_look_around = log, set[psutil.Process](), 0.0
+        # Not pytest's own folder: a socket's name would not fit behind it.
+        self._scratch = Path(tempfile.mkdtemp(prefix="ns", dir="/tmp"))
+        with open(self._scratch / "printed", "wb") as printed:
+            self.process = psutil.Popen(
+                [
+                    *inside,
+                    *(sys.executable, "-m", "jobs.train_stack"),
+                    *arguments(dataset, output, **changes),
+                ],
+                cwd=ROOT,
+                env={**own_environment(self._scratch), **(environment or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=printed,
+                stderr=subprocess.STDOUT,
+            )
+
+    def __enter__(self) -> "TrainingRun":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            if self.process.poll() is None:
+                self.kill()
+            for process in self.alive():
+                kill(process)
+            self.wait_for_the_orphans()
+        finally:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+
+    @property
+    def printed(self) -> str:
+        """All that the command has said."""
+        return (self._scratch / "printed").read_text(errors="replace")
+
+    def processes(self, title: str = "") -> list[psutil.Process]:
+        """The processes that the command started and that run now, those of a title or all."""
+        self._look_around()
+        return processes_titled(self.alive(), title)
+
+    def alive(self) -> list[psutil.Process]:
+        """Of the processes that were ever seen under the command, those that still run."""
+        return [process for process in self._tree if runs(process)]
+
+    def wait_for_step(self, step: int) -> None:
+        """Returns as soon as the log tells of this step."""
+
+        def reached() -> bool:
+            assert not self._ended(), f"ended before step {step}: {self.printed}"
+            return self.log.look() >= step
+
+        wait_until(reached, f"step {step}")
+
+    def kill(self) -> None:
+        """Kills the command itself as `kill -9` does: it cannot tell its Ray about it."""
+        self._look_around()
+        self.process.kill()
+        self.process.wait()
+
+    def wait_for_the_orphans(self) -> None:
+        """Returns when nothing that the command started runs any more."""
+        with contextlib.suppress(AssertionError):
+            wait_until(lambda: not self.alive(), "the end of all", 30)
+        assert [(process.pid, process.name()) for process in self.alive()] == []
+
+    def finish(self) -> None:
+        """Waits for the command's own end, which must be a good one."""
+        wait_until(self._ended, "the command's end")
+        assert self.process.returncode == 0, self.printed
+
+    def _ended(self) -> bool:
+        ended = self.process.poll() is not None
+        self.log.look()
+        if time.monotonic() > self._next_look_around:
+            self._look_around()
+        return ended
+
+    def _look_around(self) -> None:
+        """Notes the processes under the command: who has lost his parent is not found later."""
+        if self.process.poll() is None:
+            self._tree |= set(self.process.children(recursive=True))
+        self._next_look_around = time.monotonic() + 0.5  # as it reads all of /proc
+
+
+def own_environment(scratch: Path) -> dict[str, str]:
+    """This process' environment, for a Ray of its own in a process that it starts."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    return {**kept, "PYTHONPATH": str(ROOT), "TMPDIR": str(scratch), "HOME": str(scratch)}
+
+
+def processes_titled(processes: Iterable[psutil.Process], title: str) -> list[psutil.Process]:
+    """Those whose command line begins so; Ray gives its workers titles such as `ray::IDLE`."""
+    found = []
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            if " ".join(process.cmdline()).startswith(title):
+                found.append(process)
+    return found
+
+
+def runs(process: psutil.Process) -> bool:
+    """Whether a process has not ended yet."""
+    with contextlib.suppress(psutil.Error):
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    return False
+
+
+def kill(process: psutil.Process) -> None:
+    """Kills a process, unless it has ended by itself just now."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.kill()
+
+
+def check_repeated(log: StepLog, kept: int = CHECKPOINT_EVERY) -> None:
+    """Every step was taken; those taken again followed one checkpoint, and gave the same bits."""
+    assert set(range(1, STEPS + 1)) - set(log.lines) == set()
+    repeated = log.repeated()
+    assert len(repeated) <= kept
+    if repeated:
+        assert repeated == list(range(repeated[0], repeated[-1] + 1))
+        assert (repeated[0] - 1) % kept == 0
+    for lines in log.lines.values():
+        assert len(lines) <= 2
+        assert all(line["loss"] == lines[0]["loss"] for line in lines)
+
+
+def check_same_end(output: Path, whole: Path) -> None:
+    """As many steps, and the same bits of weights, averages, optimiser and published model."""
+    for path in (output, whole):
+        steps = [line["step"] for line in read_metrics(path / METRICS_FILE)]
+        assert steps == list(range(1, STEPS + 1))
+    (step, state), (other_step, other_state) = (
+        newest_checkpoint(path / "checkpoints") or (0, {}) for path in (output, whole)
+    )
+    assert step == other_step == STEPS
+    assert state.keys() == other_state.keys()
+    differ = [name for name, value in state.items() if not torch.equal(value, other_state[name])]
+    assert differ == []
+    assert Stack.load(output / "model").sha256 == Stack.load(whole / "model").sha256
