@@ -78,6 +78,7 @@ def run_shards(
         raise
     finally:
         stop_path(output_dir).unlink(missing_ok=True)
+    sweep_temporary(output_dir)  # an actor that was killed in a shard left its half of a file
     if failure is not None:
         raise failure
     return gather(output_dir, shards)

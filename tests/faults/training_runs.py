@@ -48,6 +48,7 @@ SETTINGS: dict[str, Any] = {
     "grid_rows": 0,
     "layers": "1,2",
     "rows_per_call": 10,
+    "data": "streaming",
 }
 
 
