@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+from unittest.mock import patch
 
 import numpy as np
 
@@ -182,35 +183,37 @@ def main() -> None:
     """Measures all sides in turn and prints the figures as one line of JSON, the last."""
     options = read_options(__doc__)
     shards = 2 if options.quick else SHARDS
-    generate.StackWorker, generate.StageWorker = TimedStackWorker, TimedStageWorker
-    with tempfile.TemporaryDirectory(prefix="generate-") as directory:
+    bare: list[float] = []
+    jobs: dict[str, list[JobTimes]] = {"one": [], "two": [], "stages": []}
+    with (
+        patch.object(generate, "StackWorker", TimedStackWorker),
+        patch.object(generate, "StageWorker", TimedStageWorker),
+        tempfile.TemporaryDirectory(prefix="generate-") as directory,
+    ):
         place = Path(directory)
         model = place / "model"
         stack = Stack(SPEC).eval()
         save_stack(stack, {}, model, {})
-        runs = 0
 
-        def job(pools: Literal["whole", "stages"], actors: int, shards: int) -> JobTimes:
-            nonlocal runs
-            runs += 1
-            return run_job(model, place / f"set-{runs}", shards * SHARD_ROWS, pools, actors)
+        def job(name: str, pools: Literal["whole", "stages"], actors: int, shards: int) -> None:
+            output = place / f"{name}-{len(jobs[name])}"
+            jobs[name].append(run_job(model, output, shards * SHARD_ROWS, pools, actors))
 
         run_bare(stack, SPEC.rows_per_call)  # what the first call prepares is not measured
-        bare: list[float] = []
         sides = {
             "bare": lambda: bare.append(run_bare(stack, shards * SHARD_ROWS)),
-            "one": lambda: job("whole", 1, shards),
-            "two": lambda: job("whole", 2, 2 * shards),
-            "stages": lambda: job("stages", len(SPEC.stages), 2 * shards),
+            "one": lambda: job("one", "whole", 1, shards),
+            "two": lambda: job("two", "whole", 2, 2 * shards),
+            "stages": lambda: job("stages", "stages", len(SPEC.stages), 2 * shards),
         }
-        results = alternate(sides, options.repeats)
+        alternate(sides, options.repeats)
     report(
         "generate_throughput",
         {
             "rows_per_shard": SHARD_ROWS,
             "rows_per_call": SPEC.rows_per_call,
             "shards_per_actor": shards,
-            **figures(bare, {name: runs for name, runs in results.items() if name != "bare"}),
+            **figures(bare, jobs),
         },
         options=options,
         targets={"ratio_bare": 0.95, "ratio_two_actors": 1.9},
