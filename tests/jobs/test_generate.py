@@ -57,11 +57,16 @@ def stored(path: Path) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.usefixtures("ray_cluster")
 @pytest.mark.parametrize(("rows_per_shard", "num_workers"), [(8, 2), (COUNT, 1)])
 def test_the_job_writes_what_sample_draws_however_it_is_cut(
-    model: Path, tmp_path: Path, rows_per_shard: int, num_workers: int
+    model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    rows_per_shard: int,
+    num_workers: int,
 ) -> None:
     main(config(model, tmp_path / "set", rows_per_shard=rows_per_shard, num_workers=num_workers))
     images, labels = stored(tmp_path / "set")
     assert labels.tolist() == [index % 3 for index in range(COUNT)]
+    assert f"generate: {COUNT} of {COUNT} samples (100%)" in capsys.readouterr().err
     np.testing.assert_array_equal(images, drawn(model, labels))
     assert not (tmp_path / "set" / "records").exists()
     with Image.open(tmp_path / "set" / "grid.png") as picture:
