@@ -206,25 +206,17 @@ def _as_meant(value: Any, annotation: Any) -> Any:
     """A flag's value as its key means it, where pydantic-settings leaves that open.
 
     "none" arrives as None, and in a list as a None in it, whether the key allows that or not; a
-    number that is one of a Literal's choices arrives as text; where a list is one of the things
-    allowed, all arrive as lists.
+    number that is one of a Literal's choices arrives as text.
     """
     choices = _choices(annotation)
     allows_none = NoneType in get_args(annotation) and "none" not in choices
     if isinstance(value, list):
         if value == [None] and allows_none:
             return None
-        items = ["none" if item is None else item for item in value]
-        return items[0] if len(items) == 1 and _allows_one(annotation) else items
+        return ["none" if item is None else item for item in value]
     if value is None:
         return None if allows_none else "none"
     return next((choice for choice in choices if str(choice) == value), value)
-
-
-def _allows_one(annotation: Any) -> bool:
-    """Whether a union allows, beside a list or none, a value that is no list."""
-    parts = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else ()
-    return any(part is not NoneType and get_origin(part) is not tuple for part in parts)
 
 
 def _explain(error: ValidationError, origins: dict[str, str], config_class: type[JobConfig]) -> str:

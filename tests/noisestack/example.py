@@ -27,7 +27,6 @@ class ExampleConfig(JobConfig):
     order: tuple[Literal["up", "down"], ...] = Field(("up",), description="where to, in turn")
     workers: int | Literal["auto"] = Field("auto", description="how many")
     shares: int | dict[str, int] | None = Field(None, description="how many of each")
-    copies: int | tuple[int, int] = Field(1, description="how many, or the fewest and the most")
     model: Path | None = Field(None, description="directory of a model")
     overwrite: bool = Field(False, description="replace finished results")
 

@@ -53,8 +53,6 @@ def test_defaults_hold_where_nothing_is_said():
         (["--name", "none"], "name", "none"),
         (["--workers", "4"], "workers", 4),
         (["--workers", "auto"], "workers", "auto"),
-        (["--copies", "2"], "copies", 2),
-        (["--copies", "1,2"], "copies", (1, 2)),
         (["--model", "none"], "model", None),
         (["--channels", "3"], "channels", 3),
         (["--channels", "none"], "channels", None),
