@@ -238,7 +238,8 @@ def shard_rows(count: int, spec: StackSpec) -> int:
 def _pools(config: GenerateConfig, spec: StackSpec, job: SampleJob) -> list[Pool]:
     """The whole stack in each actor, or a pool of actors for each stage of it."""
     cpus, gpus = config.cpus_per_worker, config.gpus_per_worker
-    if config.pools == "whole" or (config.pools == "auto" and _fits(spec, gpus)):
+    whole = config.pools == "whole" or len(spec.stages) == 1
+    if whole or (config.pools == "auto" and _fits(spec, gpus)):
         return [Pool(StackWorker, {"job": job}, config.num_workers, cpus, gpus)]
     costs = stage_costs(spec, job.options)
     shares = share_out(config.num_workers, costs) if config.num_workers else [None] * len(costs)

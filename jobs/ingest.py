@@ -1,6 +1,6 @@
 """Pictures into a dataset: any source through a pool of actors into Parquet, split in two."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from jobs.common.bad_rows import DESCRIPTION, OnBadRow, refuse_quarantine, set_aside
 from jobs.common.pools import Pool
 from jobs.common.records import Record, record_path, remove_records
 from jobs.common.row_ranges import RowRanges
@@ -23,14 +24,8 @@ from pipeline.formats.dataset import (
     write_dataset_info,
 )
 from pipeline.formats.output import atomic_path, claim_output
-from pipeline.formats.shard import (
-    Shard,
-    images_of,
-    iterate,
-    labels_of,
-    read_range,
-    shards_from_json,
-)
+from pipeline.formats.quarantine import BadRow
+from pipeline.formats.shard import Shard, images_of, labels_of, read_part, shards_from_json
 from pipeline.pictures import display_scale, grid
 from pipeline.plots.class_sheet import class_sheet
 from pipeline.sources.base import TEST, TRAIN, Source
@@ -39,10 +34,12 @@ from pipeline.sources.digits import DigitsSource
 from pipeline.sources.folder import FolderSource
 from pipeline.sources.idx import IdxSource
 from pipeline.sources.parquet import ParquetSource
+from pipeline.sources.shape import shape_of
 from pipeline.sources.writer import ShardWriter
 
 GRID_FILE = "grid.png"
 _GRID_PER_CLASS = 8
+_GRID_SHARDS = 64  # read for the sheet at most, whatever the size of the set
 _GRID_CLASSES = 20  # more would make a sheet that nobody can look at
 _COLUMN_KEYS = ("image_column", "label_column", "caption_column", "id_column")
 
@@ -90,6 +87,7 @@ class IngestConfig(JobConfig):
     channels: Literal[1, 3] | None = Field(
         None, description="1 for grey, 3 for RGB; none for what the first picture has"
     )
+    on_bad_row: OnBadRow = Field("fail", description=DESCRIPTION)
     rows_per_shard: int = Field(2048, ge=1, description="rows that a worker reads at a time")
     num_workers: int | None = Field(
         None, ge=1, description="actors at most; none for as many as the cluster holds"
@@ -141,16 +139,19 @@ class IngestConfig(JobConfig):
 def main(config: IngestConfig) -> Path:
     """Makes, or finishes, the dataset in ``config.output``; returns its directory."""
     source, decoder = config.open_source(), config.decoder()
-    first = source.read(0, 1)[0]
-    height, width, channels = decoder.decode(first).shape
-    shape = (height, width, channels)
+    quarantine = config.on_bad_row == "quarantine"
+    if not quarantine and (number := source.first_bad_label()) is not None:
+        (bad,) = source.read(number, number + 1)
+        assert isinstance(bad, BadRow)
+        raise UserError(bad.message)
+    shape, first = shape_of(source, decoder, quarantine=quarantine)
     origin = {
         "job": "ingest",
         **describe(config.model_copy(update={"classes": source.classes})),
         "num_rows": source.num_rows,
         "shape": list(shape),
     }
-    for key in ("output", "overwrite", "num_workers"):
+    for key in ("output", "overwrite", "num_workers", "on_bad_row"):
         del origin[key]
     with claim_output(
         config.output, origin, overwrite=config.overwrite, marker=DATASET_FILE
@@ -160,14 +161,20 @@ def main(config: IngestConfig) -> Path:
                 "source": source,
                 "decoder": decoder,
                 "shape": shape,
-                "first": first.origin,
+                "first": first,
                 "seed": config.seed,
                 "test_fraction": config.test_fraction,
                 "output": output.directory,
+                "quarantine": quarantine,
             }
             with ray_session():
                 records = _write(worker_args, config, source.num_rows)
-            splits = _splits(records, source, config.test_fraction)
+            bad_rows = shards_from_json(
+                [entry for record in records for entry in record["quarantine"]], Path("records")
+            )
+            num_bad = sum(shard.num_rows for shard in bad_rows)
+            refuse_quarantine(config.on_bad_row, num_bad, output.directory)
+            splits = _splits(records, source, config.test_fraction, num_bad)
             _draw(output.directory, splits[next(iter(splits))], source.classes)
             write_dataset_info(
                 output.directory,
@@ -176,9 +183,12 @@ def main(config: IngestConfig) -> Path:
                 splits=splits,
                 has_captions=source.has_captions,
                 origin=origin,
+                quarantine=bad_rows,
             )
             remove_records(output.directory)
-    _tell(load_dataset(output.path))
+    info = load_dataset(output.path)
+    refuse_quarantine(config.on_bad_row, info.num_quarantined, info.path)
+    _tell(info)
     return output.path
 
 
@@ -203,9 +213,10 @@ def _write(worker_args: dict[str, Any], config: IngestConfig, num_rows: int) -> 
 
 
 def _splits(
-    records: Sequence[Record], source: Source, test_fraction: float
+    records: Sequence[Record], source: Source, test_fraction: float, num_bad: int
 ) -> dict[str, tuple[Shard, ...]]:
-    """The shards of each split; every row read must have been written, and no split be empty."""
+    """The shards of each split; every row read must have been written or set aside, and no split
+    be empty."""
     names = source.splits or ((TRAIN, TEST) if test_fraction else (TRAIN,))
     files = [file for record in records for file in record["files"]]
     splits = {
@@ -213,8 +224,10 @@ def _splits(
         for name in names
     }
     written = sum(shard.num_rows for shards in splits.values() for shard in shards)
-    if written != source.num_rows:
-        raise RuntimeError(f"{source.num_rows} rows were read and {written} written")
+    if written + num_bad != source.num_rows:
+        raise RuntimeError(
+            f"{source.num_rows} rows were read, {written} written and {num_bad} set aside"
+        )
     for name, shards in splits.items():
         if not shards:
             raise UserError(
@@ -225,26 +238,39 @@ def _splits(
 
 
 def _draw(directory: Path, shards: Sequence[Shard], classes: tuple[str, ...]) -> None:
-    """``grid.png``: the first pictures of each class, or of all where there are no classes."""
+    """``grid.png``: a few pictures of each class, or of all where there are no classes.
+
+    They are the first ones of a small split; of a large one only some shards, spread evenly over
+    it, are read (in a folder's order the first shards hold one class alone).
+    """
+    shown = classes[:_GRID_CLASSES]
+    wanted = [_GRID_PER_CLASS] * len(shown) or [_GRID_PER_CLASS**2]
+    images: list[NDArray[np.uint8]] = []
+    labels: list[int] = []
+    for index in np.unique(np.linspace(0, len(shards) - 1, _GRID_SHARDS).astype(int)):
+        if not any(wanted):
+            break
+        there = _labels(directory, shards[index], classes)
+        for label, missing in enumerate(wanted):
+            for row in np.flatnonzero(there == label)[:missing]:
+                table = read_part(directory / shards[index].file, row, row + 1, ["image"])
+                images.append(images_of(table))
+                labels.append(label)
+                wanted[label] -= 1
+    pictures = np.concatenate(images)
     if classes:
-        tables = iterate(directory, shards, ["label"])
-        labels = np.concatenate([labels_of(table) for table in tables])
-        shown = classes[:_GRID_CLASSES]
-        rows = [np.flatnonzero(labels == label)[:_GRID_PER_CLASS] for label in range(len(shown))]
-        chosen = np.concatenate(rows)
-        images = _pictures(directory, shards, chosen)
-        sheet = class_sheet(images, labels[chosen], shown, per_class=_GRID_PER_CLASS)
+        sheet = class_sheet(pictures, np.array(labels), shown, per_class=_GRID_PER_CLASS)
     else:
-        num_rows = sum(shard.num_rows for shard in shards)
-        images = _pictures(directory, shards, range(min(num_rows, _GRID_PER_CLASS**2)))
-        sheet = grid(images, _GRID_PER_CLASS, scale=display_scale(max(images.shape[1:3])))
+        sheet = grid(pictures, _GRID_PER_CLASS, scale=display_scale(max(pictures.shape[1:3])))
     with atomic_path(directory / GRID_FILE) as temporary:
         sheet.save(temporary, format="PNG")
 
 
-def _pictures(directory: Path, shards: Sequence[Shard], rows: Iterable[int]) -> NDArray[np.uint8]:
-    parts = [images_of(read_range(directory, shards, row, row + 1, ["image"])) for row in rows]
-    return np.concatenate(parts)
+def _labels(directory: Path, shard: Shard, classes: tuple[str, ...]) -> NDArray[np.int64]:
+    """The labels of a shard's rows; 0 for all where there are no classes."""
+    if not classes:
+        return np.zeros(shard.num_rows, np.int64)
+    return labels_of(read_part(directory / shard.file, 0, shard.num_rows, ["label"]))
 
 
 def _tell(info: DatasetInfo) -> None:
@@ -256,6 +282,8 @@ def _tell(info: DatasetInfo) -> None:
     print(f"classes   {len(info.classes)}{': ' if names else ''}{names}")
     if info.has_captions:
         print("captions  yes")
+    if info.num_quarantined:
+        print(f"bad rows  {set_aside(info.num_quarantined, info.path)}")
     print(f"grid      {info.path / GRID_FILE}")
     print(f"dataset   {info.path}")
 

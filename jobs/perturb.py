@@ -13,6 +13,7 @@ import ray
 import torch
 from pydantic import Field
 
+from jobs.common.bad_rows import DESCRIPTION, OnBadRow, refuse_quarantine, set_aside
 from jobs.common.pools import Pool
 from jobs.common.records import Record, remove_records
 from jobs.common.row_ranges import RowRanges
@@ -27,8 +28,12 @@ from pipeline.attacks.settings import AttackSettings
 from pipeline.classifier import Classifier
 from pipeline.errors import UserError
 from pipeline.formats.dataset import DatasetInfo, check_fits, load_dataset
-from pipeline.formats.output import atomic_path, claim_output, write_json
-from pipeline.formats.perturbation_set import FORMAT, KIND, LEVELS, MANIFEST_FILE
+from pipeline.formats.output import atomic_path, claim_output
+from pipeline.formats.perturbation_set import (
+    LEVELS,
+    open_perturbation_set,
+    write_perturbation_manifest,
+)
 from pipeline.formats.shard import read_part
 from pipeline.intervals import clopper_pearson
 from pipeline.perturber import Perturber, attack_record
@@ -67,6 +72,7 @@ class PerturbConfig(JobConfig):
         "a factor of the gradient",
     )
     seed: int = Field(0, ge=0, description="of the random start of pgd")
+    on_bad_row: OnBadRow = Field("fail", description=DESCRIPTION)
     rows_per_shard: int = Field(1024, ge=1, description="rows in a Parquet file, and in a task")
     examples: int = Field(8, ge=1, le=32, description=f"rows shown in {PICTURE_FILE}")
     num_workers: int | None = Field(
@@ -113,6 +119,8 @@ def main(config: PerturbConfig) -> Path:
     }
     with claim_output(config.output, fingerprint, overwrite=config.overwrite) as output:
         if output.finished:
+            counts = open_perturbation_set(output.path).manifest["counts"]
+            refuse_quarantine(config.on_bad_row, counts["quarantined"], output.path)
             print(f"perturbation set: {output.path} (finished before)", flush=True)
             return output.path
         _say_eps(config, settings)
@@ -126,6 +134,7 @@ def main(config: PerturbConfig) -> Path:
                         "split": config.split,
                         "output": output.directory,
                         "settings": settings,
+                        "quarantine": config.on_bad_row == "quarantine",
                         "device": "cuda" if config.gpus_per_worker > 0 else "cpu",
                     },
                     num_workers=config.num_workers,
@@ -137,10 +146,13 @@ def main(config: PerturbConfig) -> Path:
                 describe="perturb",
             )
         manifest = manifest_of(records, config, settings, classifier, info, stop)
-        _draw(output.directory, records[0], manifest, classifier.classes, config.examples)
-        write_json(output.directory / MANIFEST_FILE, manifest)
+        refuse_quarantine(config.on_bad_row, manifest["counts"]["quarantined"], output.directory)
+        _draw(
+            output.directory, manifest["shards"][0], manifest, classifier.classes, config.examples
+        )
+        write_perturbation_manifest(output.directory, manifest)
         remove_records(output.directory)
-    _say_result(manifest)
+    _say_result(manifest, output.path)
     print(f"perturbation set: {output.path}", flush=True)
     return output.path
 
@@ -153,19 +165,33 @@ def manifest_of(
     info: DatasetInfo,
     stop: int,
 ) -> dict[str, Any]:
-    """The manifest: what was done to what, the shards, and the counts over all of them."""
+    """The manifest: what was done to what, the shards, and the counts over all of them.
+
+    Raises:
+        UserError: all rows were bad.
+        RuntimeError: a row was neither attacked nor set aside.
+    """
     counts = {
+        "read": stop,
         "rows": sum(record["num_rows"] for record in records),
+        "quarantined": sum(record["num_quarantined"] for record in records),
         **{
             name: sum(record[name] for record in records)
             for name in ("verified", "clean_right", "successes", "rounded_inwards", "unmoved")
         },
     }
     rows, clean_right = counts["rows"], counts["clean_right"]
+    if rows + counts["quarantined"] != stop:
+        raise RuntimeError(
+            f"{stop} rows were read, {rows} attacked and {counts['quarantined']} set aside"
+        )
+    if rows == 0:
+        raise UserError(
+            f"none of the {stop} rows of {info.path}, split {config.split}, has a label among the "
+            "classes; there is nothing to attack"
+        )
     robust_right = clean_right - counts["successes"]
     return {
-        "format": FORMAT,
-        "kind": KIND,
         "config": describe(config),
         "model": {"sha256": classifier.sha256, "classes": list(classifier.classes)},
         "dataset": {
@@ -186,7 +212,12 @@ def manifest_of(
             "l2_max": max(record["l2_max"] for record in records),
             "l2_mean": sum(record["l2_sum"] for record in records) / rows,
         },
-        "shards": list(records),
+        "shards": [
+            {key: value for key, value in record.items() if key != "quarantine"}
+            for record in records
+            if record["num_rows"]
+        ],
+        "quarantine": [entry for record in records for entry in record["quarantine"]],
         "versions": {
             "noisestack": __version__,
             "torch": torch.__version__,
@@ -216,7 +247,7 @@ def _say_eps(config: PerturbConfig, settings: AttackSettings) -> None:
     )
 
 
-def _say_result(manifest: dict[str, Any]) -> None:
+def _say_result(manifest: dict[str, Any], path: Path) -> None:
     low, high = manifest["robust_accuracy_interval_95"]
     counts = manifest["counts"]
     print(
@@ -225,6 +256,8 @@ def _say_result(manifest: dict[str, Any]) -> None:
         f"{counts['verified']:,} of {counts['rows']:,} rows verified after storage",
         flush=True,
     )
+    if counts["quarantined"]:
+        print(f"perturb: bad rows: {set_aside(counts['quarantined'], path)}", flush=True)
     if counts["rounded_inwards"]:
         print(
             f"perturb: {counts['rounded_inwards']:,} rows were rounded to a shorter change, as the "

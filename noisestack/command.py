@@ -25,9 +25,9 @@ class Command(Generic[Config]):
     def run(self, argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         """Reads argv (sys.argv[1:] by default), runs main, and returns the exit code.
 
-        0 when main returns; 2 with one line on stderr for a user's mistake; 130 with one line after
-        Ctrl-C; 1 with one line for a full disk. Anything else is a bug of ours and keeps its
-        traceback.
+        0 when main returns, or the whole number that it returns; 2 with one line on stderr for a
+        user's mistake; 130 with one line after Ctrl-C; 1 with one line for a full disk. Anything
+        else is a bug of ours and keeps its traceback.
         """
         spec = getattr(sys.modules["__main__"], "__spec__", None)
         if self.main.__module__ == "__main__" and spec is not None:
@@ -37,7 +37,7 @@ class Command(Generic[Config]):
             return again.run(argv, prog)
         try:
             arguments = sys.argv[1:] if argv is None else argv
-            self.main(read_config(self.config_class, arguments, prog or _called_as()))
+            result = self.main(read_config(self.config_class, arguments, prog or _called_as()))
         except KeyboardInterrupt:
             return _say(
                 "interrupted; the same command takes up where this one stopped", INTERRUPTED
@@ -51,7 +51,7 @@ class Command(Generic[Config]):
                 what_to_do = "free some and run the same command again"
                 return _say(f"error: no space is left on the disk{where}; {what_to_do}", 1)
             raise
-        return 0
+        return result if isinstance(result, int) else 0
 
 
 def interrupted() -> int:

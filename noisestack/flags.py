@@ -16,10 +16,12 @@ from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origi
 import yaml
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_settings import CliSettingsSource, SettingsError
+from pydantic_settings import CliPositionalArg, CliSettingsSource, SettingsError
 
 from noisestack.config import Config, JobConfig
 from pipeline.errors import UserError
+
+_POSITIONAL = get_args(CliPositionalArg)[1]  # what CliPositionalArg[...] marks a field with
 
 
 def nearest(name: str, names: Sequence[str]) -> str:
@@ -30,6 +32,12 @@ def nearest(name: str, names: Sequence[str]) -> str:
 def flag_of(key: str) -> str:
     """The flag that sets a config's key: num_workers -> --num-workers."""
     return "--" + key.replace("_", "-")
+
+
+def positional_of(config_class: type[JobConfig]) -> str | None:
+    """The key whose value stands without a flag: the one that is declared `CliPositionalArg`."""
+    fields = config_class.model_fields.items()
+    return next((key for key, field in fields if _POSITIONAL in field.metadata), None)
 
 
 def read_config(config_class: type[Config], argv: Sequence[str], prog: str) -> Config:
@@ -54,7 +62,8 @@ def read_config(config_class: type[Config], argv: Sequence[str], prog: str) -> C
         cli_hide_none_type=True,
         cli_parse_none_str="none",
     )
-    arguments, unknown = parser.parse_known_args(list(argv))
+    # Intermixed: what stands without a flag may stand before, between and behind the flags.
+    arguments, unknown = parser.parse_known_intermixed_args(list(argv))
     if unknown:
         parser.refuse(unknown[0])
     file: str | None = vars(arguments).pop("config", None)
@@ -71,7 +80,8 @@ def read_config(config_class: type[Config], argv: Sequence[str], prog: str) -> C
     try:
         return config_class(**{**in_file, **flags})
     except ValidationError as error:
-        origins = {key: f"{file}: {key}" for key in in_file} | {key: flag_of(key) for key in flags}
+        origins = {key: f"{file}: {key}" for key in in_file}
+        origins |= {key: _spelling(key, config_class) for key in flags}
         raise UserError(_explain(error, origins, config_class)) from error
 
 
@@ -120,9 +130,11 @@ class _Parser(argparse.ArgumentParser):
 
     def __init__(self, config_class: type[JobConfig], prog: str) -> None:
         paragraphs = (inspect.getdoc(config_class) or "").split("\n\n")
+        self._positional = positional_of(config_class)
+        first = f"{self._positional.upper()} " if self._positional else ""
         super().__init__(
             prog=prog,
-            usage="%(prog)s [--config FILE.yaml] [--key VALUE …]",
+            usage=f"%(prog)s {first}[--config FILE.yaml] [--key VALUE …]",
             description=paragraphs[0],
             formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=30),
             allow_abbrev=False,
@@ -139,15 +151,20 @@ class _Parser(argparse.ArgumentParser):
 
     def add_option(self, *names: str, **options: Any) -> argparse.Action:
         """Called by pydantic-settings for each field, with a help text and metavar of its own."""
-        field = self._fields[options["dest"]]
+        field = self._fields[options.get("dest", names[0])]
         group = self._required if field.is_required() else self._optional
-        if "metavar" in options:  # a pair of --key and --no-key has none
+        if "dest" not in options:  # it stands without a flag; the file may give it instead
+            options |= {"nargs": "?", "default": argparse.SUPPRESS}
+        elif "metavar" in options:  # a pair of --key and --no-key has none
             options["metavar"] = _metavar(field.annotation)
         return group.add_argument(*names, **{**options, "help": _help(field).replace("%", "%%")})
 
     def refuse(self, argument: str) -> NoReturn:
         if not argument.startswith("-"):
-            self.error(f"unexpected argument {argument!r}; every value follows a flag; see --help")
+            rule = "every value follows a flag"
+            if self._positional:
+                rule = f"every value but {self._positional.upper()} follows a flag"
+            self.error(f"unexpected argument {argument!r}; {rule}; see --help")
         name = argument.partition("=")[0]
         known = [option for action in self._actions for option in action.option_strings]
         self.error(f"unknown flag {name}; the nearest is {nearest(name, known)}")
@@ -156,6 +173,11 @@ class _Parser(argparse.ArgumentParser):
         if message.endswith("expected one argument"):
             message += "; a value that begins with a dash is written --key=VALUE"
         raise UserError(message.removeprefix("argument "))
+
+
+def _spelling(key: str, config_class: type[JobConfig]) -> str:
+    """A key as a command line has it: its flag, or its name in capitals where it needs none."""
+    return key.upper() if key == positional_of(config_class) else flag_of(key)
 
 
 def _help(field: FieldInfo) -> str:
@@ -228,7 +250,7 @@ def _explain(error: ValidationError, origins: dict[str, str], config_class: type
         place, message = detail["loc"], detail["msg"]
         key = str(place[0]) if place else ""
         if detail["type"] == "missing" and len(place) == 1:
-            missing.append(flag_of(key))
+            missing.append(_spelling(key, config_class))
             continue
         items = [part + 1 for part in place[1:] if isinstance(part, int)]
         message = message.removeprefix("Input ").removeprefix("Value error, ")
@@ -247,5 +269,6 @@ def _explain(error: ValidationError, origins: dict[str, str], config_class: type
         for key, messages in wrong.items()
     ]
     if missing:
-        lines.append(f"missing: {', '.join(missing)}; give it as a flag or in the --config file")
+        how = "as a flag" if all(name.startswith("--") for name in missing) else "here"
+        lines.append(f"missing: {', '.join(missing)}; give it {how} or in the --config file")
     return "; ".join(lines)

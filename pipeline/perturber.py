@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor
 
@@ -22,8 +23,14 @@ from pipeline.formats.perturbation_set import (
     perturbation_table,
     squared_l2_levels,
 )
+from pipeline.formats.quarantine import BadRow, write_quarantine
 from pipeline.formats.shard import read_part, write_shard
 from pipeline.pictures import to_unit
+
+_NOTHING = {  # what the record of a shard counts whose rows are all bad
+    "verified": 0, "clean_right": 0, "successes": 0, "rounded_inwards": 0, "unmoved": 0,
+    "linf_max": 0, "l2_max": 0.0, "l2_sum": 0.0,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,8 @@ class Perturber:
         split: of the dataset.
         output: the perturbation set's directory.
         settings: the attack.
+        quarantine: whether rows without a label among the classes are set aside; else the first
+            one ends the work.
         device: a torch device.
     """
 
@@ -88,6 +97,7 @@ class Perturber:
         split: str,
         output: Path,
         settings: AttackSettings,
+        quarantine: bool = False,
         device: str = "cpu",
     ) -> None:
         self._info: DatasetInfo = load_dataset(dataset)
@@ -95,6 +105,7 @@ class Perturber:
         self._split = split
         self._output = output
         self._settings = settings
+        self._quarantine = quarantine
 
     def __call__(self, shard: dict[str, Any]) -> dict[str, Any]:
         """Make one shard.
@@ -103,17 +114,33 @@ class Perturber:
             shard: with ``file`` and ``start``, ``stop``, a range of row numbers.
 
         Returns:
-            The shard's record: file, rows, hash, size, and counts over its rows.
+            The shard's record: file, rows, hash, size (without good rows no file, and none of
+            these), and counts over its rows; how many rows were set aside, and their file.
 
         Raises:
-            UserError: a label is not one of the classes.
+            UserError: a label is not one of the classes, and rows are not set aside.
             RuntimeError: a row read back from the stored shard is not what it claims to be.
         """
         start, stop, file = int(shard["start"]), int(shard["stop"]), str(shard["file"])
-        clean = read_rows(self._info, self._split, start, stop)
+        table = read_rows(self._info, self._split, start, stop)
+        bad = self._bad_rows(table, start)
+        if bad and not self._quarantine:
+            raise UserError(bad[0].message)
+        rows = np.setdiff1d(np.arange(start, stop, dtype=np.int64), [row.row for row in bad])
+        record = self._attack(table.take(pa.array(rows - start)), rows, file)
+        return {
+            "start": start,
+            "stop": stop,
+            **record,
+            "num_quarantined": len(bad),
+            "quarantine": write_quarantine(bad, self._output, file),
+        }
+
+    def _attack(self, clean: pa.Table, rows: np.ndarray, file: str) -> dict[str, Any]:
+        """Attack rows of the dataset, store them, and verify what was stored."""
+        if not len(rows):
+            return {"num_rows": 0, "files": [], **_NOTHING}
         images, labels = images_of(clean), labels_of(clean)
-        rows = np.arange(start, stop, dtype=np.int64)
-        self._check_labels(labels, start)
         perturbed = perturb_rows(self._classifier, self._settings, images, labels, rows)
         columns = PerturbationColumns(
             ids=[str(value) for value in clean.column("id").to_pylist()],
@@ -134,15 +161,13 @@ class Perturber:
             attack,
             self._classifier,
         )
-        if check.faults or check.num_rows != stop - start:
+        if check.faults or check.num_rows != len(rows):
             raise RuntimeError(
                 f"{self._output / file}: read back, {check.num_rows - check.num_verified} rows are "
                 f"not what they claim to be; first {check.faults[:1]}"
             )
         squared = squared_l2_levels(images, perturbed.stored)
         return {
-            "start": start,
-            "stop": stop,
             **asdict(written),
             "verified": check.num_verified,
             "clean_right": check.num_clean_right,
@@ -154,14 +179,18 @@ class Perturber:
             "l2_sum": float(np.sqrt(squared.astype(np.float64)).sum() / LEVELS),
         }
 
-    def _check_labels(self, labels: np.ndarray, start: int) -> None:
-        bad = np.flatnonzero((labels < 0) | (labels >= len(self._classifier.classes)))
-        if bad.size:
-            raise UserError(
-                f"row {start + int(bad[0])} of {self._info.path}, split {self._split}, has label "
-                f"{int(labels[bad[0]])}; an attack needs labels from 0 to "
-                f"{len(self._classifier.classes) - 1}"
+    def _bad_rows(self, table: pa.Table, start: int) -> list[BadRow]:
+        """The rows without a label among the classes; row 0 of the table is row `start`."""
+        labels, highest = labels_of(table), len(self._classifier.classes) - 1
+        bad = []
+        for index in np.flatnonzero((labels < 0) | (labels > highest)).tolist():
+            origin = f"row {start + index} of {self._info.path}, split {self._split}"
+            reason = (
+                f"{origin}, has label {labels[index]}; an attack needs labels from 0 to {highest}"
             )
+            name = str(table.column("id")[index].as_py())
+            bad.append(BadRow(name, start + index, origin, reason))
+        return bad
 
 
 def attack_record(settings: AttackSettings) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pipeline.attacks.settings import AttackSettings
 from pipeline.classifier import Classifier, save_classifier
 from pipeline.formats.dataset import DatasetInfo
 from pipeline.formats.output import read_json, write_json
-from pipeline.formats.perturbation_set import FORMAT, KIND, MANIFEST_FILE
+from pipeline.formats.perturbation_set import MANIFEST_FILE, write_perturbation_manifest
 from pipeline.formats.shard import read_part, write_shard
 from pipeline.perturber import Perturber, attack_record
 
@@ -56,20 +56,23 @@ def write_set(inputs: Path, output: Path, attack: AttackSettings) -> None:
     records = make_shards(inputs, output, attack, 40)
     counts = {name: sum(r[name] for r in records) for name in ("clean_right", "successes")}
     manifest = {
-        "format": FORMAT,
-        "kind": KIND,
-        "model": {"sha256": Classifier.load(inputs / "classifier").sha256},
+        "model": {
+            "sha256": Classifier.load(inputs / "classifier").sha256,
+            "classes": list(CLASSES),
+        },
         "dataset": {
             "sha256": read_json(inputs / "digits" / "dataset.json")["content_sha256"],
+            "shape": [8, 8, 1],
             "split": "test",
             "start": 0,
             "stop": 60,
         },
         "attack": attack_record(attack),
-        "counts": {"rows": 60, **counts},
+        "counts": {"read": 60, "rows": 60, "quarantined": 0, **counts},
         "shards": records,
+        "quarantine": [],
     }
-    write_json(output / MANIFEST_FILE, manifest)
+    write_perturbation_manifest(output, manifest)
 
 
 def plant(output: Path, change: Callable[[pa.Table], pa.Table]) -> None:

@@ -44,7 +44,7 @@ def finished_record(output_dir: Path, shard: ShardSpec) -> Record | None:
     """The shard's record, if it is there and each file it lists has its recorded size and hash."""
     try:
         record = _read(output_dir, shard)
-        for entry in record.get("files", [record]):
+        for entry in [*record.get("files", [record]), *record.get("quarantine", [])]:
             file = output_dir / entry["file"]
             if file.stat().st_size != entry["num_bytes"] or sha256_of_file(file) != entry["sha256"]:
                 return None
@@ -56,11 +56,18 @@ def finished_record(output_dir: Path, shard: ShardSpec) -> Record | None:
 def check_counts(record: Mapping[str, Any], shard: ShardSpec) -> None:
     """Raises RuntimeError unless read = written + quarantined, for the shard as for its files.
 
-    A record has num_rows, and may have num_quarantined (else 0) and several files with num_rows.
+    A record has num_rows, and may have num_quarantined (else 0), several files with num_rows, and
+    those of the rows that were set aside, under quarantine.
     """
     written = int(record["num_rows"])
     quarantined = int(record.get("num_quarantined", 0))
     in_files = sum(int(entry["num_rows"]) for entry in record.get("files", [record]))
+    set_aside = sum(int(entry["num_rows"]) for entry in record.get("quarantine", []))
+    if "quarantine" in record and set_aside != quarantined:
+        raise RuntimeError(
+            f"shard {shard['index']} counts {quarantined} rows as quarantined and its files of "
+            f"these hold {set_aside}"
+        )
     if in_files != written or written + quarantined != shard["num_rows"]:
         raise RuntimeError(
             f"shard {shard['index']} should have {shard['num_rows']} rows and has {written}, "

@@ -44,8 +44,8 @@ def run_shards(
     .write_shard`) into `output_dir` and returns its record: file, num_rows, sha256, num_bytes (the
     fields of `Shard`) and whatever JSON-able it adds. A worker that writes several files returns
     num_rows and "files", a list of such entries. One that left rows out counts them in
-    num_quarantined. What it needs to know of `output_dir` it is told in its `worker_args`. It must
-    give the same bytes each time it is run.
+    num_quarantined, and lists the files that hold them under "quarantine". What it needs to know of
+    `output_dir` it is told in its `worker_args`. It must give the same bytes each time it is run.
     Or a chain of pools: each worker(shard, carry) gets the arrays that the one before returned, by
     name (None in the first pool), and returns arrays for the next; the last one writes the file
     and returns the record.

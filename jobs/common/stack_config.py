@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from jobs.common.training import Workers
 from noisestack.config import JobConfig, describe
@@ -102,8 +102,8 @@ class TrainStackConfig(JobConfig):
     channels_last: bool = Field(
         False, description="lay pictures out with their channels together, as tensor cores like it"
     )
-    num_workers: int | tuple[int, int] = Field(
-        1,
+    num_workers: tuple[int, ...] = Field(
+        (1,),
         description="training processes, of each stage where network is stage; two numbers are the "
         "fewest and the most, as nodes come and go; 0 trains in this process",
     )
@@ -116,6 +116,11 @@ class TrainStackConfig(JobConfig):
     )
     max_failures: int = Field(3, ge=0, description="how often lost workers are replaced")
 
+    @field_validator("num_workers", mode="before")
+    @classmethod
+    def _as_range(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, int) else value
+
     @model_validator(mode="after")
     def _lengths_agree(self) -> "TrainStackConfig":
         for key in ("widths", "blocks", "stage_share", "layers"):
@@ -126,8 +131,8 @@ class TrainStackConfig(JobConfig):
             raise ValueError("widths must be multiples of 8")
         if self.stage_share is not None and not all(0 < s <= 1 for s in self.stage_share):
             raise ValueError("each stage_share lies above 0 and is at most 1")
-        few, many = self._workers_range()
-        if few < 0 or few > many or (few == 0 and many > 0):
+        few, many = self.num_workers[0], self.num_workers[-1]
+        if len(self.num_workers) not in (1, 2) or few < 0 or few > many or (few == 0 and many > 0):
             raise ValueError("num_workers is 0 or more, or two numbers from 1 on, the lower first")
         if max(1, many) * self.accumulate > self.batch_size:
             raise ValueError(
@@ -136,10 +141,6 @@ class TrainStackConfig(JobConfig):
         if self.stages_at_once is not None and self.network != "stage":
             raise ValueError("stages_at_once is for network stage; a nested one trains as a whole")
         return self
-
-    def _workers_range(self) -> tuple[int, int]:
-        num = self.num_workers
-        return (num, num) if isinstance(num, int) else num
 
     def recipe(self) -> Recipe:
         """The training recipe that these values spell."""
@@ -160,7 +161,13 @@ class TrainStackConfig(JobConfig):
 
     def workers(self) -> Workers:
         """Where each run trains."""
-        return Workers(self.num_workers, self.use_gpu, self.cpus_per_worker, self.max_failures)
+        few, many = self.num_workers[0], self.num_workers[-1]
+        return Workers(
+            few if few == many else (few, many),
+            self.use_gpu,
+            self.cpus_per_worker,
+            self.max_failures,
+        )
 
     def fingerprint(self) -> dict[str, Any]:
         """What decides the results, beside the dataset."""

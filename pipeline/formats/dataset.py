@@ -2,6 +2,7 @@
 
 DIR/train/part-00000.parquet ...    id string, image fixed_shape_tensor uint8 [H, W, C],
 DIR/test/part-00000.parquet ...     label int64 and/or caption string
+DIR/quarantine/part-00000.parquet   the bad rows that were left out, where there are any
 DIR/dataset.json                    shape, classes, shards with rows and hashes; written last
 """
 
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 
 from pipeline.errors import UserError
 from pipeline.formats.output import read_json, sha256_of_json, write_json
+from pipeline.formats.quarantine import counts_of
+from pipeline.formats.seal import sealed
 from pipeline.formats.shard import (
     Shard,
     check_present,
@@ -33,11 +36,13 @@ __all__ = [
     "DatasetInfo",
     "Shard",
     "check_fits",
+    "content_holds",
     "dataset_table",
     "images_of",
     "iterate_shards",
     "labels_of",
     "load_dataset",
+    "read_dataset_info",
     "read_rows",
     "write_dataset_info",
     "write_shard",
@@ -56,6 +61,8 @@ class DatasetInfo:
     classes: the name of each label; empty when there are no labels.
     splits: the shards of each split, in order.
     sha256: the content hash over shape, classes and the shards' hashes: the dataset's identity.
+    quarantine: files with the bad rows that were left out. They are not in the content hash: what
+        was left out does not change what is there.
     """
 
     path: Path
@@ -64,10 +71,16 @@ class DatasetInfo:
     splits: dict[str, tuple[Shard, ...]]
     has_captions: bool
     sha256: str
+    quarantine: tuple[Shard, ...] = ()
 
     def num_rows(self, split: str) -> int:
         """How many rows a split has; UserError for an unknown split."""
         return sum(shard.num_rows for shard in shards_of(self, split))
+
+    @property
+    def num_quarantined(self) -> int:
+        """How many bad rows were left out."""
+        return sum(shard.num_rows for shard in self.quarantine)
 
 
 def dataset_table(
@@ -96,27 +109,36 @@ def write_dataset_info(
     splits: Mapping[str, Sequence[Shard]],
     has_captions: bool,
     origin: Mapping[str, Any],
+    quarantine: Sequence[Shard] = (),
 ) -> DatasetInfo:
     """Writes `dataset.json`, which completes a dataset, into the directory that holds the shards.
 
     origin: where the pictures came from and how they were treated, for people; not in the hash.
+    quarantine: the files of the bad rows that were left out.
     """
     path = Path(path).absolute()
     content = _content_hash(shape, classes, splits, has_captions)
+    written = [shard for shards in splits.values() for shard in shards]
     write_json(
         path / DATASET_FILE,
-        {
-            "format": _FORMAT,
-            "shape": list(shape),
-            "classes": list(classes),
-            "has_captions": has_captions,
-            "num_rows": {name: sum(s.num_rows for s in shards) for name, shards in splits.items()},
-            "splits": {
-                name: [asdict(shard) for shard in shards] for name, shards in splits.items()
-            },
-            "content_sha256": content,
-            "origin": dict(origin),
-        },
+        sealed(
+            {
+                "format": _FORMAT,
+                "shape": list(shape),
+                "classes": list(classes),
+                "has_captions": has_captions,
+                "counts": counts_of(written, quarantine),
+                "num_rows": {
+                    name: sum(shard.num_rows for shard in shards) for name, shards in splits.items()
+                },
+                "splits": {
+                    name: [asdict(shard) for shard in shards] for name, shards in splits.items()
+                },
+                "quarantine": [asdict(shard) for shard in quarantine],
+                "content_sha256": content,
+                "origin": dict(origin),
+            }
+        ),
     )
     return load_dataset(path)
 
@@ -125,6 +147,21 @@ def load_dataset(path: Path | str) -> DatasetInfo:
     """Reads `dataset.json` and checks that each shard is there with its recorded size.
 
     Raises UserError when the directory is missing, not a dataset, half there or altered.
+    """
+    info = read_dataset_info(path)
+    if not content_holds(info):
+        raise UserError(
+            f"{info.path / DATASET_FILE} was changed by hand: its hash is wrong; ingest anew"
+        )
+    for shards in info.splits.values():
+        check_present(info.path, shards)
+    return info
+
+
+def read_dataset_info(path: Path | str) -> DatasetInfo:
+    """What `dataset.json` says, true or not: neither its hash nor the shards are looked at.
+
+    Raises UserError when the directory is missing or not a dataset.
     """
     path = Path(path).absolute()
     described = path / DATASET_FILE
@@ -149,14 +186,17 @@ def load_dataset(path: Path | str) -> DatasetInfo:
             str(name): shards_from_json(entries, described)
             for name, entries in stored["splits"].items()
         }
+        quarantine = shards_from_json(stored["quarantine"], described)
         sha256 = str(stored["content_sha256"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{described} is not complete ({error!r}); ingest anew") from None
-    if sha256 != _content_hash((height, width, channels), classes, splits, captions):
-        raise UserError(f"{described} was changed by hand: its hash is wrong; ingest anew")
-    for shards in splits.values():
-        check_present(path, shards)
-    return DatasetInfo(path, (height, width, channels), classes, splits, captions, sha256)
+    shape = (height, width, channels)
+    return DatasetInfo(path, shape, classes, splits, captions, sha256, quarantine)
+
+
+def content_holds(info: DatasetInfo) -> bool:
+    """Whether the content hash is that of what `dataset.json` says."""
+    return info.sha256 == _content_hash(info.shape, info.classes, info.splits, info.has_captions)
 
 
 def shards_of(info: DatasetInfo, split: str) -> tuple[Shard, ...]:

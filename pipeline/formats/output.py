@@ -113,12 +113,17 @@ def sweep_temporary(directory: Path | str) -> None:
     Only for a directory that no other process is writing into.
     """
     for file in list(Path(directory).rglob(".*.tmp-*")):
-        if not _TEMPORARY.fullmatch(file.name):
+        if not is_temporary(file):
             continue
         if file.is_dir():
             shutil.rmtree(file, ignore_errors=True)
         else:
             file.unlink(missing_ok=True)
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a file's name is one that `temporary_sibling` gave."""
+    return _TEMPORARY.fullmatch(path.name) is not None
 
 
 def temporary_sibling(path: Path) -> Path:

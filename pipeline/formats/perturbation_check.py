@@ -199,6 +199,10 @@ def verify_perturbation_set(
             checks.append(check)
             for kind, number in check.faults:
                 note(kind, f"row {number}")
+    for shard in opened.quarantine:
+        row = read_part(opened.path / shard.file, 0, shard.num_rows, ["row"])["row"].to_numpy()
+        known = (row >= opened.start) & (row < opened.stop)
+        np.add.at(seen, row[known] - opened.start, 1)
     for missing in np.flatnonzero(seen == 0).tolist():
         note("a row is missing", f"row {opened.start + missing}")
     for repeated in np.flatnonzero(seen > 1).tolist():

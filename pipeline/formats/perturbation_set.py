@@ -1,7 +1,8 @@
 """Perturbation sets: pictures, their perturbed twins, and what a classifier says to both.
 
-DIR/part-00000.parquet ...   one row a picture, in the order of the dataset's rows
-DIR/manifest.json            model, dataset, attack, shards, counts; written last
+DIR/part-00000.parquet ...              one row a picture, in the order of the dataset's rows
+DIR/quarantine/part-00000.parquet ...   the rows that could not be attacked, where there are any
+DIR/manifest.json                       model, dataset, attack, shards, counts; written last
 
 All that is claimed about a row can be checked from the row, the dataset and the classifier: the
 distances are whole levels of 1/255 (L2: the root of a whole number of squared levels), and the
@@ -17,7 +18,8 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.errors import UserError
-from pipeline.formats.output import read_json
+from pipeline.formats.output import read_json, sha256_of_json, write_json
+from pipeline.formats.seal import sealed
 from pipeline.formats.shard import Shard, check_present, image_column, shards_from_json
 
 MANIFEST_FILE = "manifest.json"
@@ -59,6 +61,7 @@ class PerturbationSet:
         split, start, stop: the rows of the dataset that the set covers, ``start <= row < stop``.
         attack: attack, norm, eps (levels of 1/255), steps, step_size, seed.
         shards: in the order of the rows.
+        quarantine: files with the rows that could not be attacked, in the order of the rows.
         manifest: all of it.
     """
 
@@ -70,6 +73,7 @@ class PerturbationSet:
     stop: int
     attack: dict[str, Any]
     shards: tuple[Shard, ...]
+    quarantine: tuple[Shard, ...]
     manifest: dict[str, Any]
 
 
@@ -158,11 +162,48 @@ def perturbation_table(columns: PerturbationColumns, attack: dict[str, Any]) -> 
     return pa.table(arrays, schema=wanted)
 
 
+def write_perturbation_manifest(path: Path, manifest: dict[str, Any]) -> None:
+    """Writes ``manifest.json``, which completes a perturbation set.
+
+    Args:
+        manifest: model, dataset, attack, shards and quarantine, as `PerturbationSet` names them,
+            and whatever else is to be told.
+    """
+    stated = {"format": FORMAT, "kind": KIND, **manifest}
+    stated["content_sha256"] = content_hash(stated)
+    write_json(path / MANIFEST_FILE, sealed(stated))
+
+
+def content_hash(manifest: dict[str, Any]) -> str:
+    """The identity of a perturbation set: what was done to which rows, and what came of it.
+
+    The rows that could not be attacked belong to it: without them the set would claim to cover
+    rows that it does not hold.
+    """
+    rows = {
+        name: [[shard[key] for key in ("file", "num_rows", "sha256")] for shard in manifest[name]]
+        for name in ("shards", "quarantine")
+    }
+    told = {key: manifest[key] for key in ("model", "dataset", "attack")}
+    return sha256_of_json({**told, **rows})
+
+
 def open_perturbation_set(path: Path | str) -> PerturbationSet:
-    """Read a perturbation set's manifest.
+    """Open a finished perturbation set.
 
     Raises:
         UserError: the set is missing or unfinished, or a shard is missing or has another size.
+    """
+    opened = read_perturbation_manifest(path)
+    check_present(opened.path, [*opened.shards, *opened.quarantine])
+    return opened
+
+
+def read_perturbation_manifest(path: Path | str) -> PerturbationSet:
+    """What a perturbation set's manifest says, true or not: no hash and no shard is looked at.
+
+    Raises:
+        UserError: the set is missing or unfinished.
     """
     path = Path(path).absolute()
     if not (path / MANIFEST_FILE).is_file():
@@ -175,7 +216,7 @@ def open_perturbation_set(path: Path | str) -> PerturbationSet:
         if manifest["format"] != FORMAT or manifest["kind"] != KIND:
             raise KeyError("format")
         dataset = manifest["dataset"]
-        opened = PerturbationSet(
+        return PerturbationSet(
             path,
             str(manifest["model"]["sha256"]),
             str(dataset["sha256"]),
@@ -184,14 +225,13 @@ def open_perturbation_set(path: Path | str) -> PerturbationSet:
             int(dataset["stop"]),
             dict(manifest["attack"]),
             shards_from_json(manifest["shards"], path / MANIFEST_FILE),
+            shards_from_json(manifest["quarantine"], path / MANIFEST_FILE),
             manifest,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{path / MANIFEST_FILE} is not a perturbation set's ({error!r}); make it anew"
         ) from None
-    check_present(path, opened.shards)
-    return opened
 
 
 def _change(clean: np.ndarray, stored: np.ndarray) -> np.ndarray:

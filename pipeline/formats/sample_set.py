@@ -16,10 +16,11 @@ import pyarrow as pa
 
 from pipeline.errors import UserError
 from pipeline.formats.output import read_json, sha256_of_json, write_json
+from pipeline.formats.seal import sealed
 from pipeline.formats.shard import Shard, check_present, image_column, iterate, shards_from_json
 
 MANIFEST_FILE = "manifest.json"
-_KIND = "sample_set"
+KIND = "sample_set"
 
 
 @dataclass(frozen=True)
@@ -83,15 +84,17 @@ def write_manifest(
     """Writes ``manifest.json``, which completes a sample set."""
     write_json(
         path / MANIFEST_FILE,
-        {
-            "kind": _KIND,
-            "shape": list(shape),
-            "classes": list(classes),
-            "num_rows": sum(shard.num_rows for shard in shards),
-            "content_sha256": _content(shards),
-            "origin": origin,
-            "shards": [asdict(shard) for shard in shards],
-        },
+        sealed(
+            {
+                "kind": KIND,
+                "shape": list(shape),
+                "classes": list(classes),
+                "num_rows": sum(shard.num_rows for shard in shards),
+                "content_sha256": content_hash(shards),
+                "origin": origin,
+                "shards": [asdict(shard) for shard in shards],
+            }
+        ),
     )
 
 
@@ -101,6 +104,21 @@ def open_sample_set(path: Path | str) -> SampleSet:
     Raises:
         UserError: missing, unfinished, of another kind, or a shard lacks or has another size.
     """
+    samples = read_sample_manifest(path)
+    if content_hash(samples.shards) != samples.sha256:
+        raise UserError(
+            f"{samples.path / MANIFEST_FILE} was changed by hand: its hash is wrong; generate anew"
+        )
+    check_present(samples.path, samples.shards)
+    return samples
+
+
+def read_sample_manifest(path: Path | str) -> SampleSet:
+    """What a sample set's manifest says, true or not: no hash and no shard is looked at.
+
+    Raises:
+        UserError: missing, unfinished, of another kind.
+    """
     path = Path(path).absolute()
     manifest = path / MANIFEST_FILE
     if not manifest.is_file():
@@ -109,21 +127,20 @@ def open_sample_set(path: Path | str) -> SampleSet:
             "make it, or finish it, with the generate job"
         )
     stored = read_json(manifest)
-    if not isinstance(stored, dict) or stored.get("kind") != _KIND:
+    if not isinstance(stored, dict) or stored.get("kind") != KIND:
         raise UserError(f"{manifest} is not a sample set's; give the directory of the generate job")
-    shards = shards_from_json(stored.get("shards"), manifest)
-    if _content(shards) != stored.get("content_sha256"):
-        raise UserError(f"{manifest} was changed by hand: its hash is wrong; generate anew")
-    check_present(path, shards)
-    height, width, channels = (int(size) for size in stored["shape"])
-    return SampleSet(
-        path,
-        (height, width, channels),
-        tuple(stored["classes"]),
-        shards,
-        stored["content_sha256"],
-        stored["origin"],
-    )
+    try:
+        height, width, channels = (int(size) for size in stored["shape"])
+        return SampleSet(
+            path,
+            (height, width, channels),
+            tuple(str(name) for name in stored["classes"]),
+            shards_from_json(stored["shards"], manifest),
+            str(stored["content_sha256"]),
+            dict(stored["origin"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{manifest} is not complete ({error!r}); generate anew") from None
 
 
 def iterate_samples(samples: SampleSet, columns: list[str] | None = None) -> Iterator[pa.Table]:
@@ -131,5 +148,6 @@ def iterate_samples(samples: SampleSet, columns: list[str] | None = None) -> Ite
     return iterate(samples.path, samples.shards, columns)
 
 
-def _content(shards: Sequence[Shard]) -> str:
+def content_hash(shards: Sequence[Shard]) -> str:
+    """The identity of a sample set: a hash over its shards' names, rows and hashes."""
     return sha256_of_json([[shard.file, shard.num_rows, shard.sha256] for shard in shards])

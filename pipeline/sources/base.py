@@ -2,11 +2,13 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pipeline.formats.quarantine import BadRow
 
 TRAIN, TEST = "train", "test"
 
@@ -43,8 +45,17 @@ class Source(ABC):
     has_captions: bool
 
     @abstractmethod
-    def read(self, start: int, stop: int) -> list[RawRow]:
-        """Rows start to stop (exclusive). Raises UserError for what cannot be read."""
+    def read(self, start: int, stop: int) -> Sequence[RawRow | BadRow]:
+        """Rows start to stop (exclusive), each as it is or with what is wrong with it.
+
+        A row that cannot be read costs no other. Raises UserError where more than rows is wrong,
+        such as a file that is missing altogether.
+        """
+
+    def first_bad_label(self) -> int | None:
+        """The first row that `read` finds bad because of its label, None where there is none; found
+        without reading pictures."""
+        return None
 
 
 def split_of(row_id: str, seed: int, test_fraction: float) -> str:

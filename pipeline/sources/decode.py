@@ -43,25 +43,20 @@ class Decoder:
             return row.image
         return self._finish(Image.fromarray(row.image[:, :, 0] if channels == 1 else row.image))
 
-    def decode_all(
-        self, rows: Sequence[RawRow], shape: tuple[int, int, int], first: str
-    ) -> NDArray[np.uint8]:
-        """The pictures of all rows, uint8 [N, H, W, C].
+    def decode_as(self, row: RawRow, shape: tuple[int, int, int], first: str) -> NDArray[np.uint8]:
+        """The picture of a row, uint8 [H, W, C], which must have the given shape.
 
-        shape: height, width, channels that each must have. first: where the picture stands that
-        set this shape, for messages. Raises UserError at the first row with another shape.
+        first: where a picture stands that has it, for messages. Raises UserError as `decode` does,
+        and for another shape.
         """
-        images = np.empty((len(rows), *shape), np.uint8)
-        for index, row in enumerate(rows):
-            image = self.decode(row)
-            if image.shape != shape:
-                raise UserError(
-                    f"the pictures differ in shape: {row.origin} is {_times(image.shape)} and "
-                    f"{first} is {_times(shape)} (height x width x channels); "
-                    f"give {_remedy(image.shape, shape)}"
-                )
-            images[index] = image
-        return images
+        image = self.decode(row)
+        if image.shape != shape:
+            raise UserError(
+                f"the pictures differ in shape: {row.origin} is {_times(image.shape)} and "
+                f"{first} is {_times(shape)} (height x width x channels); "
+                f"give {_remedy(image.shape, shape)}"
+            )
+        return image
 
     def _finish(self, image: Image.Image) -> NDArray[np.uint8]:
         grey = image.mode in _GREY
@@ -82,13 +77,15 @@ def _open(data: bytes, origin: str) -> Image.Image:
     try:
         image: Image.Image = Image.open(io.BytesIO(data))
         image.load()
+        image = ImageOps.exif_transpose(image)
     except UnidentifiedImageError:
         raise UserError(
             f"{origin} is not a picture that Pillow can read; remove or replace it"
         ) from None
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+    except MemoryError:  # this machine's fault, and perhaps not another's
+        raise
+    except Exception as error:  # on damaged bytes Pillow's plugins raise whatever comes up
         raise UserError(f"{origin} is damaged or cut short ({error}); replace it") from None
-    image = ImageOps.exif_transpose(image)
     if image.mode in _SIXTEEN_BITS:
         wide = np.asarray(image).astype(np.uint32)
         image = Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8))

@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.formats.quarantine import BadRow
 from pipeline.sources.base import RawRow, Source
 
 _LARGEST = 16
@@ -23,7 +24,7 @@ class DigitsSource(Source):
         self.splits = ()
         self.has_captions = False
 
-    def read(self, start: int, stop: int) -> list[RawRow]:
+    def read(self, start: int, stop: int) -> list[RawRow | BadRow]:
         images, labels = _digits()
         return [
             RawRow(

@@ -9,6 +9,7 @@ import pyarrow as pa
 from PIL import Image
 
 from pipeline.errors import UserError
+from pipeline.formats.quarantine import BadRow
 from pipeline.sources.base import TRAIN, RawRow, Source, given_splits, in_order_of_names
 
 SPLIT_NAMES = (TRAIN, "test", "val", "valid", "validation")
@@ -39,7 +40,9 @@ class FolderSource(Source):
         self.splits = given_splits(parts)
         self.classes = tuple(classes or in_order_of_names(_folders(self._root / parts[0])))
         label_of = {name: label for label, name in enumerate(self.classes)}
-        files: list[str] = []
+        # Arrow and numpy, and no list of all: 10 million paths take their letters and 8 bytes each
+        # instead of a gigabyte, and pickle as single buffers.
+        files: list[pa.Array] = []
         labels: list[int] = []
         splits: list[int] = []
         for number, part in enumerate(parts):
@@ -55,35 +58,34 @@ class FolderSource(Source):
                         f"the sub-folder {self._root / part / name} is empty; "
                         "put pictures there or remove it"
                     )
-                files += inside
-                labels += [label_of[name]] * len(inside)
-                splits += [number] * len(inside)
+                files.append(_as_text(inside))
+                labels.append(label_of[name])
+                splits.append(number)
         if not files:
             raise UserError(
                 f"{self._root} has no sub-folders with pictures; make one for each class"
             )
-        self.num_rows = len(files)
+        counts = [len(inside) for inside in files]
+        self.num_rows = sum(counts)
         self.has_captions = False
         self._parts = parts
-        # Arrow and numpy, since these pickle as single buffers: a million paths in milliseconds.
-        try:
-            self._files = pa.array(files, pa.large_string())
-        except UnicodeEncodeError as error:
-            raise UserError(
-                f"the file name {error.object!r} is not valid text; rename the file"
-            ) from None
-        self._labels = np.array(labels, np.int32)
-        self._splits = np.array(splits, np.int8)
+        self._files = pa.concat_arrays(files)
+        self._labels = np.repeat(np.array(labels, np.int32), counts)
+        self._splits = np.repeat(np.array(splits, np.int8), counts)
 
-    def read(self, start: int, stop: int) -> list[RawRow]:
-        rows = []
+    def read(self, start: int, stop: int) -> list[RawRow | BadRow]:
+        rows: list[RawRow | BadRow] = []
         for row in range(start, stop):
             name = self._files[row].as_py()
             file = self._root / name
             try:
                 data = file.read_bytes()
             except OSError as error:
-                raise UserError(f"{file} cannot be read ({error.strerror}); check it") from None
+                if not self._root.is_dir():  # no row's fault: the disk is gone
+                    raise UserError(f"there is no folder {self._root} any more") from None
+                reason = f"{file} cannot be read ({error.strerror}); check it"
+                rows.append(BadRow(name, row, str(file), reason))
+                continue
             rows.append(
                 RawRow(
                     id=name,
@@ -95,6 +97,15 @@ class FolderSource(Source):
                 )
             )
         return rows
+
+
+def _as_text(names: Sequence[str]) -> pa.Array:
+    try:
+        return pa.array(names, pa.large_string())
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"the file name {error.object!r} is not valid text; rename the file"
+        ) from None
 
 
 def _hidden(name: str) -> bool:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import UserError
+from pipeline.formats.quarantine import BadRow
 from pipeline.sources.base import TEST, TRAIN, RawRow, Source, given_splits
 
 _NAME = re.compile(r"(?:.*[-_])?(train|t10k|test)-(images|labels)[-.]idx[13]-ubyte(?:\.gz)?")
@@ -30,8 +31,8 @@ class IdxSource(Source):
 
     classes: the name of each label; by default "0", "1" ... up to the largest label.
 
-    Raises UserError when files are missing, cut short, no idx files, of different lengths, or
-    when a label lies outside the classes.
+    Raises UserError when files are missing, cut short, no idx files, or of different lengths: what
+    is cut short is a file, and no row of it. A label outside the classes makes its row bad.
     """
 
     def __init__(self, path: Path | str, classes: Sequence[str] | None = None) -> None:
@@ -46,12 +47,6 @@ class IdxSource(Source):
                     "check that they belong together"
                 )
             largest = max(largest, int(values.max(initial=0)))
-            if classes is not None and largest >= len(classes):
-                row = int(np.argmax(values >= len(classes)))
-                raise UserError(
-                    f"label {values[row]} of row {row} in {labels} lies outside the "
-                    f"{len(classes)} classes; give as many classes as there are labels"
-                )
             self._parts.append((split, images, labels, count))
         self.num_rows = sum(count for _, _, _, count in self._parts)
         if self.num_rows == 0:
@@ -60,28 +55,38 @@ class IdxSource(Source):
         self.splits = given_splits(parts)
         self.has_captions = False
 
-    def read(self, start: int, stop: int) -> list[RawRow]:
-        rows: list[RawRow] = []
+    def read(self, start: int, stop: int) -> list[RawRow | BadRow]:
+        rows: list[RawRow | BadRow] = []
         position = 0
         for split, images_file, labels_file, count in self._parts:
             first, last = max(start - position, 0), min(stop - position, count)
+            if first < last:
+                images, labels = _array(images_file, 3), _array(labels_file, 1)
+                digits = len(str(count - 1))
+                for row in range(first, last):
+                    name, origin = f"{split}-{row:0{digits}d}", f"picture {row} of {images_file}"
+                    label = int(labels[row])
+                    if label >= len(self.classes):
+                        reason = (
+                            f"label {label} of row {row} in {labels_file} lies outside the "
+                            f"{len(self.classes)} classes; give as many classes as there are labels"
+                        )
+                        rows.append(BadRow(name, position + row, origin, reason))
+                        continue
+                    given = split if self.splits else None
+                    image = images[row, :, :, None]
+                    rows.append(RawRow(name, image, label, None, given, origin))
             position += count
-            if first >= last:
-                continue
-            images, labels = _array(images_file, 3), _array(labels_file, 1)
-            digits = len(str(count - 1))
-            rows += [
-                RawRow(
-                    id=f"{split}-{row:0{digits}d}",
-                    image=images[row, :, :, None],
-                    label=int(labels[row]),
-                    caption=None,
-                    split=split if self.splits else None,
-                    origin=f"picture {row} of {images_file}",
-                )
-                for row in range(first, last)
-            ]
         return rows
+
+    def first_bad_label(self) -> int | None:
+        position = 0
+        for _, _, labels, count in self._parts:
+            outside = _array(labels, 1) >= len(self.classes)
+            if outside.any():
+                return position + int(np.argmax(outside))
+            position += count
+        return None
 
 
 def _find(folder: Path) -> dict[str, tuple[Path, Path]]:

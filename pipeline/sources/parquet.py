@@ -1,30 +1,28 @@
 """Parquet files with encoded pictures, and labels and/or captions; Hugging Face's layout too."""
 
 import json
-import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline.errors import UserError
+from pipeline.formats.id_ledger import IdLedger, digests_of
+from pipeline.formats.quarantine import BadRow
 from pipeline.formats.shard import open_parquet, read_part
 from pipeline.sources.base import RawRow, Source, given_splits, in_order_of_names
+from pipeline.sources.parquet_files import (
+    UNREADABLE,
+    FoundFile,
+    find_files,
+    schema_of,
+    values_of,
+)
 
-_SPLIT = re.compile(r"(train|test|validation|valid|val)(?:[-_.].*)?")
 _LABEL_COLUMN = "label"
 _CAPTION_COLUMNS = ("caption", "text")
-
-
-@dataclass(frozen=True)
-class _File:
-    path: Path
-    name: str  # relative to the folder, without the ending: the head of its rows' ids
-    split: str | None
-    num_rows: int
 
 
 class ParquetSource(Source):
@@ -40,8 +38,10 @@ class ParquetSource(Source):
     Files (or folders) named train..., test..., validation... give the splits. Only the columns
     named, and the row groups asked for, are read.
 
-    Raises UserError when files or columns are missing or of another type, when a label is missing
-    or outside the classes, or when an id comes twice.
+    A row is bad that has no picture, no label or one outside the classes, text that is not UTF-8,
+    or that lies in a damaged row group (its id is then that of a row without an id column).
+    Raises UserError when files or columns are missing or of another type, or when an id is missing
+    or comes twice: such a column names no rows.
     """
 
     def __init__(
@@ -54,8 +54,8 @@ class ParquetSource(Source):
         id_column: str | None = None,
         classes: Sequence[str] | None = None,
     ) -> None:
-        self._files = _find(Path(path).absolute())
-        schema = _schema_of(self._files[0].path)
+        self._files = find_files(Path(path).absolute())
+        schema = schema_of(self._files[0].path)
         self._image = _column(schema, image_column, "image-column", self._files[0].path)
         self._label = _optional(schema, label_column, (_LABEL_COLUMN,), "label-column", self._files)
         self._caption = _optional(
@@ -77,55 +77,105 @@ class ParquetSource(Source):
         self.has_captions = self._caption is not None
         self.classes = () if self._label is None else self._classes(schema, classes)
         self._label_of = {name: label for label, name in enumerate(self.classes)}
-        if self._label is not None:
-            self._check_labels()
         if self._id is not None:
             self._check_ids()
 
-    def read(self, start: int, stop: int) -> list[RawRow]:
-        columns = self._columns
-        rows: list[RawRow] = []
+    def read(self, start: int, stop: int) -> list[RawRow | BadRow]:
+        rows: list[RawRow | BadRow] = []
         position = 0
         for file in self._files:
             first, last = max(start - position, 0), min(stop - position, file.num_rows)
-            position += file.num_rows
             if first < last:
-                table = read_part(file.path, first, last, columns)
-                values = [table.column(name).to_pylist() for name in columns]
-                for row, cells in enumerate(zip(*values, strict=True), first):
-                    rows.append(self._row(file, row, dict(zip(columns, cells, strict=True))))
+                rows += self._read_file(file, first, last, position)
+            position += file.num_rows
         return rows
+
+    def first_bad_label(self) -> int | None:
+        if self._label is None:
+            return None
+        for number, values in self._batches(self._label):
+            labels = np.array([self._as_label(value) for value in values_of(values)])
+            if (labels < 0).any():
+                return number + int(np.argmax(labels < 0))
+        return None
+
+    def _read_file(
+        self, file: FoundFile, first: int, last: int, position: int
+    ) -> list[RawRow | BadRow]:
+        """Rows first to last of a file, whose row 0 is row `position` of the source."""
+        try:
+            table = read_part(file.path, first, last, self._columns)
+        except UserError as error:
+            groups = [group for group in file.row_groups() if group[0] < last and first < group[1]]
+            if len(groups) == 1:
+                return [
+                    BadRow(file.row_id(row), position + row, file.origin(row), str(error))
+                    for row in range(first, last)
+                ]
+            # One group after the other: a damaged one costs its own rows and no others.
+            return [
+                row
+                for start, stop in groups
+                for row in self._read_file(file, max(start, first), min(stop, last), position)
+            ]
+        columns = [values_of(table.column(name)) for name in self._columns]
+        return [
+            self._row(file, row, position, dict(zip(self._columns, cells, strict=True)))
+            for row, cells in enumerate(zip(*columns, strict=True), first)
+        ]
 
     @property
     def _columns(self) -> list[str]:
         names = (self._image, self._label, self._caption, self._id)
         return list(dict.fromkeys(name for name in names if name is not None))
 
-    def _row(self, file: _File, row: int, cells: dict[str, Any]) -> RawRow:
-        origin = f"row {row} of {file.path}"
+    def _row(
+        self, file: FoundFile, row: int, position: int, cells: dict[str, Any]
+    ) -> RawRow | BadRow:
+        name = file.row_id(row) if self._id is None else str(cells[self._id])
         image = cells[self._image]
         if isinstance(image, dict):
             image = image["bytes"]
-        if image is None:
-            raise UserError(
-                f"{origin} has no picture in column {self._image}; remove the row, or store the "
-                "pictures' bytes in the file"
-            )
-        digits = len(str(file.num_rows - 1))
+        label = -1 if self._label is None else self._as_label(cells[self._label])
+        fault = self._fault(image, label, cells)
+        if fault:
+            origin = file.origin(row)
+            return BadRow(name, position + row, origin, f"{origin} has {fault}")
         return RawRow(
-            id=f"{file.name}-{row:0{digits}d}" if self._id is None else str(cells[self._id]),
+            id=name,
             image=image,
-            label=-1 if self._label is None else self._as_label(cells[self._label]),
+            label=label,
             caption=None if self._caption is None else cells[self._caption] or "",
             split=file.split if self.splits else None,
-            origin=origin,
+            origin=file.origin(row),
         )
 
-    def _as_label(self, value: str | int | None) -> int:
+    def _fault(self, image: bytes | None, label: int, cells: dict[str, Any]) -> str:
+        """What a row has that makes it bad, with the remedy; empty for a good row."""
+        if image is None:
+            return (
+                f"no picture in column {self._image}; remove the row, or store the pictures' bytes "
+                "in the file"
+            )
+        for name, value in cells.items():
+            if value is UNREADABLE:
+                return f"text in column {name} that is not UTF-8; correct it"
+        if self._label is None or label >= 0:
+            return ""
+        value = cells[self._label]
+        if value is None:
+            return "no label; remove the row, or give it one"
+        return (
+            f"the label {value}, which lies outside the {len(self.classes)} classes "
+            f"({', '.join(self.classes[:12])}{', ...' if len(self.classes) > 12 else ''}); "
+            "correct it or --classes"
+        )
+
+    def _as_label(self, value: Any) -> int:
         """The label of a cell; -1 when it has none among the classes."""
         if isinstance(value, str):
             return self._label_of.get(value, -1)
-        return value if value is not None and 0 <= value < len(self.classes) else -1
+        return value if isinstance(value, int) and 0 <= value < len(self.classes) else -1
 
     def _check_types(self, schema: pa.Schema) -> None:
         kind = schema.field(self._image).type
@@ -149,7 +199,7 @@ class ParquetSource(Source):
                     f"{words}; name another column"
                 )
         for file in self._files[1:]:
-            other = _schema_of(file.path)
+            other = schema_of(file.path)
             for name in self._columns:
                 if name not in other.names or other.field(name).type != schema.field(name).type:
                     found = other.field(name).type if name in other.names else "absent"
@@ -164,8 +214,8 @@ class ParquetSource(Source):
             return tuple(classes)
         if _is_text(schema.field(self._label).type):
             names: set[str] = set()
-            for _, _, values in self._batches(self._label):
-                names.update(name for name in values.unique().to_pylist() if name is not None)
+            for _, values in self._batches(self._label):
+                names.update(name for name in values_of(values.unique()) if isinstance(name, str))
             return in_order_of_names(names)
         named = _hugging_face_names(schema, self._label)
         if named:
@@ -173,89 +223,59 @@ class ParquetSource(Source):
         largest = max(
             (
                 max(values.drop_null().to_numpy(), default=0)
-                for _, _, values in self._batches(self._label)
+                for _, values in self._batches(self._label)
             ),
             default=0,
         )
         return tuple(map(str, range(int(largest) + 1)))
 
-    def _check_labels(self) -> None:
-        assert self._label is not None
-        for file, start, values in self._batches(self._label):
-            labels = np.array([self._as_label(value) for value in values.to_pylist()])
-            if (labels < 0).any():
-                row = int(np.argmax(labels < 0))
-                value = values[row].as_py()
-                raise UserError(
-                    f"row {start + row} of {file.path} has "
-                    + (
-                        "no label; remove the row, or give it one"
-                        if value is None
-                        else f"the label {value}, which lies outside the {len(self.classes)} "
-                        f"classes ({', '.join(self.classes[:12])}"
-                        f"{', ...' if len(self.classes) > 12 else ''}); correct it or --classes"
-                    )
-                )
-
     def _check_ids(self) -> None:
+        """Raises UserError at an id that is missing or that came before; in bounded memory."""
         assert self._id is not None
-        seen: set[str] = set()
-        for file, start, values in self._batches(self._id):
-            for row, value in enumerate(values.to_pylist(), start):
-                if value is None or str(value) in seen:
-                    raise UserError(
-                        f"row {row} of {file.path} has "
-                        + ("no id" if value is None else f"the id {value}, which came before")
-                        + f" in column {self._id}; make the ids unique, or leave out --id-column"
-                    )
-                seen.add(str(value))
+        with IdLedger(self.num_rows) as ledger:
+            for number, values in self._batches(self._id):
+                if values.null_count:
+                    row = number + int(np.argmax(values.is_null().to_numpy(zero_copy_only=False)))
+                    self._refuse_id(row)
+                ids = values if _is_text(values.type) else values.cast(pa.string())
+                ledger.add(digests_of(ids), np.arange(number, number + len(ids)))
+            repeated = min(ledger.repeats(), default=None)
+        if repeated is not None:
+            self._refuse_id(repeated[0])
 
-    def _batches(self, column: str) -> Iterator[tuple[_File, int, pa.Array]]:
-        """One column of all files, in order, a batch at a time: the file, its first row, values."""
+    def _refuse_id(self, row: int) -> NoReturn:
+        assert self._id is not None
         for file in self._files:
-            start = 0
+            if row < file.num_rows:
+                break
+            row -= file.num_rows
+        (value,) = values_of(read_part(file.path, row, row + 1, [self._id]).column(self._id))
+        raise UserError(
+            f"{file.origin(row)} has "
+            + ("no id" if value is None else f"the id {value}, which came before")
+            + f" in column {self._id}; make the ids unique, or leave out --id-column"
+        )
+
+    def _batches(self, column: str) -> Iterator[tuple[int, pa.Array]]:
+        """One column of all files, in order, a batch at a time: its first row, and its values.
+
+        Damaged row groups are passed over: `read` finds them.
+        """
+        position = 0
+        for file in self._files:
             with open_parquet(file.path) as opened:
-                try:
-                    for batch in opened.iter_batches(columns=[column]):
-                        values = batch.column(0)
-                        if isinstance(values, pa.DictionaryArray):
-                            values = values.dictionary_decode()
-                        yield file, start, values
-                        start += len(values)
-                except (pa.ArrowInvalid, OSError) as error:
-                    raise UserError(
-                        f"{file.path} is damaged ({error}); copy or make it anew"
-                    ) from None
-
-
-def _find(path: Path) -> tuple[_File, ...]:
-    if path.is_dir():
-        found = [
-            file
-            for file in sorted(path.rglob("*.parquet"))
-            if not any(part.startswith(".") for part in file.relative_to(path).parts)
-        ]
-        if not found:
-            raise UserError(f"{path} has no Parquet files (*.parquet); check the path")
-    elif path.is_file():
-        found = [path]
-    else:
-        raise UserError(f"there is no file or folder {path}; check the path")
-    root = path if path.is_dir() else path.parent
-    return tuple(_describe(file, root) for file in found)
-
-
-def _describe(file: Path, root: Path) -> _File:
-    inside = file.relative_to(root)
-    matches = [_SPLIT.fullmatch(part) for part in (*inside.parts[:-1], inside.stem)]
-    split = next((match[1] for match in matches if match), None)
-    with open_parquet(file) as opened:
-        return _File(file, inside.with_suffix("").as_posix(), split, opened.metadata.num_rows)
-
-
-def _schema_of(path: Path) -> pa.Schema:
-    with open_parquet(path) as file:
-        return file.schema_arrow
+                for group, (start, _) in enumerate(file.row_groups()):
+                    number = position + start
+                    try:
+                        for batch in opened.iter_batches(row_groups=[group], columns=[column]):
+                            values = batch.column(0)
+                            if isinstance(values, pa.DictionaryArray):
+                                values = values.dictionary_decode()
+                            yield number, values
+                            number += len(values)
+                    except (pa.ArrowException, OSError):
+                        continue
+            position += file.num_rows
 
 
 def _column(schema: pa.Schema, name: str, flag: str, path: Path) -> str:
@@ -271,7 +291,7 @@ def _optional(
     name: str | None,
     defaults: Sequence[str],
     flag: str,
-    files: Sequence[_File],
+    files: Sequence[FoundFile],
 ) -> str | None:
     if name is not None:
         return _column(schema, name, flag, files[0].path)

@@ -1,4 +1,4 @@
-"""Ranges of a source's rows into the shards of a dataset, one file a split."""
+"""Ranges of a source's rows into the shards of a dataset, one file a split, bad rows beside it."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.errors import UserError
 from pipeline.formats.dataset import dataset_table, write_shard
+from pipeline.formats.quarantine import BadRow, write_quarantine
 from pipeline.sources.base import RawRow, Source, split_of
 from pipeline.sources.decode import Decoder
 
@@ -17,6 +19,7 @@ class ShardWriter:
 
     shape: height, width, channels that each picture must have. first: where the picture stands
     that set it. seed, test_fraction: how rows are divided that the source gives no split.
+    quarantine: whether bad rows are set aside; else the first one ends the work.
     """
 
     def __init__(
@@ -28,17 +31,21 @@ class ShardWriter:
         seed: int,
         test_fraction: float,
         output: Path,
+        quarantine: bool,
     ) -> None:
         self._source, self._decoder = source, decoder
         self._shape, self._first = shape, first
         self._seed, self._test_fraction, self._output = seed, test_fraction, output
+        self._quarantine = quarantine
 
     def __call__(self, shard: dict[str, Any]) -> dict[str, Any]:
-        """Writes rows `start` to `start + num_rows` to `SPLIT/FILE` for each split among them.
+        """Writes rows `start` to `start + num_rows` to `SPLIT/FILE` for each split among them, and
+        the bad ones to `quarantine/FILE`.
 
-        Returns num_rows and, for each file, its split and the fields of `Shard`.
+        Returns num_rows, num_quarantined, for each file its split and the fields of `Shard`, and
+        the latter for the bad ones.
         """
-        rows, images = self.load(shard)
+        rows, images, bad = self.load(shard)
         splits = [row.split or split_of(row.id, self._seed, self._test_fraction) for row in rows]
         files = []
         for split in sorted(set(splits)):
@@ -53,12 +60,31 @@ class ShardWriter:
             )
             written = write_shard(table, self._output, f"{split}/{shard['file']}")
             files.append({"split": split, **asdict(written)})
-        return {"num_rows": sum(file["num_rows"] for file in files), "files": files}
+        return {
+            "num_rows": sum(file["num_rows"] for file in files),
+            "num_quarantined": len(bad),
+            "files": files,
+            "quarantine": write_quarantine(bad, self._output, shard["file"]),
+        }
 
-    def load(self, shard: dict[str, Any]) -> tuple[list[RawRow], NDArray[np.uint8]]:
-        """The rows of a shard and their pictures, uint8 [N, H, W, C].
+    def load(self, shard: dict[str, Any]) -> tuple[list[RawRow], NDArray[np.uint8], list[BadRow]]:
+        """The good rows of a shard, their pictures, uint8 [N, H, W, C], and the bad rows.
 
-        Raises UserError at the first row that cannot be read or has another shape.
+        Raises UserError at the first bad row, unless these are set aside.
         """
-        rows = self._source.read(shard["start"], shard["start"] + shard["num_rows"])
-        return rows, self._decoder.decode_all(rows, self._shape, self._first)
+        start, count = int(shard["start"]), int(shard["num_rows"])
+        images = np.empty((count, *self._shape), np.uint8)
+        good: list[RawRow] = []
+        bad: list[BadRow] = []
+        for number, row in enumerate(self._source.read(start, start + count), start):
+            if isinstance(row, RawRow):
+                try:
+                    images[len(good)] = self._decoder.decode_as(row, self._shape, self._first)
+                    good.append(row)
+                    continue
+                except UserError as error:
+                    row = BadRow(row.id, number, row.origin, str(error))
+            if not self._quarantine:
+                raise UserError(row.message)
+            bad.append(row)
+        return good, images[: len(good)], bad

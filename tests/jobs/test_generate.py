@@ -1,20 +1,27 @@
 """The job `generate`: what `sample` draws, whoever makes it, once each; mistakes told first."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from small_stack import small_stack
+from small_stack import SPEC, small_stack
 
 from jobs import generate
-from jobs.generate import COMMAND, GenerateConfig, main
+from jobs.common.row_ranges import RowRanges
+from jobs.generate import COMMAND, GenerateConfig, label_plan, main, shard_rows
 from pipeline.errors import UserError
 from pipeline.formats.sample_set import iterate_samples, open_sample_set
-from pipeline.formats.shard import images_of, labels_of
+from pipeline.formats.shard import images_of, labels_of, shards_from_json
+from pipeline.pictures import display_scale, grid
+from pipeline.plots.class_sheet import class_sheet
 from pipeline.sampling import SamplingOptions, sample
+from pipeline.sampling.labels import all_in_turn
+from pipeline.sampling.workers import SampleJob, StackWorker
 from pipeline.stack import Stack, save_stack
 
 COUNT, SEED = 20, 11
@@ -58,8 +65,12 @@ def test_the_job_writes_what_sample_draws_however_it_is_cut(
     assert labels.tolist() == [index % 3 for index in range(COUNT)]
     np.testing.assert_array_equal(images, drawn(model, labels))
     assert not (tmp_path / "set" / "records").exists()
-    with Image.open(tmp_path / "set" / "grid.png") as grid:
-        assert grid.width > grid.height > 3 * 8
+    with Image.open(tmp_path / "set" / "grid.png") as picture:
+        expected = grid(images, 10, scale=display_scale(8))
+        assert np.array_equal(np.asarray(picture), np.asarray(expected))
+    with Image.open(tmp_path / "set" / "classes.png") as picture:
+        expected = class_sheet(images, labels, ("zero", "one", "two"))
+        assert np.array_equal(np.asarray(picture), np.asarray(expected))
 
 
 @pytest.mark.ray
@@ -74,6 +85,43 @@ def test_named_labels_and_options_reach_every_sample(model: Path, tmp_path: Path
     origin = open_sample_set(tmp_path / "set").origin
     assert origin["model_sha256"] == Stack.load(model).sha256
     assert origin["options"]["layers"] == [1, 4]
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.parametrize("network", ["nested", "stage"])
+def test_a_pool_of_actors_for_each_stage_makes_the_same_bytes(tmp_path: Path, network: str) -> None:
+    model = tmp_path / "model"
+    save_stack(small_stack(network=network), {}, model, {})
+    whole = SampleJob(model, tmp_path / "whole", SEED, all_in_turn(SPEC.classes), SamplingOptions())
+    worker = StackWorker(whole)
+    shards = shards_from_json([worker(shard) for shard in RowRanges(COUNT, 8)], whole.output)
+    for num_workers in (1, 5):
+        output = tmp_path / f"stages {num_workers}"
+        main(config(model, output, pools="stages", num_workers=num_workers))
+        assert open_sample_set(output).shards == shards  # hashes of the files among them
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_column_gives_each_sample_its_caption_and_decides_how_many_there_are(
+    model: Path, tmp_path: Path
+) -> None:
+    wanted = ["One", "zero", "two", "two", "zero", "one", "one"]
+    pq.write_table(pa.table({"text": wanted}), tmp_path / "wanted.parquet")
+    given = {"labels_from": tmp_path / "wanted.parquet", "captions_column": "text"}
+    main(config(model, tmp_path / "set", count=None, rows_per_shard=3, **given))
+    images, labels = stored(tmp_path / "set")
+    assert labels.tolist() == [1, 0, 2, 2, 0, 1, 1]
+    np.testing.assert_array_equal(images, drawn(model, labels))
+    tables = iterate_samples(open_sample_set(tmp_path / "set"), ["caption"])
+    captions = [text for table in tables for text in table.column("caption").to_pylist()]
+    assert captions == wanted
+    # Another file of the same name is another config.
+    pq.write_table(pa.table({"text": wanted[::-1]}), tmp_path / "wanted.parquet")
+    with pytest.raises(UserError, match=r"another config \(labels.sha256"):
+        main(config(model, tmp_path / "set", count=None, rows_per_shard=3, **given))
 
 
 @pytest.mark.ray
@@ -123,8 +171,11 @@ def test_another_config_is_refused_and_overwrite_replaces_the_set(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"labels": ("two", "four")}, "no class 'four', only zero, one, two"),
+        ({"labels": ("two", "four")}, "--labels: the model takes a class and has no class 'four'"),
         ({"labels": ()}, "--labels is empty"),
+        ({"captions": ("a two",)}, "--captions: .* no class 'a two', only zero, one, two"),
+        ({"per_class": {"four": 2}, "count": None}, "--per-class: .* has no class 'four'"),
+        ({"labels_from": Path("/nonexistent.parquet")}, "/nonexistent.parquet does not exist"),
         ({"layers": (3,)}, "layers"),
         ({"model": Path("/nonexistent/model")}, "/nonexistent/model"),
     ],
@@ -138,11 +189,91 @@ def test_mistakes_are_told_before_anything_starts(
     assert not (tmp_path / "set").exists()
 
 
+def test_a_row_that_is_no_class_is_told_before_anything_starts(model: Path, tmp_path: Path) -> None:
+    file = tmp_path / "wanted.parquet"
+    pq.write_table(pa.table({"label": [0, 1, 2, 0, 3]}), file)
+    with pytest.raises(UserError, match=f"row 4 of {file}, column label: .* only zero, one, two"):
+        main(config(model, tmp_path / "set", labels_from=file))
+    assert not (tmp_path / "set").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (
+            ["--labels", "nought"],
+            "--labels: the model takes a class and has no class 'nought', only zero, one, two",
+        ),
+        (
+            ["--labels", "two", "--per-class", "5"],
+            "--labels and --per-class each say the labels; give one of them",
+        ),
+        (
+            ["--captions", "two", "--labels-from", "x.parquet"],
+            "--captions and --labels-from each say the labels; give one of them",
+        ),
+        (
+            ["--per-class", "two=5,one=6", "--count", "11"],
+            "--per-class says how many samples there are; leave out --count",
+        ),
+        (
+            ["--labels-from", "x", "--labels-column", "a", "--captions-column", "b"],
+            "--labels-column and --captions-column: give one of them",
+        ),
+        (["--labels-column", "a"], "--labels-column is about --labels-from; give that too"),
+        (["--labels-split", "test"], "--labels-split is about --labels-from; give that too"),
+        (["--per-class=-1"], "--per-class: should be greater than or equal to 0"),
+    ],
+)
 def test_the_command_line_answers_a_mistake_with_one_line_and_code_2(
-    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    flags: list[str],
+    told: str,
 ) -> None:
-    arguments = ["--model", str(model), "--output", str(tmp_path / "set"), "--labels", "nought"]
+    arguments = ["--model", str(model), "--output", str(tmp_path / "set"), *flags]
     assert COMMAND.run(arguments, prog="generate") == 2
     captured = capsys.readouterr().err
-    assert captured.startswith("error: --labels: the model has no class 'nought'")
+    assert captured.startswith(f"error: {told}")
     assert captured.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "num_rows", "first"),
+    [
+        ({}, None, [0, 1, 2, 0]),
+        ({"labels": ("2", "one")}, None, [2, 1, 2, 1]),
+        ({"captions": ("two", "one")}, None, [2, 1, 2, 1]),
+        ({"per_class": 2}, 6, [0, 1, 2, 0]),
+        ({"per_class": {"two": 3, "zero": 1}}, 4, [2, 0, 2, 2]),
+    ],
+)
+def test_labels_are_said_in_one_of_these_ways(
+    given: dict[str, Any], num_rows: int | None, first: list[int]
+) -> None:
+    told = GenerateConfig(model=Path("model"), output=Path("set"), **given)
+    plan = label_plan(told, ("zero", "one", "two"))
+    assert plan.num_rows == num_rows
+    assert plan.rows(0, 4).labels.tolist() == first
+
+
+@pytest.mark.parametrize(
+    ("count", "shape", "rows_per_call", "rows", "shards"),
+    [
+        (1, (28, 28, 1), 32, 256, 1),
+        (1000, (28, 28, 1), 32, 256, 4),
+        (1000, (28, 28, 1), 100, 300, 4),  # whole calls: nothing is padded but the last
+        (10**6, (28, 28, 1), 32, 256, 3907),
+        (10**7, (28, 28, 1), 32, 2432, 4112),
+        (10**9, (28, 28, 1), 32, 16_384, 61_036),
+        (10**9, (64, 64, 3), 32, 2720, 367_648),  # 32 MiB of pictures
+        (100, (1024, 1024, 3), 32, 32, 4),
+    ],
+)
+def test_shards_are_few_but_none_is_too_much_to_make_again(
+    count: int, shape: tuple[int, int, int], rows_per_call: int, rows: int, shards: int
+) -> None:
+    spec = replace(SPEC, shape=shape, rows_per_call=rows_per_call)
+    assert shard_rows(count, spec) == rows
+    assert len(RowRanges(count, rows)) == shards

@@ -3,18 +3,16 @@
 import contextlib
 import gzip
 import struct
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from in_this_process import in_this_process
 from PIL import Image
 from sklearn.datasets import load_digits
 
 from jobs import ingest
-from jobs.common.pools import Pool
-from jobs.common.shard_runner import write_record
 from jobs.ingest import COMMAND, IngestConfig
 from noisestack.flags import read_config
 from pipeline.errors import UserError
@@ -28,14 +26,6 @@ from pipeline.formats.dataset import (
 from pipeline.formats.output import read_json
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def in_this_process(
-    pool: Pool, shards: Sequence[dict[str, Any]], output: Path, **_: Any
-) -> list[dict[str, Any]]:
-    """What run_shards does, without Ray: one worker, the last shard first."""
-    worker = pool.worker_class(**pool.worker_args)
-    return [write_record(output, shard, worker(shard)) for shard in reversed(shards)][::-1]
 
 
 @pytest.fixture
@@ -205,7 +195,8 @@ def test_the_first_picture_of_another_shape_is_named_and_resize_mends_it(
     arguments = ["--source", "folder", "--input", str(root), "--rows-per-shard", "2"]
     line = error_line([*arguments, "--output", str(tmp_path / "out")], capsys)
     assert "cat/3.png is 9x9x1 and" in line
-    assert line.endswith("give --resize 3,4")
+    assert "bad row cat/3.png: " in line
+    assert "; give --resize 3,4, or set bad rows aside: --on-bad-row quarantine" in line
     assert COMMAND.run([*arguments, "--output", str(tmp_path / "new"), "--resize", "3,4"]) == 0
     assert load_dataset(tmp_path / "new").shape == (3, 4, 1)
 
@@ -338,7 +329,7 @@ def test_rows_that_were_lost_on_the_way_are_found(
         return in_this_process(*arguments, **options)[:-1]
 
     monkeypatch.setattr(ingest, "run_shards", lossy)
-    with pytest.raises(RuntimeError, match="1797 rows were read and 1000 written"):
+    with pytest.raises(RuntimeError, match="1797 rows were read, 1000 written and 0 set aside"):
         ingest.main(IngestConfig(output=tmp_path / "out", rows_per_shard=1000))
     assert not (tmp_path / "out" / "dataset.json").exists()
 

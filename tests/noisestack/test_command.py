@@ -24,6 +24,11 @@ def test_main_gets_the_config_and_success_is_0():
     assert seen == [ExampleConfig(output="o")]
 
 
+def test_a_whole_number_that_main_returns_is_the_exit_code():
+    assert run(lambda config: 1, "--output", "o") == 1
+    assert run(lambda config: config.output, "--output", "o") == 0
+
+
 @pytest.mark.parametrize(
     ("error", "exit_code", "line"),
     [

@@ -1,8 +1,12 @@
 import re
+from pathlib import Path
 
 import pytest
 from example import ExampleConfig
+from pydantic import Field
+from pydantic_settings import CliPositionalArg
 
+from noisestack.config import JobConfig
 from noisestack.flags import read_config
 from pipeline.errors import UserError
 
@@ -177,3 +181,60 @@ def test_help_says_meaning_choices_and_default_of_every_key(capsys, monkeypatch)
     ):
         assert line in options
     assert page.index("required") < page.index("--output") < page.index("optional")
+
+
+class PlaceConfig(JobConfig):
+    """Looks at a place."""
+
+    place: CliPositionalArg[Path] = Field(description="what is looked at")
+    depth: int = Field(3, description="how far down")
+
+
+def look(*argv):
+    return read_config(PlaceConfig, argv, "noisestack look")
+
+
+@pytest.mark.parametrize(
+    ("argv", "depth"),
+    [
+        (["here"], 3),
+        (["here", "--depth", "4"], 4),
+        (["--depth", "4", "here"], 4),
+        (["--depth=4", "here"], 4),
+    ],
+)
+def test_one_value_may_stand_without_a_flag_wherever_it_stands(argv, depth):
+    assert look(*argv) == PlaceConfig(place=Path("here"), depth=depth)
+
+
+def test_the_file_may_give_it_and_the_command_line_overrides_it(yaml_file):
+    file = yaml_file("place: there\n")
+    assert look("--config", file).place.name == "there"
+    assert look("--config", file, "here").place.name == "here"
+
+
+@pytest.mark.parametrize(
+    ("argv", "told"),
+    [
+        ([], "missing: PLACE; give it here or in the --config file"),
+        (
+            ["here", "there"],
+            "unexpected argument 'there'; every value but PLACE follows a flag; see --help",
+        ),
+        (["here", "--detph", "4"], "unknown flag --detph; the nearest is --depth"),
+        (["here", "--depth", "x"], "--depth: should be a valid integer, not 'x'"),
+        (["here", "--depth"], "--depth: expected one argument; a value that begins with a dash"),
+    ],
+)
+def test_what_is_wrong_beside_it_is_told_in_one_line(argv, told):
+    with pytest.raises(UserError) as caught:
+        look(*argv)
+    assert str(caught.value).startswith(told)
+
+
+def test_help_names_it_in_capitals_where_it_stands(capsys):
+    with pytest.raises(SystemExit):
+        look("--help")
+    page = capsys.readouterr().out
+    assert page.startswith("usage: noisestack look PLACE [--config FILE.yaml] [--key VALUE …]\n")
+    assert re.search(r"required, by flag or in the file:\n  PLACE +what is looked at\n", page)

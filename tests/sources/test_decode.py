@@ -124,18 +124,36 @@ def test_pixels_without_a_known_range_are_refused() -> None:
         Decoder().decode(row(encoded(Image.new("F", (2, 2)), "TIFF")))
 
 
-def test_the_first_picture_of_another_shape_is_named_with_the_remedy() -> None:
-    rows = [
-        row(np.zeros(shape, np.uint8), name)
-        for shape, name in (((4, 3, 1), "a"), ((4, 3, 1), "b"), ((2, 3, 1), "c"), ((9, 9, 1), "d"))
-    ]
-    with pytest.raises(UserError, match=r"c is 2x3x1 and a is 4x3x1 .*; give --resize 4,3$"):
-        Decoder().decode_all(rows, (4, 3, 1), "a")
-    rows[2] = row(np.zeros((4, 3, 3), np.uint8), "c")
-    with pytest.raises(UserError, match=r"give --channels 1$"):
-        Decoder().decode_all(rows, (4, 3, 1), "a")
-    rows[2] = row(np.zeros((4, 4, 3), np.uint8), "c")
-    with pytest.raises(UserError, match=r"give --resize 4,3 --channels 1$"):
-        Decoder().decode_all(rows, (4, 3, 1), "a")
-    decoded = Decoder((4, 3), 1).decode_all(rows, (4, 3, 1), "a")
-    assert decoded.shape == (4, 4, 3, 1)
+@pytest.mark.parametrize(
+    ("shape", "told"),
+    [
+        ((2, 3, 1), r"c is 2x3x1 and a is 4x3x1 .*; give --resize 4,3$"),
+        ((4, 3, 3), r"give --channels 1$"),
+        ((4, 4, 3), r"give --resize 4,3 --channels 1$"),
+    ],
+)
+def test_a_picture_of_another_shape_is_named_with_the_remedy(
+    shape: tuple[int, int, int], told: str
+) -> None:
+    picture = row(np.zeros(shape, np.uint8), "c")
+    with pytest.raises(UserError, match=told):
+        Decoder().decode_as(picture, (4, 3, 1), "a")
+    assert Decoder((4, 3), 1).decode_as(picture, (4, 3, 1), "a").shape == (4, 3, 1)
+
+
+def test_whatever_pillow_raises_at_damaged_bytes_becomes_one_line() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    rng = np.random.default_rng(1)
+    told = []
+    for kind in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "ICO", "TGA"):
+        whole = encoded(Image.fromarray(noise), kind)
+        for _ in range(40):
+            content = bytearray(whole)
+            for place in rng.integers(0, min(len(content), 300), 6):
+                content[place] = rng.integers(256)
+            try:
+                assert Decoder().decode(row(bytes(content), "holiday")).ndim == 3
+            except UserError as error:
+                told.append(str(error))
+    assert len(told) > 50
+    assert [line for line in told if not line.startswith("holiday ")] == []

@@ -2,12 +2,15 @@
 
 import os
 import pickle
+import shutil
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from pipeline.errors import UserError
+from pipeline.formats.quarantine import BadRow
+from pipeline.sources.base import RawRow
 from pipeline.sources.decode import Decoder
 from pipeline.sources.folder import FolderSource
 
@@ -103,11 +106,17 @@ def test_hidden_files_and_notes_beside_the_classes_are_passed_over(tmp_path: Pat
     assert FolderSource(tmp_path).num_rows == 1
 
 
-def test_a_picture_that_vanished_is_a_user_error(tmp_path: Path) -> None:
-    source = FolderSource(put(tmp_path, "cat/a.png"))
+def test_a_picture_that_vanished_costs_its_own_row(tmp_path: Path) -> None:
+    source = FolderSource(put(tmp_path, "cat/a.png", "cat/b.png"))
     (tmp_path / "cat" / "a.png").unlink()
-    with pytest.raises(UserError, match=r"a\.png cannot be read"):
-        source.read(0, 1)
+    bad, good = source.read(0, 2)
+    assert isinstance(bad, BadRow)
+    assert (bad.id, bad.row, bad.origin) == ("cat/a.png", 0, str(tmp_path / "cat" / "a.png"))
+    assert "a.png cannot be read (No such file or directory); check it" in bad.reason
+    assert isinstance(good, RawRow)
+    shutil.rmtree(tmp_path)
+    with pytest.raises(UserError, match=r"there is no folder .* any more"):
+        source.read(0, 2)
 
 
 def test_a_file_name_that_is_no_text_is_a_user_error(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import gzip
 import pickle
+import re
 import struct
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.errors import UserError
+from pipeline.formats.quarantine import BadRow
 from pipeline.sources.idx import IdxSource
 
 
@@ -78,8 +80,14 @@ def test_class_names_are_those_given(tmp_path: Path) -> None:
 
 
 def test_a_label_outside_the_classes_is_named_with_its_row(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"label 2 of row 2 in .*train-labels.* the 2 classes"):
-        IdxSource(write(tmp_path), ["a", "b"])
+    source = IdxSource(write(tmp_path), ["a", "b"])
+    assert source.first_bad_label() == 2
+    bad = [row for row in source.read(0, 17) if isinstance(row, BadRow)]
+    assert [row.row for row in bad] == [2, 5, 8, 11, 14]
+    assert [row.id for row in bad] == ["train-02", "train-05", "train-08", "train-11", "test-2"]
+    assert re.match(r"label 2 of row 2 in .*t10k-labels.* the 2 classes", bad[-1].reason)
+    assert bad[-1].origin.startswith("picture 2 of ")
+    assert IdxSource(tmp_path).first_bad_label() is None
 
 
 def test_a_missing_and_an_empty_folder_are_user_errors(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import io
 import json
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import pytest
 from PIL import Image
 
 from pipeline.errors import UserError
+from pipeline.formats.quarantine import BadRow
+from pipeline.sources.base import RawRow
 from pipeline.sources.decode import Decoder
 from pipeline.sources.parquet import ParquetSource
 
@@ -199,14 +202,32 @@ def test_a_label_outside_the_classes_is_named_with_its_row(
     tmp_path: Path, labels: list[Any], classes: list[str] | None, message: str
 ) -> None:
     file = write(tmp_path / "a.parquet", {"label": labels})
-    with pytest.raises(UserError, match=message):
-        ParquetSource(file, classes=classes)
+    source = ParquetSource(file, classes=classes)
+    (bad,) = [row for row in source.read(0, 3) if isinstance(row, BadRow)]
+    assert re.match(message, bad.reason)
+    assert bad.row == source.first_bad_label()
+    assert (bad.id, bad.origin) == (f"a-{bad.row}", f"row {bad.row} of {file}")
 
 
 def test_a_row_without_a_picture_is_named(tmp_path: Path) -> None:
     file = write(tmp_path / "a.parquet", {"image": pa.array([png(0), None]), "label": [0, 0]})
-    with pytest.raises(UserError, match=r"row 1 of .*a\.parquet has no picture"):
-        ParquetSource(file).read(0, 2)
+    source = ParquetSource(file)
+    good, bad = source.read(0, 2)
+    assert isinstance(good, RawRow)
+    assert isinstance(bad, BadRow)
+    assert f"row 1 of {file} has no picture in column image" in bad.reason
+    assert source.first_bad_label() is None
+
+
+def test_text_that_is_not_utf8_makes_its_row_bad(tmp_path: Path) -> None:
+    text = pa.array([b"one", b"\xff", b"three"], pa.binary()).cast(pa.string(), safe=False)
+    text = pa.Array.from_buffers(pa.string(), 3, pa.array([b"a", b"\xff", b"b"]).buffers())
+    for columns in ({"label": [0] * 3, "text": text}, {"label": text}):
+        source = ParquetSource(write(tmp_path / "a.parquet", columns))
+        rows = source.read(0, 3)
+        assert [type(row) for row in rows] == [RawRow, BadRow, RawRow]
+        assert "that is not UTF-8; correct it" in rows[1].reason
+        assert source.classes == (("0",) if "text" in columns else ("a", "b"))
 
 
 def test_missing_empty_and_damaged_inputs_are_told(tmp_path: Path) -> None:
@@ -223,14 +244,41 @@ def test_missing_empty_and_damaged_inputs_are_told(tmp_path: Path) -> None:
         ParquetSource(tmp_path)
 
 
-def test_damage_inside_a_file_is_told(tmp_path: Path) -> None:
-    file = write(tmp_path / "a.parquet", {"label": [0] * 50}, group=50)
-    source = ParquetSource(file)
+@pytest.mark.parametrize("start", [0, 4, 6])
+def test_damage_inside_a_file_costs_the_rows_of_its_row_group(tmp_path: Path, start: int) -> None:
+    file = write(tmp_path / "a.parquet", {"label": [0] * 20, "key": range(30, 50)}, group=5)
+    source = ParquetSource(file, id_column="key")
     content = bytearray(file.read_bytes())
-    content[4:400] = bytes(396)
+    place = pq.ParquetFile(file).metadata.row_group(1).column(0).data_page_offset
+    content[place : place + 9] = bytes(9)
     file.write_bytes(content)
-    with pytest.raises(UserError, match=r"a\.parquet is damaged"):
-        source.read(0, 50)
+    rows = source.read(start, 20)
+    bad = [row for row in rows if isinstance(row, BadRow)]
+    assert [row.row for row in bad] == list(range(max(5, start), 10))
+    assert [row.id for row in bad] == [f"a-{row.row:02d}" for row in bad]
+    assert all(f"{file} is damaged" in row.reason for row in bad)
+    good = [row.id for row in rows if isinstance(row, RawRow)]
+    assert good == [str(30 + row) for row in range(start, 20) if not 5 <= row < 10]
+
+
+def test_a_file_that_is_gone_is_no_rows_fault(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.parquet", {"label": [0] * 4})
+    source = ParquetSource(file)
+    file.unlink()
+    with pytest.raises(UserError, match=r"a\.parquet does not exist"):
+        source.read(0, 4)
+
+
+def test_damaged_labels_do_not_hide_the_classes_of_the_others(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.parquet", {"label": list("aabbccdd")}, group=2)
+    content = bytearray(file.read_bytes())
+    column = pq.ParquetFile(file).metadata.row_group(1).column(1)
+    content[column.data_page_offset : column.data_page_offset + 9] = bytes(9)
+    file.write_bytes(content)
+    source = ParquetSource(file)
+    assert source.classes == ("a", "c", "d")
+    assert source.first_bad_label() is None
+    assert [row.row for row in source.read(0, 8) if isinstance(row, BadRow)] == [2, 3]
 
 
 def test_files_of_different_columns_are_told(tmp_path: Path) -> None:

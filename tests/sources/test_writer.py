@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import UserError
 from pipeline.formats.dataset import images_of, labels_of
 from pipeline.formats.output import sha256_of_file
+from pipeline.formats.quarantine import BadRow
 from pipeline.formats.shard import iterate, shards_from_json
 from pipeline.sources.base import RawRow, Source, split_of
 from pipeline.sources.decode import Decoder
@@ -19,8 +21,8 @@ from pipeline.sources.writer import ShardWriter
 DIGITS = (8, 8, 1)
 
 
-def writer(source: Source, output: Path, seed: int = 0) -> ShardWriter:
-    return ShardWriter(source, Decoder(), DIGITS, "the first", seed, 0.25, output)
+def writer(source: Source, output: Path, seed: int = 0, *, quarantine: bool = False) -> ShardWriter:
+    return ShardWriter(source, Decoder(), DIGITS, "the first", seed, 0.25, output, quarantine)
 
 
 def shard(index: int, start: int, num_rows: int) -> dict[str, int | str]:
@@ -64,7 +66,7 @@ class Captioned(Source):
     has_captions: bool = True
     wrong: set[int] = field(default_factory=set)
 
-    def read(self, start: int, stop: int) -> list[RawRow]:
+    def read(self, start: int, stop: int) -> list[RawRow | BadRow]:
         return [
             RawRow(
                 f"row-{row}",
@@ -92,6 +94,35 @@ def test_given_splits_are_kept_and_empty_ones_get_no_file(tmp_path: Path) -> Non
 
 
 def test_a_shard_with_a_picture_of_another_shape_is_not_written(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"row 1 is 9x9x3 and the first is 8x8x1"):
+    told = r"^bad row row-1: .*: row 1 is 9x9x3 and the first is 8x8x1 .*--on-bad-row quarantine$"
+    with pytest.raises(UserError, match=told):
         writer(Captioned(wrong={1, 2}), tmp_path)(shard(0, 0, 4))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_bad_rows_are_set_aside_with_their_place_and_reason(tmp_path: Path) -> None:
+    write = writer(Captioned(wrong={1, 2}), tmp_path, quarantine=True)
+    record = write(shard(0, 0, 4))
+    assert (record["num_rows"], record["num_quarantined"]) == (2, 2)
+    (entry,) = record["quarantine"]
+    assert entry["file"] == "quarantine/part-00000.parquet"
+    assert entry["sha256"] == sha256_of_file(tmp_path / entry["file"])
+    first, second = pq.read_table(tmp_path / entry["file"]).to_pylist()
+    assert (first["id"], first["row"], first["origin"]) == ("row-1", 1, "row 1")
+    assert "row 1 is 9x9x3 and the first is 8x8x1" in first["reason"]
+    assert (second["id"], second["row"]) == ("row-2", 2)
+    assert write(shard(0, 0, 4)) == record
+
+
+def test_a_shard_of_bad_rows_alone_has_a_quarantine_and_no_other_file(tmp_path: Path) -> None:
+    record = writer(Captioned(wrong={1, 2}), tmp_path, quarantine=True)(shard(3, 1, 2))
+    assert (record["num_rows"], record["num_quarantined"], record["files"]) == (0, 2, [])
+    assert [file.name for file in tmp_path.rglob("*.parquet")] == ["part-00003.parquet"]
+    table = pq.read_table(tmp_path / record["quarantine"][0]["file"])
+    assert table["row"].to_pylist() == [1, 2]
+
+
+def test_a_shard_of_good_rows_has_no_quarantine(tmp_path: Path) -> None:
+    record = writer(Captioned(), tmp_path, quarantine=True)(shard(0, 0, 4))
+    assert (record["num_rows"], record["num_quarantined"], record["quarantine"]) == (4, 0, [])
+    assert not (tmp_path / "quarantine").exists()

@@ -1,0 +1,104 @@
+"""Checks what a directory holds against its manifest: files, rows, counts, and who made them."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import CliPositionalArg
+
+from jobs.common.progress import Progress
+from noisestack.command import Command
+from noisestack.config import JobConfig
+from pipeline.classifier import Classifier
+from pipeline.errors import UserError
+from pipeline.formats.dataset import load_dataset
+from pipeline.formats.perturbation_check import verify_perturbation_set
+from pipeline.formats.perturbation_set import read_perturbation_manifest
+from pipeline.verification.directory import Verification, verify_directory
+
+FAULTS_FOUND = 1
+
+
+class VerifyConfig(JobConfig):
+    """Check a dataset, a sample set, a perturbation set or a model against its manifest.
+
+    Every file is hashed, every id compared with all others, every label and number looked at. Exit
+    code 0 without a fault, 1 with one line for each.
+    """
+
+    directory: CliPositionalArg[Path] = Field(description="what is to be checked")
+    dataset: Path | None = Field(
+        None, description="perturbation set: the dataset that was perturbed; with classifier"
+    )
+    classifier: Path | None = Field(
+        None,
+        description="perturbation set: the classifier's directory; with dataset, every "
+        "picture and every prediction is worked out again",
+    )
+    limit: int = Field(10, ge=1, description="faults of each kind that are told in full")
+    threads: int | None = Field(
+        None, ge=1, description="files hashed at a time; none for as many as there are CPUs"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.dataset is None) != (self.classifier is None):
+            raise ValueError("dataset and classifier are given together, or neither")
+        return self
+
+
+def main(config: VerifyConfig) -> int:
+    """Tells the faults of what stands in ``config.directory``.
+
+    Returns:
+        The exit code: 0, or 1 if there are faults.
+
+    Raises:
+        UserError: the directory holds nothing that can be checked.
+    """
+    if not config.directory.is_dir():
+        raise UserError(f"there is no directory {config.directory}; check the path")
+    compare = _comparison(config)
+    found = verify_directory(
+        config.directory,
+        limit=config.limit,
+        threads=config.threads or os.cpu_count() or 1,
+        progress=lambda total: Progress("verify", total).add,
+    )
+    lines, num_faults = found.faults.lines(), len(found.faults)
+    if compare is not None and num_faults == 0:
+        lines = list(compare())
+        num_faults = len(lines)
+    elif compare is not None:
+        lines.append("the rows were not compared with dataset and classifier, for these faults")
+    for line in lines:
+        print(line)
+    if num_faults:
+        print(f"{num_faults:,} fault{'s' if num_faults > 1 else ''}", flush=True)
+        return FAULTS_FOUND
+    print(_praise(found), flush=True)
+    return 0
+
+
+def _comparison(config: VerifyConfig) -> Callable[[], tuple[str, ...]] | None:
+    """What compares each row with the dataset and the classifier and tells the faults, if these
+    are given; opened before all else, so that a wrong path is not told after an hour."""
+    if config.dataset is None or config.classifier is None:
+        return None
+    read_perturbation_manifest(config.directory)
+    info, classifier = load_dataset(config.dataset), Classifier.load(config.classifier)
+    return lambda: verify_perturbation_set(config.directory, classifier, info).faults
+
+
+def _praise(found: Verification) -> str:
+    if not found.in_rows:
+        return f"ok: {found.kind}, {found.num_files} files"
+    aside = f", {found.num_quarantined:,} quarantined" if found.num_quarantined else ""
+    return f"ok: {found.kind}, {found.num_rows:,} rows in {found.num_files:,} shards{aside}"
+
+
+COMMAND = Command(VerifyConfig, main)
+if __name__ == "__main__":
+    raise SystemExit(COMMAND.run())

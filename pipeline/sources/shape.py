@@ -1,0 +1,56 @@
+"""The shape that the pictures of a source have, from a look at the first of them."""
+
+from collections.abc import Iterator
+
+from pipeline.errors import UserError
+from pipeline.formats.quarantine import BadRow
+from pipeline.sources.base import RawRow, Source
+from pipeline.sources.decode import Decoder
+
+_LOOKED_AT = 32
+_MOST_AT_ONCE = 1024
+
+
+def shape_of(
+    source: Source, decoder: Decoder, *, quarantine: bool
+) -> tuple[tuple[int, int, int], str]:
+    """Height, width, channels, and where a picture stands that has them.
+
+    It is the first row's, and a UserError when that row is bad. With quarantine it is what most of
+    the first 32 good rows have, so that one odd picture in front does not make all others bad; a
+    UserError when no row is good.
+    """
+    found: dict[tuple[int, int, int], list[str]] = {}
+    first_bad: BadRow | None = None
+    num_good = 0
+    for number, row in _rows(source):
+        if isinstance(row, RawRow):
+            try:
+                height, width, channels = decoder.decode(row).shape
+            except UserError as error:
+                row = BadRow(row.id, number, row.origin, str(error))
+        if isinstance(row, BadRow):
+            if not quarantine:
+                raise UserError(row.message)
+            first_bad = first_bad or row
+            continue
+        found.setdefault((height, width, channels), []).append(row.origin)
+        num_good += 1
+        if not quarantine or num_good == _LOOKED_AT:
+            break
+    if not found:
+        assert first_bad is not None
+        raise UserError(
+            f"none of the {source.num_rows} rows is good; the first of them: {first_bad.reason}"
+        )
+    shape = max(found, key=lambda shape: len(found[shape]))  # of equal ones, the first
+    return shape, found[shape][0]
+
+
+def _rows(source: Source) -> Iterator[tuple[int, RawRow | BadRow]]:
+    """All rows with their numbers; few are read if few are asked for."""
+    start, count = 0, 1
+    while start < source.num_rows:
+        stop = min(start + count, source.num_rows)
+        yield from enumerate(source.read(start, stop), start)
+        start, count = stop, min(2 * count, _MOST_AT_ONCE)

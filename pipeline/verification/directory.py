@@ -1,0 +1,196 @@
+"""Whether a dataset, a sample set, a perturbation set or a model is what its manifest says.
+
+Files are hashed and read by threads, a few at a time, and answered for in their order. In memory
+are the ids, labels and numbers of those few, and one part of the `IdLedger`.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from pipeline.errors import UserError
+from pipeline.formats.id_ledger import ROWS_IN_MEMORY, IdLedger
+from pipeline.formats.model import CARD_FILE, CONFIG_FILE, open_model
+from pipeline.formats.output import RUN_FILE, is_temporary, read_json
+from pipeline.verification.faults import Faults
+from pipeline.verification.file_check import ListedFile, check_file
+from pipeline.verification.listing import QUARANTINE_ROWS, Listing, read_listing
+from pipeline.verification.numbering import Numbering
+
+_RECORDS = "records"  # where a job keeps account of its shards until the manifest is written
+_SET_JOBS = ("ingest", "generate", "perturb")
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was found.
+
+    kind: "dataset", "sample set", "perturbation set", or the kind of a model.
+    num_rows, num_quarantined: rows in the shards, and set aside, as the manifest lists them.
+    num_files: shards, or a model's files.
+    in_rows: whether it is made of rows; a model is not.
+    """
+
+    kind: str
+    num_rows: int
+    num_quarantined: int
+    num_files: int
+    faults: Faults
+    in_rows: bool = True
+
+
+def verify_directory(
+    path: Path | str,
+    *,
+    limit: int = 10,
+    threads: int = 1,
+    progress: Callable[[int], Callable[[int], object]] = lambda total: lambda rows: None,
+    rows_in_memory: int = ROWS_IN_MEMORY,
+) -> Verification:
+    """Checks all that stands in a directory against its manifest.
+
+    limit: faults of each kind that are kept in full. threads: files that are read at a time.
+    progress: told the number of rows, returns what is to be told after each file how many of them
+    it has. rows_in_memory: of the `IdLedger`.
+
+    Raises UserError when the directory holds nothing that has a manifest.
+    """
+    path = Path(path).absolute()
+    faults = Faults(limit)
+    if (path / CARD_FILE).is_file():
+        return _verify_model(path, faults)
+    listing = read_listing(path, faults)
+    if listing is None:
+        if not faults:
+            _refuse_others(path)
+            faults.add("an unfinished set", str(path), "has no manifest: its job has not finished")
+        _note_leftovers(path, faults)
+        return Verification("set", 0, 0, 0, faults)
+    files = _files_of(listing)
+    total = sum(file.shard.num_rows for file in files)
+    with IdLedger(total, rows_in_memory) as ledger:
+        starts = _verify_files(path, listing, files, ledger, faults, threads, progress(total))
+        for again, before in ledger.repeats():
+            file, row = _place(files, starts, again)
+            earlier, earlier_row = _place(files, starts, before)
+            what = f"has the same id as row {earlier_row} of {earlier}"
+            faults.add("an id that came before", file, what, row)
+    _note_leftovers(path, faults)
+    _note_strays(path, {file.shard.file for file in files}, faults)
+    num_rows = sum(shard.num_rows for shard in listing.shards)
+    return Verification(listing.kind, num_rows, total - num_rows, len(listing.shards), faults)
+
+
+def _verify_model(path: Path, faults: Faults) -> Verification:
+    kind, listed = _kind_of(path), set[str]()
+    try:
+        listed = set(open_model(path, kind).card["files"])
+    except UserError as error:
+        faults.add("a model that does not hold", path.name, str(error))
+    else:
+        for file in sorted(path.glob("*.safetensors")):
+            if file.name not in listed:
+                faults.add("a stray file", file.name, f"is not listed in {CARD_FILE}")
+    return Verification(kind, 0, 0, len(listed), faults, in_rows=False)
+
+
+def _kind_of(path: Path) -> str:
+    """The kind that a model says it is; "model" when it says nothing."""
+    try:
+        return str(read_json(path / CONFIG_FILE)["kind"])
+    except (UserError, KeyError, TypeError):
+        return "model"
+
+
+def _refuse_others(path: Path) -> None:
+    """Raises UserError unless a job that makes a set has at least begun in the directory."""
+    try:
+        begun = read_json(path / RUN_FILE)["fingerprint"]["job"] in _SET_JOBS
+    except (UserError, KeyError, TypeError):
+        begun = False
+    if not (begun or (path / _RECORDS).is_dir() or any(path.rglob("*.parquet"))):
+        raise UserError(
+            f"{path} holds no dataset, sample set, perturbation set or model; give the directory "
+            "that holds dataset.json, manifest.json or card.json"
+        )
+
+
+def _files_of(listing: Listing) -> list[ListedFile]:
+    """The files in the order in which they are read. Where rows are numbered through, a shard is
+    followed by its quarantine; else all shards come first."""
+    files = [ListedFile(shard, listing.rows) for shard in listing.shards]
+    files += [ListedFile(shard, QUARANTINE_ROWS) for shard in listing.quarantine]
+    return sorted(files, key=lambda file: file.part) if listing.numbers else files
+
+
+def _verify_files(
+    path: Path,
+    listing: Listing,
+    files: Sequence[ListedFile],
+    ledger: IdLedger,
+    faults: Faults,
+    threads: int,
+    on_rows: Callable[[int], object],
+) -> list[int]:
+    """Checks every file; returns the position in the ledger of the first row of each."""
+    starts: list[int] = []
+    position = 0
+    numbering = Numbering(listing, faults)
+    with ThreadPoolExecutor(threads) as pool:
+        found = _in_order(
+            pool, lambda file: check_file(path, file, faults.limit), files, 2 * threads
+        )
+        for file, read in zip(files, found, strict=True):
+            faults.take(read.faults)
+            numbering.add(file, read.numbers)
+            ledger.add(read.digests, read.positions + position)
+            starts.append(position)
+            position += max(file.shard.num_rows, int(read.positions.max(initial=-1)) + 1)
+            on_rows(file.shard.num_rows)
+    numbering.end()
+    return starts
+
+
+def _note_leftovers(path: Path, faults: Faults) -> None:
+    if (path / _RECORDS).is_dir():
+        what = "is left over from a run that was cut off; give its command again"
+        faults.add("a leftover", f"{_RECORDS}/", what)
+    for file in sorted(path.rglob(".*.tmp-*")):
+        if is_temporary(file):
+            name = file.relative_to(path).as_posix()
+            faults.add("a leftover", name, "is a temporary file of a run that was cut off")
+
+
+def _note_strays(path: Path, listed: set[str], faults: Faults) -> None:
+    for file in sorted(path.rglob("*.parquet")):
+        name = file.relative_to(path).as_posix()
+        if name not in listed and not is_temporary(file):
+            faults.add("a stray file", name, "is not listed in the manifest")
+
+
+def _place(files: Sequence[ListedFile], starts: Sequence[int], position: int) -> tuple[str, int]:
+    index = int(np.searchsorted(starts, position, side="right")) - 1
+    return files[index].shard.file, position - starts[index]
+
+
+def _in_order(
+    pool: ThreadPoolExecutor,
+    function: Callable[[_Item], _Result],
+    items: Iterable[_Item],
+    ahead: int,
+) -> Iterator[_Result]:
+    """The results in the order of the items, with at most `ahead` of them waiting or under way."""
+    waiting: deque[Future[_Result]] = deque()
+    for item in items:
+        waiting.append(pool.submit(function, item))
+        if len(waiting) == ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()

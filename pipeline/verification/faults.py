@@ -1,0 +1,56 @@
+"""What is wrong with files: a few faults of each kind in full, the others counted."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is not as it should be.
+
+    file: relative to the directory that was looked at. row: number in that file, None for all of
+    it. what: what is wrong.
+    """
+
+    file: str
+    row: int | None
+    what: str
+
+    def __str__(self) -> str:
+        where = self.file if self.row is None else f"{self.file}: row {self.row}"
+        return f"{where}: {self.what}"
+
+
+class Faults:
+    """Collects faults by kind, in memory for `limit` of each kind; their length is how many."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._kept: dict[str, list[Fault]] = {}
+        self._counts: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return self._counts.total()
+
+    def add(self, kind: str, file: str, what: str, row: int | None = None) -> None:
+        """Notes a fault. kind: a few words that all faults of the kind share."""
+        self._counts[kind] += 1
+        kept = self._kept.setdefault(kind, [])
+        if len(kept) < self.limit:
+            kept.append(Fault(file, row, what))
+
+    def take(self, others: "Faults") -> None:
+        """Notes all that were collected elsewhere."""
+        for kind, faults in others._kept.items():
+            kept = self._kept.setdefault(kind, [])
+            kept += faults[: self.limit - len(kept)]
+        self._counts.update(others._counts)
+
+    def lines(self) -> list[str]:
+        """A line a fault, kind by kind, and one for those of a kind that are only counted."""
+        lines = []
+        for kind, faults in self._kept.items():
+            lines += [str(fault) for fault in faults]
+            if more := self._counts[kind] - len(faults):
+                lines.append(f"... and {more:,} more: {kind}")
+        return lines

@@ -1,0 +1,158 @@
+"""One file of a set by itself: its bytes, its columns, and what its rows hold."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from pipeline.errors import UserError
+from pipeline.formats.id_ledger import digests_of
+from pipeline.formats.output import sha256_of_file
+from pipeline.formats.shard import Shard, open_parquet
+from pipeline.verification.faults import Faults
+from pipeline.verification.listing import Rows
+
+_BATCH_ROWS = 1 << 16
+
+
+@dataclass(frozen=True)
+class ListedFile:
+    """A file that a manifest lists, and what its rows must be."""
+
+    shard: Shard
+    rows: Rows
+
+    @property
+    def part(self) -> tuple[int, str]:
+        """Sorts as the shards do; the same for a shard and for its quarantine."""
+        name = Path(self.shard.file).name
+        return len(name), name
+
+
+@dataclass(frozen=True)
+class FileCheck:
+    """What was found in one file.
+
+    numbers: of the rows; None where they could not be read.
+    digests: of the ids that are there; they stand in the rows `positions`.
+    """
+
+    faults: Faults
+    numbers: NDArray[np.int64] | None
+    digests: NDArray[np.uint64]
+    positions: NDArray[np.int64]
+
+
+def check_file(directory: Path, file: ListedFile, limit: int) -> FileCheck:
+    """Checks one file by itself. limit: faults of each kind that are kept in full."""
+    shard, faults = file.shard, Faults(limit)
+    nothing = FileCheck(faults, None, np.empty((0, 2), np.uint64), np.empty(0, np.int64))
+    path = directory / shard.file
+    if not path.is_file():
+        faults.add("a missing file", shard.file, "is missing")
+        return nothing
+    size = path.stat().st_size
+    if size != shard.num_bytes:
+        what = f"has {size} bytes where {shard.num_bytes} are recorded"
+        faults.add("a file of another size", shard.file, what)
+    elif sha256_of_file(path) != shard.sha256:
+        faults.add("a file with another hash", shard.file, "has not the recorded SHA-256")
+    try:
+        with open_parquet(path) as opened:
+            if opened.metadata.num_rows != shard.num_rows:
+                what = f"has {opened.metadata.num_rows} rows where {shard.num_rows} are recorded"
+                faults.add("a file with another number of rows", shard.file, what)
+            names = _usable_columns(opened.schema_arrow, file, faults)
+            reader = _RowReader(file, faults)
+            for batch in opened.iter_batches(_BATCH_ROWS, columns=names):
+                reader.add(batch)
+    except UserError as error:
+        faults.add("a file that cannot be read", shard.file, str(error))
+        return nothing
+    except (pa.ArrowException, OSError, ValueError) as error:
+        what = f"is damaged ({' '.join(str(error).split())})"
+        faults.add("a file that cannot be read", shard.file, what)
+        return nothing
+    return reader.result()
+
+
+def _usable_columns(found: pa.Schema, file: ListedFile, faults: Faults) -> list[str]:
+    """Compares the columns with those that there must be; returns those whose rows are checked."""
+    kind = "a file with other columns"
+    for name in found.names:
+        if name not in file.rows.schema.names:
+            faults.add(kind, file.shard.file, f"has a column {name!r} too many")
+    usable = []
+    for field in file.rows.schema:
+        if field.name not in found.names:
+            if field.name in file.rows.optional:
+                continue
+            faults.add(kind, file.shard.file, f"has no column {field.name!r}")
+        elif found.field(field.name).type != field.type:
+            what = f"column {field.name} is {found.field(field.name).type}, not {field.type}"
+            faults.add(kind, file.shard.file, what)
+        elif field.name in ("id", "label", "seed", file.rows.number):
+            usable.append(field.name)
+    return usable
+
+
+class _RowReader:
+    """Checks a file's rows, batch by batch, and gathers their ids and numbers."""
+
+    def __init__(self, file: ListedFile, faults: Faults) -> None:
+        self._file, self._rows, self._faults = file.shard.file, file.rows, faults
+        self._start = 0
+        self._numbers: list[NDArray[np.int64]] = []
+        self._numbered = True
+        self._digests = [np.empty((0, 2), np.uint64)]
+        self._positions = [np.empty(0, np.int64)]
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        columns = {name: batch.column(name) for name in batch.schema.names}
+        for name, values in columns.items():
+            self._note(values.is_null(), "a missing value", f"has no {name}")
+        if "label" in columns and self._rows.labels is not None:
+            self._check_labels(columns["label"], *self._rows.labels)
+        seed, number = self._rows.seed, self._rows.number
+        if seed is not None and "seed" in columns:
+            self._note(pc.not_equal(columns["seed"], seed), "another seed", f"seed is not {seed}")
+        if number in columns and not columns[number].null_count:
+            numbers = columns[number].to_numpy()
+            self._numbers.append(numbers)
+            if seed is not None and "id" in columns:
+                ids = pa.array([f"{seed}-{index}" for index in numbers], pa.string())
+                self._note(
+                    pc.not_equal(columns["id"], ids), "another id", "id is not seed-sample_index"
+                )
+        else:
+            self._numbered = False
+        if "id" in columns:
+            there = np.flatnonzero(columns["id"].is_valid().to_numpy(zero_copy_only=False))
+            self._digests.append(digests_of(columns["id"].drop_null()))
+            self._positions.append(there + self._start)
+        self._start += batch.num_rows
+
+    def result(self) -> FileCheck:
+        numbers = None
+        if self._numbered:
+            numbers = np.concatenate([np.empty(0, np.int64), *self._numbers])
+        return FileCheck(
+            self._faults, numbers, np.concatenate(self._digests), np.concatenate(self._positions)
+        )
+
+    def _check_labels(self, labels: pa.Array, low: int, stop: int) -> None:
+        for row in _true(pc.or_(pc.less(labels, low), pc.greater_equal(labels, stop))):
+            what = f"label {labels[row]} lies outside {low} to {stop - 1}"
+            self._faults.add("a label outside the classes", self._file, what, self._start + row)
+
+    def _note(self, wrong: pa.BooleanArray, kind: str, what: str) -> None:
+        for row in _true(wrong):
+            self._faults.add(kind, self._file, what, self._start + row)
+
+
+def _true(mask: pa.BooleanArray) -> list[int]:
+    """Where a mask is true; null is not."""
+    return np.flatnonzero(mask.fill_null(False).to_numpy(zero_copy_only=False)).tolist()

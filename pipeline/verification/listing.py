@@ -1,0 +1,169 @@
+"""What a manifest says of its files, in one form for datasets, sample sets, perturbation sets.
+
+Nothing is believed yet: what a manifest contradicts in itself is noted as a fault of it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.errors import UserError
+from pipeline.formats import perturbation_set, quarantine, sample_set
+from pipeline.formats.dataset import (
+    DATASET_FILE,
+    content_holds,
+    dataset_table,
+    read_dataset_info,
+)
+from pipeline.formats.output import read_json
+from pipeline.formats.seal import seal_holds
+from pipeline.formats.shard import Shard
+from pipeline.verification.faults import Faults
+
+MANIFEST_FILE = sample_set.MANIFEST_FILE
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What the rows of a file must be.
+
+    schema: names and types of the columns. optional: those that may be absent.
+    labels: the lowest label and the first above the highest; None where there are none.
+    number: the column that numbers the rows, ascending; None where there is none.
+    seed: in a sample set, what made it: ids are then "seed-number"; None elsewhere.
+    """
+
+    schema: pa.Schema
+    labels: tuple[int, int] | None
+    number: str | None
+    seed: int | None = None
+    optional: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a manifest says.
+
+    kind: "dataset", "sample set" or "perturbation set".
+    manifest: the file's name.
+    shards, quarantine: the files, in order.
+    rows: what the rows of the shards must be.
+    numbers: the first number of a row and the one past the last, of those that shards and
+        quarantine must have between them, each once; None where the shards' rows have none.
+    """
+
+    kind: str
+    manifest: str
+    shards: tuple[Shard, ...]
+    quarantine: tuple[Shard, ...]
+    rows: Rows
+    numbers: tuple[int, int] | None
+
+
+QUARANTINE_ROWS = Rows(quarantine.SCHEMA, None, "row")
+
+
+def read_listing(directory: Path, faults: Faults) -> Listing | None:
+    """The listing of the set in a directory.
+
+    None when there is no manifest, or none that says enough; the latter is a fault.
+    """
+    for name, kind in ((DATASET_FILE, "dataset"), (MANIFEST_FILE, None)):
+        if (directory / name).is_file():
+            try:
+                stored = read_json(directory / name)
+                kind = kind or stored.get("kind")
+                if kind not in _READERS:
+                    raise UserError(f"its kind is {kind!r}, which is none of ours")
+                if not seal_holds(stored):
+                    faults.add(
+                        "a changed manifest", name, "was changed by hand: its seal is broken"
+                    )
+                return _READERS[kind](directory, stored, faults)
+            except (UserError, AttributeError, KeyError, TypeError, ValueError) as error:
+                faults.add("a manifest that cannot be used", name, str(error))
+                return None
+    return None
+
+
+def _dataset(directory: Path, stored: dict[str, Any], faults: Faults) -> Listing:
+    info = read_dataset_info(directory)
+    if not content_holds(info):
+        _content_differs(faults, DATASET_FILE)
+    shards = tuple(shard for shards in info.splits.values() for shard in shards)
+    for split, listed in info.splits.items():
+        _compare(faults, DATASET_FILE, f"rows of {split}", stored["num_rows"][split], _rows(listed))
+    counts = quarantine.counts_of(shards, info.quarantine)
+    for name, value in counts.items():
+        _compare(faults, DATASET_FILE, f"rows {name}", stored["counts"][name], value)
+    in_source = stored["origin"].get("num_rows", counts["read"])
+    _compare(faults, DATASET_FILE, "rows in its source", in_source, counts["read"])
+    table = dataset_table(
+        [],
+        np.empty((0, *info.shape), np.uint8),
+        [] if info.classes else None,
+        [] if info.has_captions else None,
+    )
+    labels = (0, len(info.classes)) if info.classes else None
+    rows = Rows(table.schema, labels, None)
+    return Listing("dataset", DATASET_FILE, shards, info.quarantine, rows, None)
+
+
+def _samples(directory: Path, stored: dict[str, Any], faults: Faults) -> Listing:
+    samples = sample_set.read_sample_manifest(directory)
+    if sample_set.content_hash(samples.shards) != samples.sha256:
+        _content_differs(faults, MANIFEST_FILE)
+    _compare(faults, MANIFEST_FILE, "rows", stored["num_rows"], samples.num_rows)
+    none = np.empty(0, np.int64)
+    images, captions = np.empty((0, *samples.shape), np.uint8), pa.array([], pa.string())
+    table = sample_set.sample_table(0, none, none, images, captions)
+    rows = Rows(
+        table.schema,
+        (-1, len(samples.classes)),
+        "sample_index",
+        int(samples.origin["seed"]),
+        optional=("caption",),
+    )
+    numbers = (0, int(stored["num_rows"]))
+    return Listing("sample set", MANIFEST_FILE, samples.shards, (), rows, numbers)
+
+
+def _perturbations(directory: Path, stored: dict[str, Any], faults: Faults) -> Listing:
+    opened = perturbation_set.read_perturbation_manifest(directory)
+    if perturbation_set.content_hash(stored) != stored.get("content_sha256"):
+        _content_differs(faults, MANIFEST_FILE)
+    counts = quarantine.counts_of(opened.shards, opened.quarantine)
+    for key, name in (("read", "read"), ("rows", "written"), ("quarantined", "quarantined")):
+        _compare(faults, MANIFEST_FILE, f"rows {name}", stored["counts"][key], counts[name])
+    schema = perturbation_set.schema(tuple(int(size) for size in stored["dataset"]["shape"]))
+    rows = Rows(schema, (0, len(stored["model"]["classes"])), "row")
+    numbers = (opened.start, opened.stop)
+    return Listing(
+        "perturbation set", MANIFEST_FILE, opened.shards, opened.quarantine, rows, numbers
+    )
+
+
+_READERS: dict[str, Callable[[Path, dict[str, Any], Faults], Listing]] = {
+    "dataset": _dataset,
+    sample_set.KIND: _samples,
+    perturbation_set.KIND: _perturbations,
+}
+
+
+def _content_differs(faults: Faults, file: str) -> None:
+    faults.add("a changed manifest", file, "was changed by hand: its content hash is wrong")
+
+
+def _compare(faults: Faults, file: str, what: str, stated: Any, found: int) -> None:
+    if stated != found:
+        faults.add(
+            "counts that do not add up", file, f"says {stated} {what}, and its files hold {found}"
+        )
+
+
+def _rows(shards: tuple[Shard, ...]) -> int:
+    return sum(shard.num_rows for shard in shards)
