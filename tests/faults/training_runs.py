@@ -32,6 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 STEPS, CHECKPOINT_EVERY = 120, 20
 KILL_AT = 50  # half an interval after a checkpoint; a step takes 10 to 20 ms
 TRAINING_WORKER = "ray::RayTrainWorker"
+AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
 PATIENCE = 400.0  # seconds for what takes 15 on a machine with nothing else to do
 
 SETTINGS: dict[str, Any] = {
@@ -132,7 +133,7 @@ class TrainingRun:
                 self.kill()
             for process in self.alive():
                 kill(process)
-            self.wait_for_the_orphans()
+            wait_until(lambda: not self.alive(), "the end of all that the command started", 30)
         finally:
             shutil.rmtree(self._scratch, ignore_errors=True)
 
@@ -166,10 +167,18 @@ class TrainingRun:
         self.process.wait()
 
     def wait_for_the_orphans(self) -> None:
-        """Returns when nothing that the command started runs any more."""
+        """Returns when nothing runs any more but agents of Ray, which hold no part of the job.
+
+        They ask for the head that is gone for up to a minute before they end.
+        """
+
+        def at_work() -> list[psutil.Process]:
+            agents = [agent for title in AGENTS for agent in processes_titled(self._tree, title)]
+            return [process for process in self.alive() if process not in agents]
+
         with contextlib.suppress(AssertionError):
-            wait_until(lambda: not self.alive(), "the end of all", 30)
-        assert [(process.pid, process.name()) for process in self.alive()] == []
+            wait_until(lambda: not at_work(), "the end of all", 30)
+        assert [(process.pid, process.name()) for process in at_work()] == []
 
     def finish(self) -> None:
         """Waits for the command's own end, which must be a good one."""
