@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ import numpy as np
 import ray
 from ray._private.internal_api import node_stats
 
-from benchmarks.common import Options, report
+from benchmarks.common import Options, alternate, median, report
 from jobs.common.pools import Pool
 from jobs.common.records import remove_records
 from jobs.common.row_ranges import RowRanges
@@ -41,7 +42,7 @@ from pipeline.formats.shard import shards_from_json, write_shard
 from pipeline.sources.base import RawRow, Source
 
 ROWS = 10_000_000
-QUICK_ROWS = 100_000
+QUICK_ROWS = 100_000  # a tenth of it is ten shards; fewer have no steady state at all
 ROWS_PER_SHARD = 1024
 WORKERS = 2
 SIDE = 8
@@ -174,21 +175,28 @@ def measure_apart(job: str, num_rows: int) -> dict[str, float]:
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def figures(rows: int) -> dict[str, float]:
-    """All figures for sizes rows / 100, rows / 10 and rows, smallest first."""
+def figures(rows: int, repeats: int) -> dict[str, float]:
+    """All figures for sizes rows / 100, rows / 10 and rows, smallest first; medians of repeats."""
     found: dict[str, float] = {"rows_per_shard": ROWS_PER_SHARD, "workers": WORKERS}
     sizes = [rows // 100, rows // 10, rows]
-    results = {(job, size): measure_apart(job, size) for job in JOBS for size in sizes}
-    for (job, size), measured in results.items():
-        found |= {f"{job}_{name}_{_short(size)}": value for name, value in measured.items()}
+    sides = {f"{job} {size}": partial(measure_apart, job, size) for job in JOBS for size in sizes}
+    taken = alternate(sides, repeats)
+
+    def middle(job: str, name: str, size: int) -> float:
+        return median([one[name] for one in taken[f"{job} {size}"]])
+
+    for job in JOBS:
+        for size in sizes:
+            for name in taken[f"{job} {size}"][0]:
+                found[f"{job}_{name}_{_short(size)}"] = middle(job, name, size)
     for size in sizes:
-        found[f"driver_mb_{_short(size)}"] = max(results[job, size]["driver_mb"] for job in JOBS)
+        found[f"driver_mb_{_short(size)}"] = max(middle(job, "driver_mb", size) for job in JOBS)
     smallest, base, largest = sizes
     found[f"ratio_driver_mb_{_short(rows)}"] = (
         found[f"driver_mb_{_short(smallest)}"] / found[f"driver_mb_{_short(largest)}"]
     )
     found[f"ratio_row_time_{_short(rows)}"] = min(
-        results[job, base]["row_us"] / results[job, largest]["row_us"] for job in JOBS
+        middle(job, "row_us", base) / middle(job, "row_us", largest) for job in JOBS
     )
     return found
 
@@ -204,6 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_ROWS:,} rows at most")
     parser.add_argument("--rows", type=int, help=f"of the largest size; {ROWS:,} by default")
+    parser.add_argument("--repeats", type=int, default=1, help="of each size; 1 by default")
     parser.add_argument("--measure", choices=JOBS, help=argparse.SUPPRESS)
     parser.add_argument("--output", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
@@ -211,11 +220,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given.measure:
         print(json.dumps(measure(given.measure, rows, given.output.absolute())), flush=True)
         return
+    if rows < QUICK_ROWS:
+        parser.error(f"--rows is at least {QUICK_ROWS}")
     name = _short(rows)
     report(
         "scale",
-        figures(rows),
-        options=Options(quick=rows < ROWS, repeats=1),
+        figures(rows, given.repeats),
+        options=Options(quick=rows < ROWS, repeats=given.repeats),
         targets={f"ratio_row_time_{name}": 0.9, f"ratio_driver_mb_{name}": 0.9},
     )
 
