@@ -23,13 +23,12 @@ from pipeline.formats.shard import shards_from_json
 from pipeline.plots.sample_set import draw_sample_set
 from pipeline.sampling import SamplingOptions
 from pipeline.sampling.cost import fits, share_out, stage_costs
+from pipeline.sampling.label_column import Column, open_column
 from pipeline.sampling.labels import (
-    Column,
     LabelPlan,
     all_in_turn,
     captions_in_turn,
     labels_in_turn,
-    open_column,
     per_class,
 )
 from pipeline.sampling.workers import SampleJob, StackWorker, StageWorker
