@@ -1,14 +1,13 @@
 """Batch commands on small inputs, to be killed: what was finished then, and what came of it."""
 
-import os
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import pyarrow.parquet as pq
 from digit_models import digit_network
 from digit_set import CLASSES, write_digits
 from small_stack import small_stack
+from training_runs import ROOT, kill, own_environment, processes_titled, wait_until
 
 from jobs import generate, ingest, perturb
 from jobs.common.records import ATTEMPTED, RECORDS
@@ -26,12 +26,11 @@ from pipeline.classifier import save_classifier
 from pipeline.formats.output import sha256_of_file
 from pipeline.stack import save_stack
 
-ROOT = Path(__file__).resolve().parents[2]
 JOBS = ("generate", "generate in stages", "perturb", "ingest")
-PATIENCE = 120.0  # seconds for what takes ten on a machine with nothing else to do
 FINISHED_FIRST = 3  # records that are there before anything is killed
+ACTOR = "ray::MapWorker(Map(ShardRunner))"
+_LOOKS = 2000  # with 2 ms between them: no job here takes so long
 _MODULES = {"generate": generate, "perturb": perturb, "ingest": ingest}
-_ACTOR = "ray::MapWorker(Map(ShardRunner))"
 
 Held = dict[str, tuple[int, int]]  # of each file: its inode and its time of change
 
@@ -66,12 +65,10 @@ class Batch:
         """`python -m jobs.NAME` in a process of its own; what it started is ended with it."""
         # Not pytest's own folder: the name of a socket of its Ray would not fit behind it.
         scratch = Path(tempfile.mkdtemp(prefix="ns", dir="/tmp"))
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-        own = {"PYTHONPATH": str(ROOT), "TMPDIR": str(scratch), "HOME": str(scratch)}
         process = psutil.Popen(
             [sys.executable, "-m", f"jobs.{self.module}", *self.arguments()],
             cwd=ROOT,
-            env={**kept, **own, **(environment or {})},
+            env={**own_environment(scratch), **(environment or {})},
             stdin=subprocess.DEVNULL,
         )
         try:
@@ -124,9 +121,8 @@ def kill_an_actor_in_a_shard(batch: Batch) -> Held:
     what was finished then, which is returned.
     """
     wait_until(lambda: len(batch.records()) >= FINISHED_FIRST, "the first shards")
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        actors = _actors()
+    for _ in range(_LOOKS):
+        actors = processes_titled(psutil.Process().children(recursive=True), ACTOR)
         try:
             for actor in actors:
                 actor.send_signal(signal.SIGSTOP)
@@ -163,14 +159,6 @@ def hashes(directory: Path) -> dict[str, str]:
     }
 
 
-def wait_until(true: Callable[[], bool], what: str) -> None:
-    """Returns once it is true; fails with `what` when that takes too long."""
-    end = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < end, f"not within {PATIENCE:g} s: {what}"
-        time.sleep(0.002)
-
-
 @contextmanager
 def family(process: psutil.Popen) -> Iterator[None]:
     """Ends a process and all that it ever started, once the block is left."""
@@ -183,7 +171,7 @@ def family(process: psutil.Popen) -> Iterator[None]:
             process.kill()
         process.wait()
         for child in seen:
-            _kill(child)
+            kill(child)
 
 
 def kill_the_driver(process: psutil.Popen) -> None:
@@ -192,17 +180,7 @@ def kill_the_driver(process: psutil.Popen) -> None:
     process.kill()
     process.wait()
     for orphan in orphans:
-        _kill(orphan)
-
-
-def _kill(process: psutil.Process) -> None:
-    with suppress(psutil.NoSuchProcess):
-        process.kill()
-
-
-def _actors() -> list[psutil.Process]:
-    below = psutil.Process().children(recursive=True)
-    return [process for process in below if _title(process).startswith(_ACTOR)]
+        kill(orphan)
 
 
 def _title(process: psutil.Process) -> str:

@@ -10,8 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from batch_runs import (
+    ACTOR,
     FINISHED_FIRST,
     JOBS,
     Batch,
@@ -20,8 +22,9 @@ from batch_runs import (
     kill_an_actor_in_a_shard,
     kill_the_driver,
     make_batch,
-    wait_until,
 )
+from ray_nodes import RayNodes
+from training_runs import PATIENCE, processes_titled, wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -56,10 +59,7 @@ def test_after_the_driver_was_killed_the_same_command_goes_on(
     batch: Batch, whole: tuple[Batch, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with batch.started() as process:
-        wait_until(
-            lambda: process.poll() is not None or len(batch.records()) >= FINISHED_FIRST,
-            "the first shards",
-        )
+        wait_for_the_first_shards(batch, process)
         kill_the_driver(process)
     held, before = batch.finished(), hashes(batch.output)
     assert len(held) < len(list(whole[1].rglob("*.parquet")))
@@ -69,6 +69,19 @@ def test_after_the_driver_was_killed_the_same_command_goes_on(
     assert hashes(batch.output) == before
     assert batch.run() == 0
     assert "of them from an earlier run" in _said(capsys)
+    check_whole(batch, whole[1], held)
+
+
+def test_the_actors_of_a_lost_node_go_on_elsewhere(batch: Batch, whole: tuple[Batch, Path]) -> None:
+    with RayNodes() as nodes:
+        raylets = [nodes.add(cpus=3), nodes.add(cpus=3)]
+        with batch.started(nodes.environment) as process:
+            wait_for_the_first_shards(batch, process)
+            held = batch.finished()
+            lost = max(raylets, key=num_actors)
+            assert num_actors(lost) > 0
+            nodes.remove(lost)
+            assert process.wait(PATIENCE) == 0
     check_whole(batch, whole[1], held)
 
 
@@ -95,6 +108,19 @@ def test_interrupted_before_its_manifest_it_makes_only_the_shard_that_was_damage
     # And a finished set is left as it is.
     assert batch.run() == 0
     check_whole(batch, whole[1], others)
+
+
+def wait_for_the_first_shards(batch: Batch, process: psutil.Popen) -> None:
+    wait_until(
+        lambda: process.poll() is not None or len(batch.records()) >= FINISHED_FIRST,
+        "the first shards",
+    )
+    assert process.poll() is None
+
+
+def num_actors(raylet: int) -> int:
+    """How many actors run on a node."""
+    return len(processes_titled(psutil.Process(raylet).children(), ACTOR))
 
 
 def _said(capsys: pytest.CaptureFixture[str]) -> str:

@@ -74,8 +74,8 @@ def numbers(rows: object) -> list[int]:
 
 
 def slowly(batch: Batch) -> Batch:
-    """The first block comes last."""
-    time.sleep(0.5 if batch["id"][0] == 0 else 0)
+    """One block comes after those behind it."""
+    time.sleep(0.5 if batch["id"][0] == 4 else 0)
     return batch
 
 
@@ -184,8 +184,8 @@ def test_replayed_shuffle_order_a_restart_goes_on_where_it_was_and_epochs_differ
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
 def test_ray_preserve_order_without_it_blocks_come_as_they_are_done() -> None:
-    dataset = ray.data.range(8, override_num_blocks=8).map_batches(slowly)
-    assert numbers(dataset.iter_rows()) != list(range(8))
+    dataset = ray.data.range(16, override_num_blocks=16).map_batches(slowly)
+    assert numbers(dataset.iter_rows()) != list(range(16))
 
 
 @pytest.mark.ray
@@ -196,11 +196,11 @@ def test_preserve_order_a_slow_task_keeps_its_place_in_our_stream(
     expected = batches(info, range(STEPS))
     quick = RunReader.__call__
 
-    def slow_at_first(self: RunReader, batch: Batch) -> Iterator[pa.Table]:
-        time.sleep(0.5 if batch["id"][0] == 0 else 0)
+    def slow_in_between(self: RunReader, batch: Batch) -> Iterator[pa.Table]:
+        time.sleep(0.5 if 4 in batch["id"] else 0)
         yield from quick(self, batch)
 
-    monkeypatch.setattr(RunReader, "__call__", slow_at_first)
+    monkeypatch.setattr(RunReader, "__call__", slow_in_between)
     for one, other in zip(batches(info, range(STEPS)), expected, strict=True):
         assert np.array_equal(one["position"], other["position"])
 

@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 from small_stack import SPEC, small_stack
 
-from jobs import generate
 from jobs.common.pools import Pool
 from jobs.common.row_ranges import RowRanges
 from jobs.generate import COMMAND, GenerateConfig, label_plan, main, make_pools, shard_rows
@@ -130,34 +129,6 @@ def test_a_column_gives_each_sample_its_caption_and_decides_how_many_there_are(
     pq.write_table(pa.table({"text": wanted[::-1]}), tmp_path / "wanted.parquet")
     with pytest.raises(UserError, match=r"another config \(labels.sha256"):
         main(config(model, tmp_path / "set", count=None, rows_per_shard=3, **given))
-
-
-@pytest.mark.ray
-@pytest.mark.usefixtures("ray_cluster")
-def test_an_interrupted_run_goes_on_to_the_same_bytes_and_redoes_no_finished_shard(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def interrupted(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    settings = config(model, tmp_path / "set")
-    with monkeypatch.context() as patch:
-        patch.setattr(generate, "write_manifest", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            main(settings)
-    with pytest.raises(UserError, match="not a finished one"):
-        open_sample_set(tmp_path / "set")
-    kept, lost = tmp_path / "set/part-00000.parquet", tmp_path / "set/part-00001.parquet"
-    before = kept.stat().st_mtime_ns, lost.read_bytes()
-    lost.unlink()
-    main(settings)
-    assert (kept.stat().st_mtime_ns, lost.read_bytes()) == before
-    images, labels = stored(tmp_path / "set")
-    np.testing.assert_array_equal(images, drawn(model, labels))
-    # And a finished set is left as it is.
-    main(settings)
-    assert kept.stat().st_mtime_ns == before[0]
-    assert "is there already, made by this config" in capsys.readouterr().out
 
 
 @pytest.mark.ray
