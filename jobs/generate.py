@@ -22,14 +22,13 @@ from pipeline.formats.sample_set import MANIFEST_FILE, write_manifest
 from pipeline.formats.shard import shards_from_json
 from pipeline.plots.sample_set import draw_sample_set
 from pipeline.sampling import SamplingOptions
-from pipeline.sampling.cost import share_out, stage_costs, weight_bytes
+from pipeline.sampling.cost import fits, share_out, stage_costs
+from pipeline.sampling.label_column import Column, open_column
 from pipeline.sampling.labels import (
-    Column,
     LabelPlan,
     all_in_turn,
     captions_in_turn,
     labels_in_turn,
-    open_column,
     per_class,
 )
 from pipeline.sampling.workers import SampleJob, StackWorker, StageWorker
@@ -39,7 +38,6 @@ from pipeline.stack_spec import StackSpec
 _COUNT = 1000  # where nothing says how many
 _MOST_SHARDS, _LEAST_ROWS, _MOST_ROWS = 4096, 256, 16_384
 _MOST_SHARD_BYTES = 32 << 20  # of pictures; between stages travels four times as much
-_WEIGHTS_SHARE = 0.5  # of a device's memory: what networks compute needs room beside their weights
 _Number = Annotated[int, Field(ge=0)]
 
 
@@ -179,7 +177,7 @@ def main(config: GenerateConfig) -> Path:
         )
         with ray_session():
             records = run_shards(
-                _pools(config, spec, job),
+                make_pools(config, spec, job),
                 RowRanges(count, rows_per_shard),
                 output.directory,
                 describe="generate",
@@ -236,11 +234,11 @@ def shard_rows(count: int, spec: StackSpec) -> int:
     return calls * spec.rows_per_call
 
 
-def _pools(config: GenerateConfig, spec: StackSpec, job: SampleJob) -> list[Pool]:
+def make_pools(config: GenerateConfig, spec: StackSpec, job: SampleJob) -> list[Pool]:
     """The whole stack in each actor, or a pool of actors for each stage of it."""
     cpus, gpus = config.cpus_per_worker, config.gpus_per_worker
     whole = config.pools == "whole" or len(spec.stages) == 1
-    if whole or (config.pools == "auto" and _fits(spec, gpus)):
+    if whole or (config.pools == "auto" and _held_by_a_device(spec, gpus)):
         return [Pool(StackWorker, {"job": job}, config.num_workers, cpus, gpus)]
     costs = stage_costs(spec, job.options)
     shares = share_out(config.num_workers, costs) if config.num_workers else [None] * len(costs)
@@ -250,12 +248,12 @@ def _pools(config: GenerateConfig, spec: StackSpec, job: SampleJob) -> list[Pool
     ]
 
 
-def _fits(spec: StackSpec, gpus: float) -> bool:
+def _held_by_a_device(spec: StackSpec, gpus: float) -> bool:
     """Whether an actor's part of a device holds the whole stack; the memory of a CPU does."""
     if not gpus:
         return True
     memory = ray.get(_device_memory.options(num_gpus=gpus).remote())
-    return bool(weight_bytes(spec) <= _WEIGHTS_SHARE * memory * min(1.0, gpus))
+    return fits(spec, memory * min(1.0, gpus))
 
 
 @ray.remote(num_cpus=0)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipeline.errors import UserError
 from pipeline.sampling import SAMPLERS, SamplingOptions
-from pipeline.sampling.labels import label_named
+from pipeline.sampling.class_names import label_named
 from pipeline.stack_spec import StackSpec
 from serve.errors import ApiError, nearest
 from serve.settings import MAX_IMAGES

@@ -14,6 +14,8 @@ from pipeline.sampling.options import SamplingOptions
 from pipeline.stack import Stack
 from pipeline.stack_spec import StackSpec
 
+_WEIGHTS_SHARE = 0.5  # of a device's memory; the rest is for features, and for the library itself
+
 
 def stage_costs(spec: StackSpec, options: SamplingOptions | None = None) -> tuple[int, ...]:
     """Floating-point operations of one sample in each stage: those of a call, times the calls.
@@ -34,6 +36,11 @@ def weight_bytes(spec: StackSpec) -> int:
     with torch.device("meta"):
         stack = Stack(spec)
     return sum(tensor.nbytes for tensor in stack.state_dict().values())
+
+
+def fits(spec: StackSpec, memory: float) -> bool:
+    """Whether so many bytes hold the whole stack, with room for what its networks compute."""
+    return weight_bytes(spec) <= _WEIGHTS_SHARE * memory
 
 
 def share_out(total: int, costs: Sequence[int]) -> tuple[int, ...]:

@@ -11,17 +11,20 @@ import pytest
 from PIL import Image
 from small_stack import SPEC, small_stack
 
+from jobs.common.pools import Pool
 from jobs.common.row_ranges import RowRanges
-from jobs.generate import COMMAND, GenerateConfig, label_plan, main, shard_rows
+from jobs.generate import COMMAND, GenerateConfig, label_plan, main, make_pools, shard_rows
 from pipeline.errors import UserError
 from pipeline.formats.sample_set import iterate_samples, open_sample_set
 from pipeline.formats.shard import images_of, labels_of, shards_from_json
 from pipeline.pictures import display_scale, grid
 from pipeline.plots.class_sheet import class_sheet
 from pipeline.sampling import SamplingOptions, sample
+from pipeline.sampling.cost import share_out, stage_costs
 from pipeline.sampling.labels import all_in_turn
-from pipeline.sampling.workers import SampleJob, StackWorker
+from pipeline.sampling.workers import SampleJob, StackWorker, StageWorker
 from pipeline.stack import Stack, save_stack
+from pipeline.stack_spec import StackSpec
 
 COUNT, SEED = 20, 11
 
@@ -232,6 +235,28 @@ def test_labels_are_said_in_one_of_these_ways(
     plan = label_plan(told, ("zero", "one", "two"))
     assert plan.num_rows == num_rows
     assert plan.rows(0, 4).labels.tolist() == first
+
+
+def test_pools_are_the_whole_stack_on_a_cpu_and_by_the_cost_of_stages_where_asked_for() -> None:
+    told = SampleJob(Path("m"), Path("o"), SEED, all_in_turn(SPEC.classes), SamplingOptions())
+    costs = stage_costs(SPEC)
+
+    def pools(spec: StackSpec = SPEC, **changes: Any) -> list[Pool]:
+        return make_pools(GenerateConfig(model=Path("m"), output=Path("o"), **changes), spec, told)
+
+    for chosen in ("auto", "whole"):
+        (whole,) = pools(pools=chosen, num_workers=7)
+        assert (whole.worker_class, whole.num_workers) == (StackWorker, 7)
+    stages = pools(pools="stages")
+    assert [pool.worker_class for pool in stages] == [StageWorker, StageWorker]
+    assert [pool.worker_args["stage"] for pool in stages] == [0, 1]
+    assert [(pool.cost, pool.num_workers) for pool in stages] == [(cost, None) for cost in costs]
+    shared = [pool.num_workers for pool in pools(pools="stages", num_workers=9)]
+    assert shared == list(share_out(9, costs))
+    assert sum(filter(None, shared)) == 9
+    alone = replace(SPEC, stages=SPEC.stages[1:], layers=(3,))
+    (single,) = pools(alone, pools="stages")  # a chain of one is the whole stack
+    assert single.worker_class is StackWorker
 
 
 @pytest.mark.parametrize(

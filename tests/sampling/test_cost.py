@@ -9,7 +9,7 @@ from torch import nn
 
 from pipeline.networks.condition import ConditionSpec
 from pipeline.sampling import SamplingOptions
-from pipeline.sampling.cost import share_out, stage_costs, weight_bytes
+from pipeline.sampling.cost import fits, share_out, stage_costs, weight_bytes
 
 
 def operations(network: nn.Module, run: object) -> int:
@@ -61,6 +61,8 @@ def test_weights_are_counted_in_bytes() -> None:
     stack = small_stack()
     numbers = sum(tensor.numel() for tensor in stack.state_dict().values())
     assert weight_bytes(stack.spec) == 4 * numbers
+    assert fits(stack.spec, 8 * numbers)
+    assert not fits(stack.spec, 8 * numbers - 1)
 
 
 @pytest.mark.parametrize(

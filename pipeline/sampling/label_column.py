@@ -1,0 +1,164 @@
+"""Labels from a column of Parquet files: only the rows that are asked for are read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.errors import UserError
+from pipeline.formats.dataset import DATASET_FILE, load_dataset, shards_of
+from pipeline.formats.output import sha256_of_file, sha256_of_json
+from pipeline.formats.shard import Shard, column_type, open_parquet, read_range
+from pipeline.networks.condition import NO_LABEL
+from pipeline.sampling.class_names import label_called, label_named, no_class
+from pipeline.sampling.labels import Given, LabelPlan
+
+_ROWS_A_READ = 1 << 20
+
+
+@dataclass(frozen=True)
+class Column(LabelPlan):
+    """A column of Parquet files, row by row, and again from the first row when they are used up.
+
+    Only the rows asked for are read.
+
+    Attributes:
+        directory: where the files are.
+        shards: the files, in order, with their hashes.
+        column: whole numbers or text.
+        classes: the model's.
+        names: what the column's numbers stand for; the model's classes, unless it is a dataset's.
+        captions: the texts are kept, and must be names of classes.
+    """
+
+    directory: Path
+    shards: tuple[Shard, ...]
+    column: str
+    classes: tuple[str, ...]
+    names: tuple[str, ...]
+    captions: bool = False
+
+    @property
+    def num_rows(self) -> int:
+        return sum(shard.num_rows for shard in self.shards)
+
+    def rows(self, start: int, stop: int) -> Given:
+        parts = []
+        while start < stop:
+            first = start % self.num_rows
+            last = min(first + stop - start, self.num_rows)
+            parts.append(self._read(first, last))
+            start += last - first
+        return Given(
+            np.concatenate([np.empty(0, np.int64), *(part.labels for part in parts)]),
+            pa.concat_arrays([pa.array([], pa.string()), *(part.captions for part in parts)])
+            if self.captions
+            else None,
+        )
+
+    def check(self) -> None:
+        """Reads the whole column once, a million rows at a time.
+
+        Raises:
+            UserError: a row that names no class of the model, with its number and file.
+        """
+        for start in range(0, self.num_rows, _ROWS_A_READ):
+            self.rows(start, min(start + _ROWS_A_READ, self.num_rows))
+
+    def origin(self) -> dict[str, Any]:
+        return {
+            "column": self.column,
+            "sha256": sha256_of_json([[shard.num_rows, shard.sha256] for shard in self.shards]),
+            "names": list(self.names),
+            "captions": self.captions,
+        }
+
+    def _read(self, start: int, stop: int) -> Given:
+        table = read_range(self.directory, self.shards, start, stop, [self.column])
+        column_type(table, self.column)
+        values = table.column(self.column).combine_chunks()
+        if isinstance(values, pa.DictionaryArray):
+            values = values.dictionary_decode()
+        coded = values.dictionary_encode(null_encoding="encode")
+        label_of = [self._label(value) for value in coded.dictionary.to_pylist()]
+        known = np.array([label is not None for label in label_of], bool)
+        codes = coded.indices.to_numpy()
+        if not known.all():
+            row = int(np.argmax(~known[codes]))
+            raise UserError(
+                f"{self._place(start + row)}: {no_class(values[row].as_py(), self.classes)}"
+            )
+        return Given(
+            np.array([NO_LABEL if label is None else label for label in label_of], np.int64)[codes],
+            values.cast(pa.string()) if self.captions else None,
+        )
+
+    def _label(self, value: str | int | None) -> int | None:
+        if value is None:
+            return None
+        if isinstance(value, int):
+            if 0 <= value < len(self.names):
+                return label_named(self.names[value], self.classes)
+            return NO_LABEL if value == NO_LABEL else None
+        if self.captions:
+            return label_named(value, self.classes)
+        return label_called(value, self.classes)
+
+    def _place(self, row: int) -> str:
+        """A row of the column in words."""
+        for shard in self.shards:
+            if row < shard.num_rows:
+                break
+            row -= shard.num_rows
+        return f"row {row} of {self.directory / shard.file}, column {self.column}"
+
+
+def open_column(
+    path: Path,
+    column: str,
+    classes: Sequence[str],
+    *,
+    split: str | None = None,
+    captions: bool = False,
+) -> Column:
+    """The plan of a column of a Parquet file, of the Parquet files in a folder, or of a dataset.
+
+    Args:
+        split: of a dataset; None for ``train``.
+        captions: the column's texts are captions.
+
+    Raises:
+        UserError: nothing to read there, no such column, or one of another type.
+    """
+    names = tuple(classes)
+    if (path / DATASET_FILE).is_file():
+        info = load_dataset(path)
+        directory, shards = info.path, shards_of(info, split or "train")
+        names = info.classes or names
+    else:
+        if split is not None:
+            raise UserError(f"--labels-split {split}: {path} is not a dataset; leave it out")
+        files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+        directory = path if path.is_dir() else path.parent
+        shards = tuple(map(_describe, files))
+    plan = Column(directory, shards, column, tuple(classes), names, captions)
+    if not plan.num_rows:
+        raise UserError(f"{path} has no rows in Parquet files (*.parquet); check the path")
+    with open_parquet(directory / shards[0].file) as file:
+        kind = column_type(file.schema_arrow.empty_table(), column)
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    if not text and (captions or not pa.types.is_integer(kind)):
+        wanted = "text" if captions else "whole numbers or text"
+        raise UserError(f"column {column} of {path} is {kind}, not {wanted}; name another column")
+    return plan
+
+
+def _describe(path: Path) -> Shard:
+    with open_parquet(path) as file:
+        num_rows = file.metadata.num_rows
+    return Shard(path.name, num_rows, sha256_of_file(path), path.stat().st_size)
