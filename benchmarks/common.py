@@ -50,12 +50,12 @@ def read_options(description: str | None, argv: Sequence[str] | None = None) -> 
     return Options(given.quick, repeats)
 
 
-def alternate(sides: Mapping[str, Callable[[], Result]], repeats: int) -> dict[str, list[Result]]:
+def alternate(sides: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, list[Any]]:
     """Runs each side `repeats` times, in turn, every second round in the opposite order.
 
     So what changes slowly (heat, a neighbour's load) falls on all sides alike.
     """
-    results: dict[str, list[Result]] = {name: [] for name in sides}
+    results: dict[str, list[Any]] = {name: [] for name in sides}
     for repeat in range(repeats):
         for name in list(sides) if repeat % 2 == 0 else reversed(list(sides)):
             results[name].append(sides[name]())

@@ -11,7 +11,7 @@ from pipeline.formats.dataset import (
     write_dataset_info,
     write_shard,
 )
-from pipeline.sources.base import TRAIN
+from pipeline.sources.base import TRAIN, RawRow
 from pipeline.sources.idx import IdxSource
 
 FASHION_MNIST = Path(__file__).resolve().parents[2] / "shared" / "data" / "fashion-mnist"
@@ -27,7 +27,8 @@ def pictures(count: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """
     if FASHION_MNIST.is_dir():
         source = IdxSource(FASHION_MNIST)
-        rows = [row for row in source.read(0, source.num_rows) if row.split == TRAIN][:count]
+        read = source.read(0, source.num_rows)
+        rows = [row for row in read if isinstance(row, RawRow) and row.split == TRAIN][:count]
         images = np.stack([np.asarray(row.image) for row in rows])
         return images, np.array([row.label for row in rows], np.int64)
     return synthetic(count)
