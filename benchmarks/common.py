@@ -8,6 +8,7 @@ import platform
 import statistics
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
@@ -71,9 +72,18 @@ def in_own_process(function: Callable[..., Result], *arguments: Any) -> Result:
     """What `function(*arguments)` returns, run in a new process that ends with it.
 
     So no side pays for another's threads, memory or daemons. The function must be importable.
+
+    Raises RuntimeError with the traceback of what the function raised.
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(function, *arguments).result()
+        return pool.submit(_in_words, function, *arguments).result()
+
+
+def _in_words(function: Callable[..., Result], *arguments: Any) -> Result:
+    try:
+        return function(*arguments)
+    except Exception:  # Ray's own cannot be pickled
+        raise RuntimeError(traceback.format_exc()) from None
 
 
 @dataclass(frozen=True)

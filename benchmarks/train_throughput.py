@@ -1,177 +1,140 @@
-"""Pictures a second through Ray Data and Ray Train, against a bare torch loop over tensors.
+"""What Ray Data and Ray Train cost training: pictures a second against a bare loop over tensors.
 
-The quickstart's model, batch and recipe on 8x8 pictures: of our configs the one that spends the
-least on a picture, and so shows best what the pipeline adds. One worker with one thread, against
-the same `StackTrainer.update` on slices of a tensor, one thread, nothing else. Each run has a
-process of its own. Speeds are those of the steps after the first line of the log; what comes
-before, starting Ray and waiting for the first batch, is reported beside them.
+Both sides take the same optimiser steps of the same stack (28x28 pictures in stages of 14 and 28,
+batches of 128, one thread): the bare loop on random rows of a tensor in memory, ours as
+`train-stack` does, in a Ray Train worker that reads the dataset resident or streaming. The speed is
+that between two optimiser steps, the first ones left out; start-up is reported beside it.
 """
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks import THREADS
-from benchmarks.common import (
-    Options,
-    alternate,
-    in_own_process,
-    median,
-    read_options,
-    report,
-)
-from benchmarks.datasets import synthetic, write_dataset
-from jobs.common.stack_config import TrainStackConfig
-from jobs.train_stack import main as train_stack
-from noisestack.flags import read_config
-from pipeline.formats.dataset import images_of, labels_of, load_dataset, read_rows
+from benchmarks.common import alternate, median, read_options, report
+from benchmarks.datasets import pictures, write_dataset
+from jobs.common.stack_worker import StackRun, train_worker
+from jobs.common.stream import DataMode, TrainingData
+from jobs.common.training import Workers, run_training
+from noisestack.session import ray_session
+from pipeline.chain.schedule import Stage
+from pipeline.formats.dataset import DatasetInfo
 from pipeline.formats.metrics import METRICS_FILE, read_metrics
+from pipeline.networks.condition import ConditionSpec
 from pipeline.pictures import to_signed
-from pipeline.sources.base import TRAIN
 from pipeline.stack import Stack
-from pipeline.training.trainer import StackTrainer
+from pipeline.stack_spec import StackSpec
+from pipeline.training.trainer import Recipe, StackTrainer
+from pipeline.training.weighting import WEIGHTINGS
 
 TARGETS = {"ratio_resident": 0.97, "ratio_streaming": 0.93}
-CONFIG = Path(__file__).resolve().parents[1] / "configs" / "stack_digits.yaml"
-MODES = ("resident", "streaming")
-SIDE = 8
+ROWS, BATCH = 60_000, 128
+FIRST = 10  # steps that are not measured
+EVERY = 5  # steps between two looks at the clock
+
+SPEC = StackSpec(
+    shape=(28, 28, 1),
+    classes=tuple("0123456789"),
+    condition=ConditionSpec("label", 10),
+    stages=(Stage(14, 80.0, 1.1), Stage(28, 1.1, 0.01)),
+    sigma_data=(1.32, 0.71),
+    tau2=(((0.1,), (0.1,), (0.05,)),),
+    network="nested",
+    widths=(32, 16),
+    blocks=(1, 1),
+    embedding=64,
+    dropout=0.05,
+    rows_per_call=32,
+    layers=(8, 8),
+)
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """rows: of the data set. steps: of each run. log_every: steps in the part not measured."""
-
-    rows: int
-    steps: int
-    log_every: int
-
-
-FULL = Sizes(rows=12_000, steps=280, log_every=40)
-QUICK = Sizes(rows=1_024, steps=6, log_every=2)
-
-
-@dataclass(frozen=True)
-class Trained:
-    """One run of ours.
-
-    pictures_per_second: from the second line of the log on. first_batch_seconds: what the first
-    line's steps took more than as many later ones. other_seconds: all but the steps: Ray's and the
-    worker's start, statistics, publishing the model.
-    """
-
-    pictures_per_second: float
-    first_batch_seconds: float
-    other_seconds: float
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Measures all sides and prints the JSON object."""
-    options = read_options(__doc__, argv)
-    report("train_throughput", measure_all(options), options=options, targets=TARGETS)
-
-
-def measure_all(options: Options) -> dict[str, Any]:
-    """The figures: medians of each side, and ours divided by the bare loop's."""
-    sizes = QUICK if options.quick else FULL
-    with tempfile.TemporaryDirectory(prefix="bench-") as directory:
-        root = Path(directory)
-        dataset = write_dataset(root / "dataset", *synthetic(sizes.rows, SIDE)).path
-        # Not measured: its model says what the bare loop is to train.
-        model = train_stack(configured(dataset, root / "first", QUICK, "resident"))
-        numbers = iter(range(10**6))
-
-        def ours(mode: str) -> Callable[[], Trained]:
-            return lambda: in_own_process(
-                train, configured(dataset, root / f"{mode}-{next(numbers)}", sizes, mode)
-            )
-
-        bare = configured(dataset, root, sizes, "resident")
-        runs = alternate(
-            {
-                **{mode: ours(mode) for mode in MODES},
-                "bare": lambda: in_own_process(train_bare, bare, model),
-            },
-            options.repeats,
-        )
-    return figures({mode: runs[mode] for mode in MODES}, runs["bare"])
-
-
-def figures(ours: dict[str, list[Trained]], bare: Sequence[float]) -> dict[str, Any]:
-    """Medians of all sides, and the ratios."""
-    found: dict[str, Any] = {"bare_pictures_per_second": median(bare)}
-    for mode, runs in ours.items():
-        speed = median([run.pictures_per_second for run in runs])
-        found[f"{mode}_pictures_per_second"] = speed
-        found[f"{mode}_first_batch_seconds"] = median([run.first_batch_seconds for run in runs])
-        found[f"{mode}_other_seconds"] = median([run.other_seconds for run in runs])
-        found[f"ratio_{mode}"] = speed / median(bare)
-    return found
-
-
-def configured(dataset: Path, output: Path, sizes: Sizes, mode: str) -> TrainStackConfig:
-    """The quickstart's config with these sizes, on one worker with one thread."""
-    flags = {
-        "config": CONFIG,
-        "dataset": dataset,
-        "output": output,
-        "steps": sizes.steps,
-        "log-every": sizes.log_every,
-        "checkpoint-every": sizes.steps,
-        "grid-rows": 0,
-        "num-workers": 1,
-        "cpus-per-worker": THREADS,
-        "data": mode,
-    }
-    return read_config(TrainStackConfig, [f"--{k}={v}" for k, v in flags.items()], "")
-
-
-def train(config: TrainStackConfig) -> Trained:
-    """A run of `train_stack`, and what its log says of its speed."""
-    start = time.perf_counter()
-    train_stack(config)
-    whole = time.perf_counter() - start
-    return read_speed(read_metrics(config.output / METRICS_FILE), config.batch_size, whole)
-
-
-def read_speed(lines: Sequence[dict[str, Any]], batch_size: int, whole_seconds: float) -> Trained:
-    """The speed after the first of the lines, and where the rest of the time went."""
-    steps = [
-        line["step"] - before
-        for line, before in zip(lines, [0, *(line["step"] for line in lines)], strict=False)
-    ]
-    seconds = [
-        count * batch_size / line["pictures_per_second"]
-        for count, line in zip(steps, lines, strict=True)
-    ]
-    a_step = sum(seconds[1:]) / sum(steps[1:])
-    return Trained(
-        pictures_per_second=batch_size / a_step,
-        first_batch_seconds=seconds[0] - steps[0] * a_step,
-        other_seconds=whole_seconds - sum(seconds),
+def recipe(steps: int) -> Recipe:
+    """The recipe of both sides."""
+    return Recipe(
+        num_steps=steps,
+        batch_size=BATCH,
+        stage_share=(1.0, 0.5),
+        learning_rate=1e-3,
+        warmup_steps=10,
+        ema_halflife=20_000,
+        drop_condition=0.1,
+        gradient_clip=1.0,
+        weighting=WEIGHTINGS["edm"],
+        seed=0,
     )
 
 
-def train_bare(config: TrainStackConfig, model: Path) -> float:
-    """Pictures a second of the same steps on slices of a tensor, less those that ours leaves out."""
-    torch.set_num_threads(THREADS)
-    info = load_dataset(config.dataset)
-    table = read_rows(info, TRAIN, 0, info.num_rows(TRAIN))
-    x, labels = to_signed(images_of(table)), torch.tensor(labels_of(table))
-    stack = Stack.fresh(Stack.load(model).spec, config.seed)
-    trainer = StackTrainer(stack, config.recipe())
-    size = config.batch_size
-    begun = 0.0
-    for step in range(config.steps):
-        if step == config.log_every:
-            begun = time.perf_counter()
-        first = step * size % (len(x) - size + 1)
-        trainer.update(x[first : first + size], labels[first : first + size])
-    return (config.steps - config.log_every) * size / (time.perf_counter() - begun)
+def bare(x: torch.Tensor, labels: torch.Tensor, steps: int) -> float:
+    """Pictures a second of the optimiser alone, on rows of tensors."""
+    trainer = StackTrainer(Stack.fresh(SPEC, 0), recipe(steps))
+    generator = torch.Generator().manual_seed(0)
+    start = 0.0
+    for step in range(steps):
+        if step == FIRST:
+            start = time.perf_counter()
+        rows = torch.randint(len(x), (BATCH,), generator=generator)
+        trainer.update(x[rows], labels[rows])
+    return (steps - FIRST) * BATCH / (time.perf_counter() - start)
+
+
+def ours(info: DatasetInfo, mode: DataMode, steps: int) -> tuple[float, float]:
+    """Pictures a second of a Ray Train worker, and the seconds around its steps."""
+    with tempfile.TemporaryDirectory() as directory:
+        run = StackRun(
+            data=TrainingData.of(info, "train", seed=0, batch_size=BATCH, mode=mode),
+            spec=SPEC,
+            stages=(0, 1),
+            recipe=recipe(steps),
+            output=Path(directory),
+            log_every=EVERY,
+            checkpoint_every=steps + 1,
+            grid_rows=0,
+        )
+        start = time.perf_counter()
+        run_training(
+            train_worker,
+            {"run": run},
+            output=run.output,
+            workers=Workers(),
+            progress=lambda line: f"{mode}: step {line['step']}",
+        )
+        whole = time.perf_counter() - start
+        lines = [line for line in read_metrics(run.output / METRICS_FILE) if line["step"] > FIRST]
+    seconds = sum(EVERY * BATCH / line["pictures_per_second"] for line in lines)
+    speed = len(lines) * EVERY * BATCH / seconds
+    return speed, whole - steps * BATCH / speed
+
+
+def main() -> None:
+    """Measures, and prints the ratios."""
+    options = read_options(__doc__)
+    steps = 20 if options.quick else 60
+    images, labels = pictures(2_000 if options.quick else ROWS)
+    x, y = to_signed(images), torch.from_numpy(labels)
+    with tempfile.TemporaryDirectory() as directory, ray_session():
+        info = write_dataset(Path(directory), images, labels)
+        sides: dict[str, Any] = {
+            "bare": lambda: (bare(x, y, steps), 0.0),
+            "resident": lambda: ours(info, "resident", steps),
+            "streaming": lambda: ours(info, "streaming", steps),
+        }
+        results = alternate(sides, options.repeats)
+    figures: dict[str, float] = {}
+    for name, measured in results.items():
+        figures[f"{name}_pictures_per_second"] = median([speed for speed, _ in measured])
+        if name != "bare":
+            figures[f"{name}_startup_seconds"] = median([around for _, around in measured])
+            # Round by round: what slowed a whole round down slowed both sides of its ratio.
+            figures[f"ratio_{name}"] = median(
+                [
+                    speed / reference
+                    for (speed, _), (reference, _) in zip(measured, results["bare"], strict=True)
+                ]
+            )
+    report("train_throughput", figures, options=options, targets=TARGETS)
 
 
 if __name__ == "__main__":

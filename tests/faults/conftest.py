@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 from digit_set import write_digits
-from training_runs import arguments
 
 from jobs.train_stack import COMMAND
+
+pytest.register_assert_rewrite("training_runs")
+from training_runs import arguments  # noqa: E402
 
 
 @pytest.fixture(scope="session")

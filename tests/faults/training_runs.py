@@ -32,7 +32,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 STEPS, CHECKPOINT_EVERY = 120, 20
 KILL_AT = 50  # half an interval after a checkpoint; a step takes 10 to 20 ms
 TRAINING_WORKER = "ray::RayTrainWorker"
-PATIENCE = 240.0  # seconds for what takes 15 on a machine with nothing else to do
+AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
+PATIENCE = 400.0  # seconds for what takes 15 on a machine with nothing else to do
 
 SETTINGS: dict[str, Any] = {
     "stages": "4,8",
@@ -48,6 +49,7 @@ SETTINGS: dict[str, Any] = {
     "grid_rows": 0,
     "layers": "1,2",
     "rows_per_call": 10,
+    "data": "streaming",
 }
 
 
@@ -131,7 +133,7 @@ class TrainingRun:
                 self.kill()
             for process in self.alive():
                 kill(process)
-            self.wait_for_the_orphans()
+            wait_until(lambda: not self.alive(), "the end of all that the command started", 30)
         finally:
             shutil.rmtree(self._scratch, ignore_errors=True)
 
@@ -165,10 +167,18 @@ class TrainingRun:
         self.process.wait()
 
     def wait_for_the_orphans(self) -> None:
-        """Returns when nothing that the command started runs any more."""
+        """Returns when nothing runs any more but agents of Ray, which hold no part of the job.
+
+        They ask for the head that is gone for up to a minute before they end.
+        """
+
+        def at_work() -> list[psutil.Process]:
+            agents = [agent for title in AGENTS for agent in processes_titled(self._tree, title)]
+            return [process for process in self.alive() if process not in agents]
+
         with contextlib.suppress(AssertionError):
-            wait_until(lambda: not self.alive(), "the end of all", 30)
-        assert [(process.pid, process.name()) for process in self.alive()] == []
+            wait_until(lambda: not at_work(), "the end of all", 30)
+        assert [(process.pid, process.name()) for process in at_work()] == []
 
     def finish(self) -> None:
         """Waits for the command's own end, which must be a good one."""
@@ -219,27 +229,35 @@ def kill(process: psutil.Process) -> None:
 
 
 def check_repeated(log: StepLog, kept: int = CHECKPOINT_EVERY) -> None:
-    """Every step was taken; those taken again followed one checkpoint, and gave the same bits."""
+    """Every step was taken; those taken again, once more at most, all followed one checkpoint."""
     assert set(range(1, STEPS + 1)) - set(log.lines) == set()
     repeated = log.repeated()
     assert len(repeated) <= kept
     if repeated:
         assert repeated == list(range(repeated[0], repeated[-1] + 1))
         assert (repeated[0] - 1) % kept == 0
-    for lines in log.lines.values():
-        assert len(lines) <= 2
-        assert all(line["loss"] == lines[0]["loss"] for line in lines)
+    assert max(map(len, log.lines.values())) <= 2
+
+
+def steps_and_losses(output: Path) -> list[tuple[int, Any]]:
+    """What stands in a finished run's metrics, which must be every step once, in order."""
+    lines = [(line["step"], line["loss"]) for line in read_metrics(output / METRICS_FILE)]
+    assert [step for step, _ in lines] == list(range(1, STEPS + 1))
+    return lines
+
+
+def last_state(output: Path) -> dict[str, torch.Tensor]:
+    """The checkpoint of the last step."""
+    step, state = newest_checkpoint(output / "checkpoints") or (0, {})
+    assert step == STEPS
+    return state
 
 
 def check_same_end(output: Path, whole: Path) -> None:
     """As many steps, and the same bits of weights, averages, optimiser and published model."""
-    for path in (output, whole):
-        steps = [line["step"] for line in read_metrics(path / METRICS_FILE)]
-        assert steps == list(range(1, STEPS + 1))
-    (step, state), (other_step, other_state) = (
-        newest_checkpoint(path / "checkpoints") or (0, {}) for path in (output, whole)
-    )
-    assert step == other_step == STEPS
+    losses, other_losses = steps_and_losses(output), steps_and_losses(whole)
+    assert losses == other_losses
+    state, other_state = last_state(output), last_state(whole)
     assert state.keys() == other_state.keys()
     differ = [name for name, value in state.items() if not torch.equal(value, other_state[name])]
     assert differ == []

@@ -1,0 +1,303 @@
+"""What Ray 2.60 does quietly to rows, and that it does not to ours.
+
+A test named `test_ray_...` shows a trap in plain Ray. When it fails, Ray was mended, and what we do
+about the trap may go.
+"""
+
+import ast
+import json
+import math
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+import ray
+import ray.cloudpickle
+import ray.data
+from digit_set import write_digits
+from ray.data._internal.execution.streaming_executor import StreamingExecutor
+from training_runs import ROOT, arguments
+
+from jobs.common import stream
+from jobs.common.stream import Batch, RunReader, TrainingData, training_batches
+from jobs.train_stack import COMMAND
+from pipeline.formats.dataset import DatasetInfo
+from pipeline.formats.metrics import read_metrics
+from pipeline.pictures import to_signed
+from pipeline.training.stream import Order
+
+NUM, BATCH = 130, 8
+STEPS = 3 * NUM // BATCH  # three epochs
+ORDER = Order((30, 30, 30, 30, 10), seed=7, batch_size=BATCH, steps_per_group=6, window_rows=20)
+
+# Ray's workers cannot import a test module: ship its functions by value.
+ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # type: ignore[no-untyped-call]
+
+
+@pytest.fixture(scope="module")
+def info(tmp_path_factory: pytest.TempPathFactory) -> DatasetInfo:
+    path = tmp_path_factory.mktemp("traps") / "digits"
+    return write_digits(path, num_train=NUM, num_test=10, shard_rows=30)
+
+
+@pytest.fixture
+def several_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a large set has them."""
+    monkeypatch.setattr(stream, "_ROWS_A_TASK", 60)
+    monkeypatch.setattr(stream, "_SHARDS_A_TASK", 2)
+
+
+@pytest.fixture
+def executions(monkeypatch: pytest.MonkeyPatch) -> list[StreamingExecutor]:
+    """Ray Data's executions in this process, as they start."""
+    execute, seen = StreamingExecutor.execute, []
+
+    def noted(self: StreamingExecutor, *args: object, **options: object) -> object:
+        seen.append(self)
+        return execute(self, *args, **options)
+
+    monkeypatch.setattr(StreamingExecutor, "execute", noted)
+    return seen
+
+
+def data(info: DatasetInfo, mode: stream.DataMode = "streaming") -> TrainingData:
+    return TrainingData(info, "train", ORDER, mode, labelled=True)
+
+
+def numbers(rows: object) -> list[int]:
+    return [row["id"] for row in rows]  # type: ignore[attr-defined]
+
+
+def slowly(batch: Batch) -> Batch:
+    """One block comes after those behind it."""
+    time.sleep(0.5 if batch["id"][0] == 4 else 0)
+    return batch
+
+
+def batches(info: DatasetInfo, steps: range) -> list[Batch]:
+    return list(training_batches(data(info), range(BATCH), steps))
+
+
+def names_in_our_code() -> set[str]:
+    """Every name, attribute, keyword and imported module that our packages mention."""
+    found = set()
+    for package in ("jobs", "noisestack", "pipeline", "serve"):
+        for file in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text())):
+                match node:
+                    case ast.Name(id=name) | ast.Attribute(attr=name) | ast.keyword(arg=name):
+                        found.add(name)
+                    case ast.ImportFrom(module=name):
+                        found |= {name, *(alias.name for alias in node.names)}
+                    case ast.Import():
+                        found |= {alias.name for alias in node.names}
+    return found
+
+
+# --- One-block Parquet
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_ray_one_block_parquet_reads_eight_files_as_one(tmp_path: Path) -> None:
+    for number in range(8):
+        rows = np.arange(20 * number, 20 * number + 20)
+        pa.parquet.write_table(pa.table({"id": rows}), tmp_path / f"part-{number}.parquet")
+    assert ray.data.read_parquet(str(tmp_path)).materialize().num_blocks() == 1
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster", "several_tasks")
+@pytest.mark.parametrize(("mode", "tasks"), [("resident", 2), ("streaming", 6)])
+def test_one_block_parquet_our_stream_is_read_by_several_tasks(
+    info: DatasetInfo, executions: list[StreamingExecutor], mode: stream.DataMode, tasks: int
+) -> None:
+    list(training_batches(data(info, mode), range(BATCH), range(STEPS)))
+    (execution,) = executions
+    (reading,) = [op for op in execution._topology if "MapBatches" in op.name]  # type: ignore[union-attr]
+    assert reading.metrics.num_tasks_finished == tasks
+
+
+# --- The dropped remainder
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_ray_dropped_remainder_an_equal_split_leaves_rows_out() -> None:
+    @ray.remote
+    def count(part: ray.data.DataIterator) -> int:
+        return len(numbers(part.iter_rows()))
+
+    parts = ray.data.range(20).streaming_split(3, equal=True)
+    assert sum(ray.get([count.remote(part) for part in parts])) == 18
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_dropped_remainder_three_workers_are_given_every_row(info: DatasetInfo) -> None:
+    rows = [range(3), range(3, 6), range(6, BATCH)]  # of 8: no equal parts
+    given = sum(
+        len(batch["label"])
+        for part in rows
+        for batch in training_batches(data(info), part, range(STEPS))
+    )
+    assert given == STEPS * BATCH
+
+
+def test_dropped_remainder_no_dataset_is_given_to_ray_train_to_split() -> None:
+    assert not {"streaming_split", "get_dataset_shard", "dataset_config"} & names_in_our_code()
+
+
+# --- The replayed shuffle order
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_ray_replayed_shuffle_order_a_plain_seed_gives_each_epoch_the_same() -> None:
+    dataset = ray.data.range(32).random_shuffle(seed=7)
+    assert numbers(dataset.iter_rows()) == numbers(dataset.iter_rows())
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster", "several_tasks")
+def test_replayed_shuffle_order_a_restart_goes_on_where_it_was_and_epochs_differ(
+    info: DatasetInfo,
+) -> None:
+    whole = batches(info, range(STEPS))
+    assert not all(
+        np.array_equal(one["image"], other["image"])
+        for one, other in zip(whole[: STEPS // 3], whole[STEPS // 3 :], strict=False)
+    )
+    for start in (1, STEPS // 2):
+        for one, other in zip(batches(info, range(start, STEPS)), whole[start:], strict=True):
+            assert np.array_equal(one["image"], other["image"])
+
+
+# --- preserve_order
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_ray_preserve_order_without_it_blocks_come_as_they_are_done() -> None:
+    dataset = ray.data.range(16, override_num_blocks=16).map_batches(slowly)
+    assert numbers(dataset.iter_rows()) != list(range(16))
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster", "several_tasks")
+def test_preserve_order_a_slow_task_keeps_its_place_in_our_stream(
+    info: DatasetInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = batches(info, range(STEPS))
+    quick = RunReader.__call__
+
+    def slow_in_between(self: RunReader, batch: Batch) -> Iterator[pa.Table]:
+        time.sleep(0.5 if 4 in batch["id"] else 0)
+        yield from quick(self, batch)
+
+    monkeypatch.setattr(RunReader, "__call__", slow_in_between)
+    for one, other in zip(batches(info, range(STEPS)), expected, strict=True):
+        assert np.array_equal(one["position"], other["position"])
+
+
+# --- The first batch of every epoch
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.parametrize("mode", ["resident", "streaming"])
+def test_first_batch_of_every_epoch_three_epochs_are_one_execution(
+    info: DatasetInfo, executions: list[StreamingExecutor], mode: stream.DataMode
+) -> None:
+    given = list(training_batches(data(info, mode), range(BATCH), range(STEPS)))
+    assert len(given) == STEPS
+    assert len(executions) == 1
+
+
+# --- max_errored_blocks
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_ray_max_errored_blocks_loses_rows_without_an_error() -> None:
+    def broken(batch: Batch) -> Batch:
+        if 3 in batch["id"]:
+            raise ValueError("a bad row")
+        return batch
+
+    dataset = ray.data.range(20, override_num_blocks=10).map_batches(broken)
+    dataset.context.max_errored_blocks = -1
+    assert len(numbers(dataset.iter_rows())) == 18
+
+
+def test_max_errored_blocks_is_never_set() -> None:
+    assert "max_errored_blocks" not in names_in_our_code()
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster", "several_tasks")
+def test_max_errored_blocks_a_block_that_is_lost_ends_training(
+    info: DatasetInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = RunReader.__call__
+
+    def broken(self: RunReader, batch: Batch) -> Iterator[pa.Table]:
+        if 2 in batch["id"]:
+            raise ValueError("a bad row")
+        yield from quick(self, batch)
+
+    monkeypatch.setattr(RunReader, "__call__", broken)
+    monkeypatch.setattr(ray.data.DataContext.get_current(), "max_errored_blocks", -1)
+    with pytest.raises(RuntimeError, match="was given the rows of positions"):
+        batches(info, range(STEPS))
+
+
+# --- Ray's own checkpoints and writers
+
+
+def test_from_items_job_checkpoints_are_not_used() -> None:
+    assert not {"ray.data.checkpoint", "checkpoint_config"} & names_in_our_code()
+
+
+def test_write_parquet_which_deletes_before_it_overwrites_is_not_used() -> None:
+    assert not {"write_parquet", "SaveMode"} & names_in_our_code()
+
+
+# --- Metrics through JSON, batches that are read-only, workers that change directory
+
+
+def test_checkpoint_metrics_through_json_are_plain_numbers(tmp_path: Path) -> None:
+    """Ray Train is told a step and no more; what is measured goes into our own lines."""
+    assert "Checkpoint" not in names_in_our_code()
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_read_only_batches_become_tensors_of_their_own() -> None:
+    (batch,) = ray.data.range_tensor(4, shape=(2, 2, 1)).iter_batches()
+    pictures = (batch["data"] * 40).astype(np.uint8)
+    pictures.flags.writeable = False
+    before = pictures.copy()
+    to_signed(pictures).zero_()
+    assert np.array_equal(pictures, before)
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_workers_change_directory_and_relative_paths_are_still_the_commands(
+    info: DatasetInfo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits").symlink_to(info.path)
+    words = arguments(Path("digits"), Path("run"), steps=3, num_workers=1)
+    assert COMMAND.run(words, "train-stack") == 0
+    lines = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    assert [line["step"] for line in lines] == [1, 2, 3]
+    assert all(math.isfinite(loss) for line in lines for loss in line["loss"].values())
+    assert (tmp_path / "run" / "model" / "card.json").exists()
+    assert json.loads((tmp_path / "run" / "model" / "card.json").read_text())["steps"] == 3
