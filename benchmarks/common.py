@@ -8,6 +8,7 @@ import platform
 import statistics
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
@@ -50,12 +51,12 @@ def read_options(description: str | None, argv: Sequence[str] | None = None) -> 
     return Options(given.quick, repeats)
 
 
-def alternate(sides: Mapping[str, Callable[[], Result]], repeats: int) -> dict[str, list[Result]]:
+def alternate(sides: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, list[Any]]:
     """Runs each side `repeats` times, in turn, every second round in the opposite order.
 
     So what changes slowly (heat, a neighbour's load) falls on all sides alike.
     """
-    results: dict[str, list[Result]] = {name: [] for name in sides}
+    results: dict[str, list[Any]] = {name: [] for name in sides}
     for repeat in range(repeats):
         for name in list(sides) if repeat % 2 == 0 else reversed(list(sides)):
             results[name].append(sides[name]())
@@ -71,9 +72,18 @@ def in_own_process(function: Callable[..., Result], *arguments: Any) -> Result:
     """What `function(*arguments)` returns, run in a new process that ends with it.
 
     So no side pays for another's threads, memory or daemons. The function must be importable.
+
+    Raises RuntimeError with the traceback of what the function raised.
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(function, *arguments).result()
+        return pool.submit(_in_words, function, *arguments).result()
+
+
+def _in_words(function: Callable[..., Result], *arguments: Any) -> Result:
+    try:
+        return function(*arguments)
+    except Exception:  # Ray's own cannot be pickled
+        raise RuntimeError(traceback.format_exc()) from None
 
 
 @dataclass(frozen=True)

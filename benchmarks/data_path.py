@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
@@ -77,9 +78,7 @@ def measure_all(options: Options) -> dict[str, Any]:
             in_own_process(write, name, info, root / name)
         results = alternate(
             {
-                name: lambda name=name: in_own_process(  # type: ignore[misc]
-                    measure, name, info.path, root / name, sizes
-                )
+                name: partial(in_own_process, measure, name, info.path, root / name, sizes)
                 for name in (OURS, *PEERS)
             },
             options.repeats,

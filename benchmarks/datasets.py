@@ -1,5 +1,6 @@
 """Datasets to measure on: Fashion-MNIST where it is, else pictures of the same size."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ from numpy.typing import NDArray
 
 from pipeline.formats.dataset import (
     DatasetInfo,
+    Shard,
     dataset_table,
     write_dataset_info,
     write_shard,
@@ -55,23 +57,28 @@ def write_dataset(
     directory: Path, images: NDArray[np.uint8], labels: NDArray[np.int64]
 ) -> DatasetInfo:
     """A dataset with these rows as its train split, in shards as `ingest` makes them."""
-    shards = [
-        write_shard(
-            dataset_table(
-                [f"{row:08d}" for row in range(start, min(start + ROWS_PER_SHARD, len(images)))],
-                images[start : start + ROWS_PER_SHARD],
-                labels[start : start + ROWS_PER_SHARD],
-                None,
-            ),
-            directory,
-            f"{TRAIN}/part-{index:05d}.parquet",
-        )
-        for index, start in enumerate(range(0, len(images), ROWS_PER_SHARD))
-    ]
-    height, width, channels = images.shape[1:]
+    starts = range(0, len(images), ROWS_PER_SHARD)
+    return write_shards(
+        directory,
+        ((images[s : s + ROWS_PER_SHARD], labels[s : s + ROWS_PER_SHARD]) for s in starts),
+    )
+
+
+def write_shards(
+    directory: Path, parts: Iterable[tuple[NDArray[np.uint8], NDArray[np.int64]]]
+) -> DatasetInfo:
+    """A dataset whose train split has a shard for each part; one part is in memory at a time."""
+    shards: list[Shard] = []
+    shape = (0, 0, 0)
+    for index, (images, labels) in enumerate(parts):
+        ids = [f"{index:05d}-{row:05d}" for row in range(len(images))]
+        table = dataset_table(ids, images, labels, None)
+        shards.append(write_shard(table, directory, f"{TRAIN}/part-{index:05d}.parquet"))
+        height, width, channels = images.shape[1:]
+        shape = (height, width, channels)
     return write_dataset_info(
         directory,
-        shape=(height, width, channels),
+        shape=shape,
         classes=[str(label) for label in range(CLASSES)],
         splits={TRAIN: shards},
         has_captions=False,

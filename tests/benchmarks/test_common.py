@@ -12,6 +12,7 @@ from benchmarks.common import (
     Options,
     Stopwatch,
     alternate,
+    in_own_process,
     median,
     read_options,
     report,
@@ -121,3 +122,9 @@ child.communicate(b"\\n")
     first = min(os.sched_getaffinity(0))
     assert int(said.stdout.split()[0]) >= 3
     assert said.stdout.split(" ", 1)[1].strip() == f"{{frozenset({{{first}}})}}"
+
+
+def test_what_runs_in_its_own_process_returns_its_result_and_its_error_in_words():
+    assert in_own_process(os.getpid) != os.getpid()
+    with pytest.raises(RuntimeError, match="ValueError: invalid literal for int"):
+        in_own_process(int, "x")
