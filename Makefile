@@ -43,7 +43,8 @@ bench: $(PEERS) ## every measurement against its peers, in one table; an hour or
 	$(BIN)/python -m benchmarks
 
 $(PEERS): $(INSTALLED)
-	@$(BIN)/pip install --quiet --quiet --constraint constraints.txt --editable '.[bench]'
+	@$(BIN)/pip install --quiet --quiet --constraint constraints.txt --editable '.[dev,bench]'
+	@$(BIN)/pip install --quiet --quiet --constraint constraints.txt --no-deps mosaicml-streaming
 	@touch $@
 
 clean: ## remove .venv, caches and what the quickstart wrote (runs/)

@@ -20,12 +20,13 @@ import benchmarks
 from pipeline.formats.output import write_json
 
 OUTPUT = Path("runs/bench")
-_SHARED = {"__main__", "common"}
+_SHARED = {"__main__", "common", "datasets"}
 
 
 def names() -> list[str]:
-    """Every benchmark there is: the package's modules, but for what they share."""
-    found = {module.name for module in pkgutil.iter_modules(benchmarks.__path__)}
+    """Every benchmark there is: the modules of the package, but for what they share."""
+    modules = pkgutil.iter_modules(benchmarks.__path__)
+    found = {module.name for module in modules if not module.ispkg}
     return sorted(found - _SHARED)
 
 

@@ -9,9 +9,11 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from multiprocessing import get_context
 from typing import Any, TypeVar
 
 import psutil
@@ -65,6 +67,15 @@ def median(values: Sequence[float]) -> float:
     return float(statistics.median(values))
 
 
+def in_own_process(function: Callable[..., Result], *arguments: Any) -> Result:
+    """What `function(*arguments)` returns, run in a new process that ends with it.
+
+    So no side pays for another's threads, memory or daemons. The function must be importable.
+    """
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
 @dataclass(frozen=True)
 class Spent:
     """What a stretch of work took: wall time, and CPU time of the whole process tree."""
@@ -100,6 +111,19 @@ def cpu_seconds() -> float:
             continue
         total += times.user + times.system + times.children_user + times.children_system
     return total
+
+
+def hold_to_one_core() -> None:
+    """Every thread of this process tree, and what it starts from now on, to one and the same core.
+
+    Ray must be up by then: within one core its start can take longer than it allows itself.
+    """
+    core = min(os.sched_getaffinity(0))
+    for process in process_tree():
+        with suppress(psutil.NoSuchProcess):
+            for thread in process.threads():
+                with suppress(ProcessLookupError):
+                    os.sched_setaffinity(thread.id, {core})
 
 
 @dataclass

@@ -183,9 +183,9 @@ def figures(rows: int) -> dict[str, float]:
         found |= {f"{job}_{name}_{_short(size)}": value for name, value in measured.items()}
     for size in sizes:
         found[f"driver_mb_{_short(size)}"] = max(results[job, size]["driver_mb"] for job in JOBS)
-    base, largest = sizes[1:]
+    smallest, base, largest = sizes
     found[f"ratio_driver_mb_{_short(rows)}"] = (
-        found[f"driver_mb_{_short(base)}"] / found[f"driver_mb_{_short(largest)}"]
+        found[f"driver_mb_{_short(smallest)}"] / found[f"driver_mb_{_short(largest)}"]
     )
     found[f"ratio_row_time_{_short(rows)}"] = min(
         results[job, base]["row_us"] / results[job, largest]["row_us"] for job in JOBS

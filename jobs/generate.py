@@ -182,7 +182,8 @@ def main(config: GenerateConfig) -> Path:
                 _pools(config, spec, job),
                 RowRanges(count, rows_per_shard),
                 output.directory,
-                describe="samples",
+                describe="generate",
+                unit="samples",
             )
         written = shards_from_json(records, output.directory)
         draw_sample_set(output.directory, written, spec.classes)

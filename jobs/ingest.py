@@ -218,9 +218,11 @@ def _splits(
     """The shards of each split; every row read must have been written or set aside, and no split
     be empty."""
     names = source.splits or ((TRAIN, TEST) if test_fraction else (TRAIN,))
-    files = [file for record in records for file in record["files"]]
     splits = {
-        name: shards_from_json([file for file in files if file["split"] == name], Path("records"))
+        name: shards_from_json(
+            (file for record in records for file in record["files"] if file["split"] == name),
+            Path("records"),
+        )
         for name in names
     }
     written = sum(shard.num_rows for shards in splits.values() for shard in shards)

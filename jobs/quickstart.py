@@ -140,7 +140,7 @@ _FILES = {
     "dataset": "the digits as Parquet, train and test",
     "classifier/model": "the classifier",
     "stack/model": "the denoiser stack",
-    "samples": "1,000 labelled samples and their grid",
+    "samples": "1,000 labelled samples and their two pictures",
     "perturbations": "the perturbation set and its picture",
     "evaluation": "how good the samples are",
 }

@@ -48,17 +48,17 @@ def main(config: TrainStackConfig) -> Path:
         if output.finished:
             print(f"{final} is there already, made by this config")
             return final
-        spec = _stack_spec(config, info)
+        spec = plan_stack(config, info)
         _describe_stages(spec)
         with ray_session():
-            runs = _runs(config, info, spec, output.directory)
-            _train(config, runs)
+            runs = plan_runs(config, info, spec, output.directory)
+            train_runs(config, runs)
             _publish(config, runs, output.directory)
         print(f"the model is in {final}")
     return final
 
 
-def _runs(
+def plan_runs(
     config: TrainStackConfig, info: DatasetInfo, spec: StackSpec, output: Path
 ) -> list[StackRun]:
     """The runs that train the stack: one, or one for each stage that has its own network."""
@@ -88,7 +88,13 @@ def _runs(
     ]
 
 
-def _train(config: TrainStackConfig, runs: list[StackRun]) -> None:
+def train_runs(config: TrainStackConfig, runs: list[StackRun]) -> None:
+    """Takes all runs to their last step: side by side, as far as the config and the cluster say.
+
+    Raises:
+        UserError: what the workers raised as one, for each run.
+    """
+
     def train(run: StackRun) -> None:
         run.output.mkdir(parents=True, exist_ok=True)
         run_training(
@@ -128,7 +134,12 @@ def _publish(config: TrainStackConfig, runs: list[StackRun], output: Path) -> No
         raise
 
 
-def _stack_spec(config: TrainStackConfig, info: DatasetInfo) -> StackSpec:
+def plan_stack(config: TrainStackConfig, info: DatasetInfo) -> StackSpec:
+    """The stack to train: what the config says, and where the data wants its resolution changed.
+
+    Raises:
+        UserError: the dataset lacks the labels, or the noise levels do not fall.
+    """
     statistics = measure(_some_pictures(info, config.seed), config.stages)
     labelled = config.condition == "label"
     if labelled and not info.classes:

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.errors import UserError
+from pipeline.formats.output import temporary_sibling
 from pipeline.formats.shard import write_shard
 
 Shard = dict[str, Any]
@@ -41,6 +42,7 @@ class Failing:
             raise ZeroDivisionError("a bug")
         if self._how == "die once" and not (self._output / "died").exists():
             (self._output / "died").touch()
+            temporary_sibling(self._output / shard["file"]).touch()
             os._exit(1)
 
     def _write(self, rows: np.ndarray, shard: Shard) -> Shard:

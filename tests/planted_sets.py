@@ -60,7 +60,7 @@ def write_samples(path: Path) -> Path:
         table = sample_set.sample_table(SEED, indices, indices % 3 - 1, pictures(indices))
         shards.append(write_shard(table, path, f"part-{number:05d}.parquet"))
     sample_set.write_manifest(
-        path, shape=SHAPE, classes=CLASSES, shards=shards, origin={"seed": SEED}
+        path, shape=SHAPE, classes=CLASSES, shards=shards, origin={"seed": SEED, "count": 9}
     )
     return path
 

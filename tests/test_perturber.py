@@ -113,7 +113,7 @@ def test_labels_outside_the_classes_are_a_user_error_that_names_the_row(
         output=tmp_path / "set",
         settings=settings(),
     )
-    with pytest.raises(UserError, match=r"row 4 of .* has label 10"):
+    with pytest.raises(UserError, match=r"^bad row 4: row 4 of .* has label 10; .*quarantine$"):
         worker({"file": "part-00000.parquet", "start": 0, "stop": 10})
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline.errors import UserError
 
-_MOST_WORKERS = 4096
+_MOST_WORKERS = 16_384  # of all pools; a worker that takes neither CPUs nor GPUs would fit for ever
 _TOLERANCE = 1e-9  # of sums of fractions of a GPU
 
 

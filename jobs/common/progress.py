@@ -14,9 +14,10 @@ _SPEED_SECONDS = 0.5  # a speed over less is that of workers who happened to end
 class Progress:
     """Prints a line about every 5 s or 10 % of the rows, and one at the end.
 
-    what: the words the line begins with. total: rows of the whole job. Rows that an earlier run has
-    finished count as done, but not for the speed. Neither does the time until the first new rows
-    come in: starting the workers takes seconds and would spoil every early estimate.
+    what: the words the line begins with. total: rows of the whole job. unit: what a row
+    is called. Rows that an earlier run has finished count as done, but not for the speed. Neither
+    does the time until the first new rows come in: starting the workers takes seconds and would
+    spoil every early estimate.
     """
 
     def __init__(
@@ -24,10 +25,11 @@ class Progress:
         what: str,
         total: int,
         *,
+        unit: str = "rows",
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._what, self._total = what, total
+        self._what, self._total, self._unit = what, total, unit
         self._done = self._printed_done = self._found = 0
         self._stream, self._clock = stream, clock
         self._start = self._printed = clock()
@@ -54,7 +56,7 @@ class Progress:
             return ""
         speed = (self._made() - self._first[1]) / max(now - self._first[0], 1e-9)
         left = duration((self._total - self._done) / max(speed, 1e-9))
-        return f", {speed:,.0f} rows/s, {left} left"
+        return f", {speed:,.0f} {self._unit}/s, {left} left"
 
     def _made(self) -> int:
         return self._done - self._found
@@ -65,7 +67,8 @@ class Progress:
     def _line(self) -> str:
         part = self._done / max(1, self._total)
         found = f", {self._found:,} of them from an earlier run" if self._found else ""
-        return f"{self._what}: {self._done:,} of {self._total:,} rows ({part:.0%}){found}"
+        done = f"{self._done:,} of {self._total:,} {self._unit}"
+        return f"{self._what}: {done} ({part:.0%}){found}"
 
     def _print(self, line: str) -> None:
         print(line, file=self._stream or sys.stderr, flush=True)

@@ -37,6 +37,7 @@ def run_shards(
     output_dir: Path | str,
     *,
     describe: str,
+    unit: str = "rows",
 ) -> Records:
     """Runs every shard that is not finished yet, and returns all records in the order of `shards`.
 
@@ -51,7 +52,7 @@ def run_shards(
     and returns the record.
     shards: JSON-able, in order of their index, 0 to N - 1, each with file (unique, names the
     record) and num_rows; a `RowRanges` where there may be many.
-    describe: the words at the head of each line of progress.
+    describe: the words at the head of each line of progress. unit: what a row is called there.
 
     Raises UserErrors of the workers as they are, and a UserError when the cluster lacks the CPUs or
     GPUs that one worker of each pool needs; RuntimeError when a shard lacks rows or is not there.
@@ -61,7 +62,7 @@ def run_shards(
     sweep_temporary(output_dir)
     forget_attempts(output_dir)
     stop_path(output_dir).unlink(missing_ok=True)
-    progress = Progress(describe, sum(int(shard["num_rows"]) for shard in shards))
+    progress = Progress(describe, sum(int(shard["num_rows"]) for shard in shards), unit=unit)
     failure: UserError | OSError | None = None
     try:
         for row in _outcomes(chain, shards, output_dir).iter_rows() if shards else ():
@@ -78,6 +79,7 @@ def run_shards(
         raise
     finally:
         stop_path(output_dir).unlink(missing_ok=True)
+    sweep_temporary(output_dir)  # an actor that was killed in a shard left its half of a file
     if failure is not None:
         raise failure
     return gather(output_dir, shards)

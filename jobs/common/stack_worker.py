@@ -147,6 +147,7 @@ class _Meter:
             "loss": {f"{side}px": float(v) for side, v in zip(sides, means, strict=True)},
             "pictures_per_second": speed,
             "seconds_left": left,
+            "unix_seconds": time.time(),
         }
 
 

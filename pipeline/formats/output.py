@@ -71,8 +71,13 @@ def write_text(path: Path | str, text: str) -> None:
 
 
 def write_json(path: Path | str, value: Any) -> None:
-    """Writes `value` as indented JSON, keys in the order given. NaN and infinity are refused."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    """Writes `value` as indented JSON, keys in the order given. NaN and infinity are refused.
+
+    The text goes to the disk as it is made: whole, that of a manifest of 61,036 shards took 55 MB.
+    """
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as stream:
+        json.dump(value, stream, indent=2, ensure_ascii=False, allow_nan=False)
+        stream.write("\n")
 
 
 def read_json(path: Path | str) -> Any:
@@ -103,8 +108,14 @@ def sha256_of_file(path: Path | str) -> str:
 
 
 def sha256_of_json(value: Any) -> str:
-    """The SHA-256 of `value` in a canonical form: sorted keys, no spaces, UTF-8."""
-    return hashlib.sha256(_canonical(value).encode("utf-8")).hexdigest()
+    """The SHA-256 of `value` in a canonical form: sorted keys, no spaces, UTF-8.
+
+    The text is hashed as it is made: that of a manifest of 61,036 shards took 27 MB.
+    """
+    digest = hashlib.sha256()
+    for piece in _CANONICAL.iterencode(value):
+        digest.update(piece.encode("utf-8"))
+    return digest.hexdigest()
 
 
 def sweep_temporary(directory: Path | str) -> None:
@@ -180,7 +191,7 @@ def claim_output(
     A run that fails before it wrote any result leaves no directory behind.
     """
     path = Path(os.path.abspath(path))
-    ours = json.loads(_canonical(fingerprint))
+    ours = json.loads(_CANONICAL.encode(fingerprint))
     restore_directory(path)
     incoming = path.with_name(f"{path.name}.incoming")
     directory = path
@@ -275,20 +286,15 @@ def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
         yield prefix, text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _canonical(value: Any) -> str:
-    def plain(other: Any) -> str:
-        if isinstance(other, os.PathLike):
-            return str(os.fspath(other))
-        raise TypeError(f"{type(other).__name__} cannot stand in a fingerprint")
+def _plain(value: Any) -> str:
+    if isinstance(value, os.PathLike):
+        return str(os.fspath(value))
+    raise TypeError(f"{type(value).__name__} cannot stand in a fingerprint")
 
-    return json.dumps(
-        value,
-        sort_keys=True,
-        separators=(",", ":"),
-        ensure_ascii=False,
-        allow_nan=False,
-        default=plain,
-    )
+
+_CANONICAL = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_plain
+)
 
 
 def _replaced(path: Path) -> Path:

@@ -22,7 +22,7 @@ _SEARCHED_ROWS = 1_000_000
 def draw_sample_set(directory: Path, shards: Sequence[Shard], classes: Sequence[str]) -> None:
     """Writes ``grid.png``, the first samples in order, and ``classes.png``, a row a class.
 
-    Nobody has chosen them.
+    Nobody has chosen them. A class that no sample was drawn on has no row.
 
     Args:
         shards: at least one, in order.
@@ -41,7 +41,13 @@ def draw_sample_set(directory: Path, shards: Sequence[Shard], classes: Sequence[
         len(classes),
         _PER_CLASS,
     )
-    sheet = class_sheet(_pictures(directory, shards, rows), labels, classes, per_class=_PER_CLASS)
+    present = np.unique(labels[labels != NO_LABEL])
+    sheet = class_sheet(
+        _pictures(directory, shards, rows),
+        np.where(labels == NO_LABEL, NO_LABEL, np.searchsorted(present, labels)),
+        [classes[label] for label in present],
+        per_class=_PER_CLASS,
+    )
     for name, picture in {GRID_FILE: plain, CLASSES_FILE: sheet}.items():
         with atomic_path(directory / name) as temporary:
             picture.save(temporary, format="png")

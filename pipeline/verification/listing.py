@@ -118,6 +118,8 @@ def _samples(directory: Path, stored: dict[str, Any], faults: Faults) -> Listing
     if sample_set.content_hash(samples.shards) != samples.sha256:
         _content_differs(faults, MANIFEST_FILE)
     _compare(faults, MANIFEST_FILE, "rows", stored["num_rows"], samples.num_rows)
+    asked = samples.origin.get("count", samples.num_rows)
+    _compare(faults, MANIFEST_FILE, "rows asked for", asked, samples.num_rows)
     none = np.empty(0, np.int64)
     images, captions = np.empty((0, *samples.shape), np.uint8), pa.array([], pa.string())
     table = sample_set.sample_table(0, none, none, images, captions)

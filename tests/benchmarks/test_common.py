@@ -104,3 +104,20 @@ def test_the_peak_of_a_childs_memory_is_seen_and_stays_when_it_has_ended():
     assert 64 << 20 <= peaks.private["child"] < 128 << 20
     assert peaks.private["child"] <= peaks.rss["child"]
     assert peaks.rss["mine"] > 0
+
+
+def test_a_tree_held_to_one_core_has_all_its_threads_there():
+    code = """
+import os, subprocess, sys, threading
+from benchmarks.common import hold_to_one_core
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+hold_to_one_core()
+threads = [int(t) for pid in (os.getpid(), child.pid) for t in os.listdir(f"/proc/{pid}/task")]
+print(len(threads), {frozenset(os.sched_getaffinity(t)) for t in threads})
+child.communicate(b"\\n")
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    first = min(os.sched_getaffinity(0))
+    assert int(said.stdout.split()[0]) >= 3
+    assert said.stdout.split(" ", 1)[1].strip() == f"{{frozenset({{{first}}})}}"

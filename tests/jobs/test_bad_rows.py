@@ -1,4 +1,4 @@
-"""Bad rows of any kind, anywhere, in any source: each set aside and no other, or told in a line."""
+"""Bad rows of any kind, anywhere, in any source: each is set aside and no other, or is told."""
 
 import contextlib
 import io
@@ -49,7 +49,7 @@ def png(row: int, shape: tuple[int, int] = (2, 3)) -> bytes:
 PICTURES: dict[str, tuple[Callable[[int], bytes | None], str]] = {
     "no picture": (lambda row: b"no picture", "is not a picture that Pillow can read"),
     "empty": (lambda row: b"", "is not a picture that Pillow can read"),
-    "cut short": (lambda row: png(row)[:50], "is damaged or cut short"),
+    "cut short": (lambda row: png(row)[:44], "is damaged or cut short"),
     "another shape": (lambda row: png(row, (5, 5)), "is 5x5x1 and .* is 2x3x1"),
 }
 NULL = {"null": (lambda row: None, "has no picture in column image")}
@@ -155,7 +155,7 @@ def planted(draw: st.DrawFn, kinds: list[str]) -> tuple[int, dict[int, str]]:
 
 @pytest.mark.parametrize("source", SOURCES)
 @given(data=st.data())
-@settings(max_examples=25)
+@settings(max_examples=15)
 def test_written_are_the_good_rows_and_set_aside_the_bad_ones_each_for_its_reason(
     source: str, data: st.DataObject
 ) -> None:
@@ -190,7 +190,7 @@ def test_written_are_the_good_rows_and_set_aside_the_bad_ones_each_for_its_reaso
 
 @pytest.mark.parametrize("source", SOURCES)
 @given(data=st.data())
-@settings(max_examples=8)
+@settings(max_examples=5)
 def test_a_failed_run_names_a_bad_row_and_goes_on_with_quarantine_where_it_stopped(
     source: str, data: st.DataObject
 ) -> None:
@@ -203,9 +203,7 @@ def test_a_failed_run_names_a_bad_row_and_goes_on_with_quarantine_where_it_stopp
         asked = config(source, root, rows_per_shard=3)
         with pytest.raises(UserError) as caught:
             ingest.main(asked.model_copy(update={"on_bad_row": "fail"}))
-        told = re.match(
-            r"bad row (\S+): (.*), or set bad rows aside: --on-bad-row quara", str(caught.value)
-        )
+        told = re.match(r"bad row (\S+): (.*), or set bad rows aside: --on", str(caught.value))
         assert told
         assert re.search(REASONS[bad[ids.index(told[1])]], told[2])
         kept = {file: file.stat().st_mtime_ns for file in (root / "out").rglob("part-*.parquet")}

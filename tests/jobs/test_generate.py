@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 from small_stack import SPEC, small_stack
 
-from jobs import generate
 from jobs.common.row_ranges import RowRanges
 from jobs.generate import COMMAND, GenerateConfig, label_plan, main, shard_rows
 from pipeline.errors import UserError
@@ -58,11 +57,16 @@ def stored(path: Path) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.usefixtures("ray_cluster")
 @pytest.mark.parametrize(("rows_per_shard", "num_workers"), [(8, 2), (COUNT, 1)])
 def test_the_job_writes_what_sample_draws_however_it_is_cut(
-    model: Path, tmp_path: Path, rows_per_shard: int, num_workers: int
+    model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    rows_per_shard: int,
+    num_workers: int,
 ) -> None:
     main(config(model, tmp_path / "set", rows_per_shard=rows_per_shard, num_workers=num_workers))
     images, labels = stored(tmp_path / "set")
     assert labels.tolist() == [index % 3 for index in range(COUNT)]
+    assert f"generate: {COUNT} of {COUNT} samples (100%)" in capsys.readouterr().err
     np.testing.assert_array_equal(images, drawn(model, labels))
     assert not (tmp_path / "set" / "records").exists()
     with Image.open(tmp_path / "set" / "grid.png") as picture:
@@ -122,34 +126,6 @@ def test_a_column_gives_each_sample_its_caption_and_decides_how_many_there_are(
     pq.write_table(pa.table({"text": wanted[::-1]}), tmp_path / "wanted.parquet")
     with pytest.raises(UserError, match=r"another config \(labels.sha256"):
         main(config(model, tmp_path / "set", count=None, rows_per_shard=3, **given))
-
-
-@pytest.mark.ray
-@pytest.mark.usefixtures("ray_cluster")
-def test_an_interrupted_run_goes_on_to_the_same_bytes_and_redoes_no_finished_shard(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def interrupted(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    settings = config(model, tmp_path / "set")
-    with monkeypatch.context() as patch:
-        patch.setattr(generate, "write_manifest", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            main(settings)
-    with pytest.raises(UserError, match="not a finished one"):
-        open_sample_set(tmp_path / "set")
-    kept, lost = tmp_path / "set/part-00000.parquet", tmp_path / "set/part-00001.parquet"
-    before = kept.stat().st_mtime_ns, lost.read_bytes()
-    lost.unlink()
-    main(settings)
-    assert (kept.stat().st_mtime_ns, lost.read_bytes()) == before
-    images, labels = stored(tmp_path / "set")
-    np.testing.assert_array_equal(images, drawn(model, labels))
-    # And a finished set is left as it is.
-    main(settings)
-    assert kept.stat().st_mtime_ns == before[0]
-    assert "is there already, made by this config" in capsys.readouterr().out
 
 
 @pytest.mark.ray

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from in_this_process import in_this_process
 from PIL import Image
@@ -18,12 +20,17 @@ from noisestack.flags import read_config
 from pipeline.errors import UserError
 from pipeline.formats.dataset import (
     DatasetInfo,
+    dataset_table,
     images_of,
     iterate_shards,
     labels_of,
     load_dataset,
+    write_dataset_info,
+    write_shard,
 )
 from pipeline.formats.output import read_json
+from pipeline.formats.shard import read_part
+from pipeline.verification.directory import verify_directory
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -113,6 +120,66 @@ def test_a_damaged_picture_is_told_in_one_line_and_once_mended_the_rest_is_kept(
     assert COMMAND.run(arguments) == 0
     info = load_dataset(tmp_path / "out")
     assert info.num_rows("train") + info.num_rows("test") == 12
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_workers_set_bad_rows_aside_and_the_counts_add_up(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = put_pictures(tmp_path / "pictures")
+    bad = ["cat/2.png", "cat/3.png", "dog/4.png"]  # one shard of two has no good row
+    for name in bad:
+        (root / name).write_bytes(b"no picture")
+    arguments = ["--source", "folder", "--input", str(root), "--output", str(tmp_path / "out")]
+    arguments += ["--rows-per-shard", "2", "--num-workers", "2"]
+    assert COMMAND.run([*arguments, "--on-bad-row", "quarantine"]) == 0
+    assert f"bad rows  3 set aside in {tmp_path / 'out/quarantine'}" in capsys.readouterr().out
+    counts = read_json(tmp_path / "out" / "dataset.json")["counts"]
+    assert counts == {"read": 12, "written": 9, "quarantined": 3}
+    files = sorted((tmp_path / "out" / "quarantine").iterdir())
+    assert [name for file in files for name in pq.read_table(file)["id"].to_pylist()] == bad
+    assert verify_directory(tmp_path / "out").faults.lines() == []
+
+
+@pytest.mark.usefixtures("without_ray")
+@pytest.mark.parametrize("captions", [False, True])
+def test_the_sheet_is_drawn_from_a_bounded_number_of_shards_spread_over_the_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, captions: bool
+) -> None:
+    opened: set[Path] = set()
+
+    def spy(path: Path, *arguments: Any) -> pa.Table:
+        opened.add(path)
+        return read_part(path, *arguments)
+
+    monkeypatch.setattr(ingest, "_GRID_SHARDS", 5)
+    monkeypatch.setattr(ingest, "read_part", spy)
+    info = write_sorted_digits(tmp_path, num_shards=90, captions=captions)
+    ingest._draw(tmp_path, info.splits["train"], info.classes)
+    assert (tmp_path / "grid.png").is_file()
+    names = sorted(int(path.stem[-5:]) for path in opened)
+    assert names == [0, 22, 44, 66, 89]
+
+
+def write_sorted_digits(path: Path, num_shards: int, captions: bool) -> DatasetInfo:
+    """A digit a shard, class after class, as a folder has them; captions in their place."""
+    stored = load_digits()
+    order = np.argsort(stored.target, kind="stable")[:: 1797 // num_shards][:num_shards]
+    shards = []
+    for number, row in enumerate(order):
+        image = stored.images[row].astype(np.uint8)[None, :, :, None]
+        label = None if captions else [int(stored.target[row])]
+        table = dataset_table([str(row)], image, label, ["a digit"] if captions else None)
+        shards.append(write_shard(table, path, f"train/part-{number:05d}.parquet"))
+    return write_dataset_info(
+        path,
+        shape=(8, 8, 1),
+        classes=() if captions else tuple("0123456789"),
+        splits={"train": shards},
+        has_captions=captions,
+        origin={},
+    )
 
 
 @pytest.mark.usefixtures("without_ray")

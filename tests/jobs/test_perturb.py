@@ -1,12 +1,18 @@
 """The job `perturb`: on Ray, exactly once, resumable; mistakes are told before Ray starts."""
 
+import contextlib
+import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from digit_models import digit_network
-from digit_set import CLASSES, write_digits
+from digit_set import CLASSES, digits, write_digits
+from in_this_process import in_this_process
 from PIL import Image
 
 from jobs.perturb import COMMAND, PICTURE_FILE, PerturbConfig, main
@@ -14,13 +20,19 @@ from noisestack.flags import read_config
 from pipeline.attacks.rounding import whole_levels
 from pipeline.classifier import Classifier, save_classifier
 from pipeline.errors import UserError
-from pipeline.formats.dataset import load_dataset, write_dataset_info
+from pipeline.formats.dataset import (
+    dataset_table,
+    load_dataset,
+    write_dataset_info,
+    write_shard,
+)
 from pipeline.formats.output import read_json
 from pipeline.formats.perturbation_check import verify_perturbation_set
 from pipeline.formats.perturbation_set import MANIFEST_FILE, open_perturbation_set
 from pipeline.formats.shard import read_range
 from pipeline.intervals import clopper_pearson
 from pipeline.networks.classifier import ClassifierNetwork, ClassifierShape
+from pipeline.verification.directory import verify_directory
 
 
 @pytest.fixture(scope="module")
@@ -84,32 +96,6 @@ def test_a_run_makes_a_verified_set_with_its_figures_and_picture(
     main(config(inputs, path, num_workers=1))
     assert (path / MANIFEST_FILE).stat().st_mtime_ns == before
     assert "finished before" in capsys.readouterr().out
-
-
-@pytest.mark.ray
-@pytest.mark.usefixtures("ray_cluster")
-def test_an_interrupted_run_goes_on_and_redoes_no_finished_shard(
-    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    settings = config(inputs, tmp_path / "set", attack="fgsm", steps=None)
-    with monkeypatch.context() as patch:
-        patch.setattr("jobs.perturb.manifest_of", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            main(settings)
-    with pytest.raises(UserError, match="no finished perturbation set"):
-        open_perturbation_set(tmp_path / "set")
-    kept, lost = tmp_path / "set/part-00000.parquet", tmp_path / "set/part-00001.parquet"
-    before = kept.stat().st_mtime_ns, lost.read_bytes()
-    lost.unlink()
-    main(settings)
-    assert (kept.stat().st_mtime_ns, lost.read_bytes()) == before
-    report = verify_perturbation_set(
-        tmp_path / "set", Classifier.load(inputs / "classifier"), load_dataset(inputs / "digits")
-    )
-    assert report.ok
 
 
 @pytest.mark.parametrize(
@@ -183,3 +169,97 @@ def test_the_shipped_configs_are_read(name: str, levels: int) -> None:
     shipped = read_config(PerturbConfig, ["--config", str(file)], "perturb")
     assert whole_levels(shipped.eps) == levels
     assert (shipped.attack, shipped.norm) == ("pgd", "linf")
+
+
+@pytest.fixture
+def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.perturb.run_shards", in_this_process)
+    monkeypatch.setattr("jobs.perturb.ray_session", contextlib.nullcontext)
+
+
+def write_badly_labelled(path: Path, bad: Sequence[int], num_rows: int = 40) -> Path:
+    """Digits of which the bad ones have a label outside the classes, below and above in turn."""
+    images, labels = digits()
+    labels = labels[:num_rows].copy()
+    labels[list(bad)] = [(-1, 10)[number % 2] for number in range(len(bad))]
+    table = dataset_table([f"d{i}" for i in range(num_rows)], images[:num_rows], labels, None)
+    shard = write_shard(table, path, "test/part-00000.parquet")
+    write_dataset_info(
+        path,
+        shape=(8, 8, 1),
+        classes=CLASSES,
+        splits={"test": [shard]},
+        has_captions=False,
+        origin={},
+    )
+    return path
+
+
+@pytest.mark.usefixtures("without_ray")
+def test_rows_without_a_label_among_the_classes_are_set_aside_and_the_others_unchanged(
+    inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = [1, 8, 9, 10, 11, 12, 13, 14, 15, 39]  # one of the shards of 8 has no good row
+    changes = {"rows_per_shard": 8, "on_bad_row": "quarantine", "steps": 2}
+    data = write_badly_labelled(tmp_path / "data", bad)
+    path = main(config(inputs, tmp_path / "set", dataset=data, **changes))
+    manifest = read_json(path / MANIFEST_FILE)
+    counts = manifest["counts"]
+    assert (counts["read"], counts["rows"], counts["quarantined"]) == (40, 30, 10)
+    assert [shard["num_rows"] for shard in manifest["shards"]] == [7, 8, 8, 7]
+    assert not (path / "part-00001.parquet").exists()
+    aside = [
+        row
+        for entry in manifest["quarantine"]
+        for row in pq.read_table(path / entry["file"]).to_pylist()
+    ]
+    assert [(row["id"], row["row"]) for row in aside] == [(f"d{row}", row) for row in bad]
+    for row, label in zip(aside, [-1, 10] * 5, strict=True):
+        assert row["origin"] == f"row {row['row']} of {data}, split test"
+        assert f"has label {label}; an attack needs labels from 0 to 9" in row["reason"]
+    assert f"bad rows: 10 set aside in {path / 'quarantine'}" in capsys.readouterr().out
+    whole = main(
+        config(
+            inputs,
+            tmp_path / "whole",
+            dataset=write_badly_labelled(tmp_path / "good", []),
+            **changes,
+        )
+    )
+    kept = pa.array(np.setdiff1d(np.arange(40), bad))
+    opened = open_perturbation_set(path)
+    assert read_range(path, opened.shards, 0, 30).equals(rows_of(whole).take(kept))
+    found = verify_directory(path)
+    assert found.faults.lines() == []
+    assert (found.num_rows, found.num_quarantined) == (30, 10)
+    classifier = Classifier.load(inputs / "classifier")
+    report = verify_perturbation_set(path, classifier, load_dataset(data))
+    assert report.faults == ()
+
+
+@pytest.mark.usefixtures("without_ray")
+def test_a_bad_row_ends_a_run_that_quarantine_then_finishes(inputs: Path, tmp_path: Path) -> None:
+    changes = {
+        "rows_per_shard": 8,
+        "steps": 1,
+        "dataset": write_badly_labelled(tmp_path / "data", [10]),
+    }
+    told = r"^bad row d10: row 10 of .*, split test, has label -1; .*--on-bad-row quarantine$"
+    with pytest.raises(UserError, match=told):
+        main(config(inputs, tmp_path / "set", **changes))
+    last = tmp_path / "set/part-00004.parquet"  # the last shard is done first
+    before = last.stat().st_mtime_ns
+    changes["on_bad_row"] = "quarantine"
+    assert verify_directory(main(config(inputs, tmp_path / "set", **changes))).num_quarantined == 1
+    assert last.stat().st_mtime_ns == before
+    changes["on_bad_row"] = "fail"
+    with pytest.raises(UserError, match="an earlier run has set 1 bad rows aside in"):
+        main(config(inputs, tmp_path / "set", **changes))
+
+
+@pytest.mark.usefixtures("without_ray")
+def test_a_split_of_bad_rows_alone_makes_no_set(inputs: Path, tmp_path: Path) -> None:
+    data = write_badly_labelled(tmp_path / "data", range(6), 6)
+    with pytest.raises(UserError, match=re.escape(f"none of the 6 rows of {data}, split test")):
+        main(config(inputs, tmp_path / "set", dataset=data, on_bad_row="quarantine"))
+    assert not (tmp_path / "set" / MANIFEST_FILE).exists()

@@ -57,6 +57,15 @@ def test_rows_of_an_earlier_run_that_are_still_looked_for_give_lines_without_a_s
     ]
 
 
+def test_rows_are_called_what_the_job_calls_them() -> None:
+    clock, stream = Clock(), io.StringIO()
+    progress = Progress("job", 1000, unit="samples", stream=stream, clock=clock)
+    for _ in range(2):
+        clock.now += 10
+        progress.add(100)
+    assert stream.getvalue() == "job: 200 of 1,000 samples (20%), 10 samples/s, 1 min 20 s left\n"
+
+
 def test_a_fast_job_says_a_line_every_ten_per_cent_and_not_more_than_one_a_second() -> None:
     lines = run(1000, 0, [(0.1, 10)] * 99)
     # Every second has 10 %, so each tenth step speaks.

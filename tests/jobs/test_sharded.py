@@ -154,11 +154,12 @@ def test_a_user_error_in_any_pool_is_raised_as_it_is_and_leaves_nothing_half_don
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
 @pytest.mark.parametrize(("kinds", "stage"), [(ONE, 0), (CHAIN, 1), (CHAIN, 2)])
-def test_a_worker_that_died_is_replaced_and_no_row_is_lost(
+def test_a_worker_that_died_is_replaced_and_no_row_is_lost_nor_half_a_file_left(
     tmp_path: Path, kinds: tuple[type[Failing], ...], stage: int
 ) -> None:
     records = run(tmp_path, 8, kinds, stage, fail_at=3, how="die once")
     assert (tmp_path / "died").exists()
+    assert not list(tmp_path.rglob(".*"))
     assert sum(record["num_rows"] for record in records) == 80
     tables = iterate(tmp_path, shards_from_json(records, tmp_path))
     assert [row for table in tables for row in table["row"].to_pylist()] == list(range(80))

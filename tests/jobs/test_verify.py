@@ -7,6 +7,7 @@ import pytest
 from perturbation_faults import plant, settings, write_inputs, write_set
 from planted_sets import change_cell, manifest_file, rehash, replant, write_dataset, write_samples
 
+from jobs.common.records import record_path, remove_records
 from noisestack.__main__ import main
 from pipeline.formats.output import read_json
 
@@ -59,6 +60,17 @@ def test_faults_are_told_a_line_each_with_their_number_and_exit_code_1(
         "test/part-00001.parquet: is missing",
         "3 faults",
     ]
+
+
+def test_the_account_of_a_batch_job_is_known_as_a_leftover(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_dataset(tmp_path)
+    record_path(path, {"index": 0, "file": "part-00000.parquet"}).parent.mkdir(parents=True)
+    assert verify(path) == 1
+    assert "is left over from a run that was cut off" in capsys.readouterr().out
+    remove_records(path)
+    assert verify(path) == 0
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,16 @@ def test_the_grid_holds_the_first_in_order_and_the_sheet_the_first_of_each_class
         assert np.array_equal(np.asarray(found), np.asarray(expected))
 
 
+def test_classes_that_were_not_asked_for_have_no_row(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    images = rng.integers(0, 256, (8, 8, 8, 1), dtype=np.uint8)
+    labels = np.array([3, 1, -1, 1, 3, 3, -1, 1])
+    draw_sample_set(tmp_path, write(tmp_path, labels, images, 5), ("a", "b", "c", "d", "e"))
+    with Image.open(tmp_path / "classes.png") as found:
+        expected = class_sheet(images, np.array([1, 0, -1, 0, 1, 1, -1, 0]), ("b", "d"))
+        assert np.array_equal(np.asarray(found), np.asarray(expected))
+
+
 def test_few_samples_make_small_pictures(tmp_path: Path) -> None:
     images = np.full((3, 8, 8, 1), 9, np.uint8)
     draw_sample_set(tmp_path, write(tmp_path, np.full(3, -1), images, 2), ())

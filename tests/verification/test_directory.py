@@ -123,10 +123,11 @@ def test_a_removed_row_with_all_hashes_made_anew_is_found(copied: Callable[[str]
     replant(path, FIRST, without_row(1))
     assert faults(path) == [
         "manifest.json: says 9 rows, and its files hold 8",
+        "manifest.json: says 9 rows asked for, and its files hold 8",
         f"{FIRST}: row 1: sample_index is 2 where 1 follows",
     ]
     manifest = read_json(manifest_file(path))
-    manifest["num_rows"] = 8
+    manifest["num_rows"] = manifest["origin"]["count"] = 8
     rehash(path, manifest)
     assert faults(path) == [
         f"{FIRST}: row 1: sample_index is 2 where 1 follows",
@@ -217,6 +218,14 @@ def test_other_columns_are_found(copied: Callable[[str], Path]) -> None:
         f"{FIRST}: has no column 'seed'",
         f"{FIRST}: column label is int32, not int64",
     ]
+
+
+def test_captions_of_samples_are_no_column_too_many(copied: Callable[[str], Path]) -> None:
+    path = copied("samples")
+    for file, count in ((FIRST, 5), (SECOND, 4)):
+        captions = pa.array(["a"] * count, pa.string())
+        replant(path, file, lambda table, added=captions: table.append_column("caption", added))
+    assert faults(path) == []
 
 
 def test_pictures_of_another_shape_than_the_manifest_says_are_found(

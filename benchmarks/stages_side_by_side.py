@@ -1,0 +1,141 @@
+"""What it gains to train two equal stages at once, on a core each, rather than one after another.
+
+Both by `train-stack` with a network for each stage and one worker of one thread a stage. The stages
+are made equal by measurement: the costlier one trains on a smaller share of each batch. The time is
+that from the first optimiser step to the last of both stages, start-up left out (with one after
+another: the sum of both); the ratio of the whole trainings, start-up included, stands beside it.
+"""
+
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from benchmarks.common import alternate, median, read_options, report
+from benchmarks.datasets import pictures, write_dataset
+from jobs.common.stack_config import TrainStackConfig
+from jobs.train_stack import plan_runs, plan_stack, train_runs
+from noisestack.session import ray_session
+from pipeline.formats.dataset import DatasetInfo
+from pipeline.formats.metrics import METRICS_FILE, read_metrics
+from pipeline.pictures import to_signed
+from pipeline.stack import Stack
+from pipeline.stack_spec import StackSpec
+from pipeline.training.trainer import StackTrainer
+
+TARGETS = {"ratio_two_stages": 1.8}
+SIDES = (14, 28)
+EVERY = 5  # steps between two looks at the clock
+CALIBRATION_STEPS = 8
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Seconds of one run of the job: between its optimiser steps, in all, and of each stage."""
+
+    steps: float
+    whole: float
+    stages: tuple[float, ...]
+
+
+def config(dataset: Path, output: Path, steps: int, shares: Sequence[float]) -> TrainStackConfig:
+    """The job's config, but for how many stages train at once."""
+    return TrainStackConfig(
+        dataset=dataset,
+        output=output,
+        network="stage",
+        stages=SIDES,
+        widths=(48, 16),
+        blocks=(2, 1),
+        embedding=64,
+        steps=steps,
+        batch_size=128,
+        stage_share=tuple(shares),
+        warmup_steps=10,
+        log_every=EVERY,
+        checkpoint_every=steps,
+        grid_rows=0,
+        layers=(2, 2),
+        num_workers=(1,),
+    )
+
+
+def equal_shares(spec: StackSpec, asked: TrainStackConfig, x: torch.Tensor) -> tuple[float, ...]:
+    """The part of a batch that each stage trains on, so that a step costs each the same."""
+
+    def seconds(stage: int, share: float) -> float:
+        recipe = asked.model_copy(update={"stage_share": (share, share)}).recipe()
+        trainer = StackTrainer(Stack.fresh(spec, 0, (stage,)), recipe)
+        labels = torch.zeros(len(x), dtype=torch.int64)
+        times = []
+        for _ in range(CALIBRATION_STEPS):
+            start = time.perf_counter()
+            trainer.update(x, labels)
+            times.append(time.perf_counter() - start)
+        return median(times[2:])
+
+    shares = [1.0, 1.0]
+    for _ in range(3):  # a step's cost is nearly proportional to its rows, but not quite
+        costs = [seconds(stage, share) for stage, share in enumerate(shares)]
+        dear = max((0, 1), key=lambda stage: costs[stage])
+        shares[dear] *= min(costs) / max(costs)
+    return tuple(shares)
+
+
+def run(asked: TrainStackConfig, info: DatasetInfo, spec: StackSpec, at_once: int) -> Measured:
+    """One training of both stages, without the publishing of the model."""
+    with tempfile.TemporaryDirectory() as directory:
+        runs = plan_runs(asked, info, spec, Path(directory))
+        start = time.perf_counter()
+        train_runs(asked.model_copy(update={"stages_at_once": at_once}), runs)
+        whole = time.perf_counter() - start
+        spans = [stage_span(run.output, asked.batch_size) for run in runs]
+    stages = tuple(stop - start for start, stop in spans)
+    begun, ended = zip(*spans, strict=True)
+    return Measured(sum(stages) if at_once == 1 else max(ended) - min(begun), whole, stages)
+
+
+def stage_span(output: Path, batch_size: int) -> tuple[float, float]:
+    """When a stage's first optimiser step began and its last ended, in Unix seconds."""
+    lines = read_metrics(output / METRICS_FILE)
+    first = EVERY * batch_size / lines[0]["pictures_per_second"]
+    return lines[0]["unix_seconds"] - first, lines[-1]["unix_seconds"]
+
+
+def main() -> None:
+    """Measures, and prints the ratio."""
+    options = read_options(__doc__)
+    steps = 10 if options.quick else 150
+    images, labels = pictures(2_000 if options.quick else 20_000)
+    with tempfile.TemporaryDirectory() as directory, ray_session():
+        info = write_dataset(Path(directory) / "set", images, labels)
+        asked = config(info.path, Path(directory) / "run", steps, (1.0, 1.0))
+        spec = plan_stack(asked, info)
+        shares = equal_shares(spec, asked, to_signed(images[: asked.batch_size]))
+        asked = config(info.path, Path(directory) / "run", steps, shares)
+        sides = {
+            "at_once": partial(run, asked, info, spec, 2),
+            "in_turn": partial(run, asked, info, spec, 1),
+        }
+        results = alternate(sides, options.repeats)
+    pairs = list(zip(results["at_once"], results["in_turn"], strict=True))
+    figures = {
+        "ratio_two_stages": median([turn.steps / once.steps for once, turn in pairs]),
+        "ratio_whole_run": median([turn.whole / once.whole for once, turn in pairs]),
+        "share_of_stage_14": shares[0],
+        "share_of_stage_28": shares[1],
+    }
+    for name, measured in results.items():
+        figures[f"{name}_steps_seconds"] = median([m.steps for m in measured])
+        figures[f"{name}_whole_seconds"] = median([m.whole for m in measured])
+        for number, side in enumerate(SIDES):
+            figures[f"{name}_stage_{side}_seconds"] = median([m.stages[number] for m in measured])
+    report("stages_side_by_side", figures, options=options, targets=TARGETS)
+
+
+if __name__ == "__main__":
+    main()
