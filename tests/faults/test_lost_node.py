@@ -20,20 +20,17 @@ from training_runs import (
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
-@pytest.mark.parametrize("num_workers", [1, 2])
 def test_a_node_that_trains_is_lost_and_another_takes_over(
-    fault_digits: Path, whole_run: Callable[[int], Path], tmp_path: Path, num_workers: int
+    fault_digits: Path, whole_run: Callable[[int], Path], tmp_path: Path
 ) -> None:
-    whole = whole_run(num_workers)
+    whole = whole_run(1)
     log = StepLog(output := tmp_path / "run")
     with RayNodes() as nodes:
         raylets = [nodes.add(cpus=3), nodes.add(cpus=3)]
-        with TrainingRun(
-            fault_digits, log, output, environment=nodes.environment, num_workers=num_workers
-        ) as run:
+        with TrainingRun(fault_digits, log, output, environment=nodes.environment) as run:
             run.wait_for_step(KILL_AT)
             lost = max(raylets, key=nodes.training)
-            assert nodes.training(lost) == num_workers
+            assert nodes.training(lost) == 1
             nodes.remove(lost)
             run.finish()
     check_repeated(log)

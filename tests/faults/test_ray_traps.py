@@ -11,7 +11,9 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numbers_worker
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
@@ -20,10 +22,13 @@ import ray
 import ray.cloudpickle
 import ray.data
 from digit_set import write_digits
+from numbers_worker import Numbers, shards
 from ray.data._internal.execution.streaming_executor import StreamingExecutor
 from training_runs import ROOT, arguments
 
 from jobs.common import stream
+from jobs.common.pools import Pool, pool_sizes
+from jobs.common.sharded import run_shards
 from jobs.common.stream import Batch, RunReader, TrainingData, training_batches
 from jobs.train_stack import COMMAND
 from pipeline.formats.dataset import DatasetInfo
@@ -35,8 +40,9 @@ NUM, BATCH = 130, 8
 STEPS = 3 * NUM // BATCH  # three epochs
 ORDER = Order((30, 30, 30, 30, 10), seed=7, batch_size=BATCH, steps_per_group=6, window_rows=20)
 
-# Ray's workers cannot import a test module: ship its functions by value.
+# Ray's workers cannot import a test's modules: ship what is in them by value.
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # type: ignore[no-untyped-call]
+ray.cloudpickle.register_pickle_by_value(numbers_worker)  # type: ignore[no-untyped-call]
 
 
 @pytest.fixture(scope="module")
@@ -73,10 +79,14 @@ def numbers(rows: object) -> list[int]:
     return [row["id"] for row in rows]  # type: ignore[attr-defined]
 
 
-def slowly(batch: Batch) -> Batch:
-    """One block comes after those behind it."""
-    time.sleep(0.5 if batch["id"][0] == 4 else 0)
-    return batch
+def let_others_overtake(ids: np.ndarray, overtaken: Path) -> None:
+    """Holds the block of id 4 until one behind it is at work, and half a second more."""
+    if ids.min() > 4:
+        overtaken.touch()
+    end = time.monotonic() + 20
+    while 4 in ids and not overtaken.exists() and time.monotonic() < end:
+        time.sleep(0.01)
+    time.sleep(0.5 if 4 in ids else 0)
 
 
 def batches(info: DatasetInfo, steps: range) -> list[Batch]:
@@ -183,26 +193,39 @@ def test_replayed_shuffle_order_a_restart_goes_on_where_it_was_and_epochs_differ
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
-def test_ray_preserve_order_without_it_blocks_come_as_they_are_done() -> None:
-    dataset = ray.data.range(16, override_num_blocks=16).map_batches(slowly)
+def test_ray_preserve_order_without_it_blocks_come_as_they_are_done(tmp_path: Path) -> None:
+    def held(batch: Batch) -> Batch:
+        let_others_overtake(batch["id"], tmp_path / "overtaken")
+        return batch
+
+    dataset = ray.data.range(16, override_num_blocks=16).map_batches(held)
     assert numbers(dataset.iter_rows()) != list(range(16))
 
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster", "several_tasks")
-def test_preserve_order_a_slow_task_keeps_its_place_in_our_stream(
-    info: DatasetInfo, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("preserved", [True, False])
+def test_preserve_order_keeps_a_slow_tasks_place_and_its_lack_is_noticed(
+    info: DatasetInfo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, preserved: bool
 ) -> None:
-    expected = batches(info, range(STEPS))
-    quick = RunReader.__call__
+    quick, read = RunReader.__call__, stream._read
 
-    def slow_in_between(self: RunReader, batch: Batch) -> Iterator[pa.Table]:
-        time.sleep(0.5 if 4 in batch["id"] else 0)
+    def held(self: RunReader, batch: Batch) -> Iterator[pa.Table]:
+        let_others_overtake(batch["id"], tmp_path / "overtaken")
         yield from quick(self, batch)
 
-    monkeypatch.setattr(RunReader, "__call__", slow_in_between)
-    for one, other in zip(batches(info, range(STEPS)), expected, strict=True):
-        assert np.array_equal(one["position"], other["position"])
+    def read_in_order(*what: Any) -> ray.data.Dataset:
+        dataset = read(*what)
+        dataset.context.execution_options.preserve_order &= preserved
+        return dataset
+
+    monkeypatch.setattr(RunReader, "__call__", held)
+    monkeypatch.setattr(stream, "_read", read_in_order)
+    if preserved:
+        assert len(batches(info, range(STEPS))) == STEPS
+    else:
+        with pytest.raises(RuntimeError, match="was given the rows of positions"):
+            batches(info, range(STEPS))
 
 
 # --- The first batch of every epoch
@@ -257,6 +280,27 @@ def test_max_errored_blocks_a_block_that_is_lost_ends_training(
         batches(info, range(STEPS))
 
 
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_max_errored_blocks_a_shard_that_is_lost_ends_a_batch_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray.data.DataContext.get_current(), "max_errored_blocks", -1)
+    pool = Pool(Numbers, {"output": tmp_path, "fail_at": 1, "how": "bug"}, num_workers=1)
+    with pytest.raises(RuntimeError, match="shard 1 "):
+        run_shards(pool, shards(3), tmp_path, describe="numbers")
+
+
+# --- The pool that is starved of CPUs
+
+
+@pytest.mark.parametrize("cpus", [2, 4, 64])
+def test_starved_pool_one_cpu_of_the_cluster_stays_spare(cpus: int) -> None:
+    assert pool_sizes([Pool(Numbers, {})], {"CPU": cpus}) == [cpus - 1]
+    half = Pool(Numbers, {}, cpus_per_worker=0.5)
+    assert pool_sizes([half, half], {"CPU": cpus}) == [cpus - 1, cpus - 1]
+
+
 # --- Ray's own checkpoints and writers
 
 
@@ -271,9 +315,9 @@ def test_write_parquet_which_deletes_before_it_overwrites_is_not_used() -> None:
 # --- Metrics through JSON, batches that are read-only, workers that change directory
 
 
-def test_checkpoint_metrics_through_json_are_plain_numbers(tmp_path: Path) -> None:
-    """Ray Train is told a step and no more; what is measured goes into our own lines."""
-    assert "Checkpoint" not in names_in_our_code()
+def test_checkpoint_metrics_through_json_none_are_given_to_ray_train() -> None:
+    """It is told a step and no more; what is measured goes into lines of our own."""
+    assert not {"Checkpoint", "checkpoint_upload_mode"} & names_in_our_code()
 
 
 @pytest.mark.ray
