@@ -74,7 +74,7 @@ class Hosts:
         token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         self.environment = {**own_environment(self._scratch), **token, **environment}
         self._hosts: list[Host] = []
-        self._rays: list[psutil.Popen] = []
+        self._commands: list[psutil.Popen] = []
         try:
             self.head = self._new_host()
             ip("-n", self.head.name, "link", "add", _SWITCH, "type", "bridge")
@@ -105,6 +105,23 @@ class Hosts:
         self._start(host, f"--address={self.environment['RAY_ADDRESS']}", f"--num-cpus={cpus}")
         return host
 
+    def run(self, module: str, *words: str) -> psutil.Popen:
+        """Starts `python -m module` on the head; `close` ends it, if nothing else does."""
+        with open(self._scratch / module, "wb") as printed:
+            command = psutil.Popen(
+                [*self.on_head(), sys.executable, "-m", module, *words],
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=printed,
+                stderr=subprocess.STDOUT,
+            )
+        self._commands.append(command)
+        return command
+
+    def printed(self, module: str) -> str:
+        """What the command that was started last has said."""
+        return (self._scratch / module).read_text(errors="replace")
+
     def cut(self, host: Host) -> None:
         """Takes down the cable to a host, on the switch's side: it hears nothing of it."""
         cable = f"cable{host.address.rpartition('.')[2]}"
@@ -115,7 +132,7 @@ class Hosts:
         try:
             for host in self._hosts:
                 host.kill_all()
-            for process in self._rays:
+            for process in self._commands:
                 process.wait()
         finally:
             for host in self._hosts:  # cables and switch go with the namespaces they lie in
@@ -147,7 +164,7 @@ class Hosts:
         ]
         shell = f'mount --bind {own} /tmp/ray && exec "$@"'
         with open(own / "printed", "wb") as printed:
-            self._rays.append(
+            self._commands.append(
                 psutil.Popen(
                     [*host.inside, "sh", "-c", shell, "sh", *ray_start],
                     env=self.environment,
@@ -156,7 +173,7 @@ class Hosts:
                     stderr=subprocess.STDOUT,
                 )
             )
-        started = self._rays[-1]
+        started = self._commands[-1]
 
         def up() -> bool:
             said = (own / "printed").read_text(errors="replace")
@@ -167,7 +184,7 @@ class Hosts:
 
     def on_head(self) -> list[str]:
         """The words before a command that make it run on the head, with the head's Ray folder."""
-        return ["nsenter", f"--target={self._rays[0].pid}", "--mount", "--net"]
+        return ["nsenter", f"--target={self._commands[0].pid}", "--mount", "--net"]
 
 
 def ip(*words: str) -> str:

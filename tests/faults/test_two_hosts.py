@@ -1,4 +1,4 @@
-"""Training across hosts with addresses and tokens of their own: one is killed, one is cut off."""
+"""Jobs across hosts with addresses and tokens of their own: one is killed, one is cut off."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +15,9 @@ from training_runs import (
     check_same_end,
     wait_until,
 )
+
+from jobs.generate import COMMAND as GENERATE
+from pipeline.formats.output import sha256_of_file
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -53,3 +56,35 @@ def test_a_host_is_lost_and_one_that_joins_late_ends_the_run(
         run.finish()
     check_repeated(log)
     check_same_end(output, whole)
+
+
+def test_a_host_is_cut_off_while_it_generates_and_the_set_is_the_same(
+    whole_run: Callable[[int], Path], hosts: Hosts, tmp_path: Path
+) -> None:
+    words = ["--model", str(whole_run(1) / "model"), "--count", "1536", "--rows-per-shard", "128"]
+    words += ["--layers", "30,30"]  # a shard takes about a second
+    whole, output = tmp_path / "whole", tmp_path / "samples"
+    assert GENERATE.run([*words, "--output", str(whole)], "generate") == 0
+    first = hosts.join(cpus=3)
+    command = hosts.run("jobs.generate", *words, "--output", str(output))
+
+    def some_are_made() -> bool:
+        assert command.poll() is None, hosts.printed("jobs.generate")
+        return len(files_in(output)) >= 3
+
+    wait_until(some_are_made, "three shards")
+    hosts.cut(first)
+    assert len(files_in(output)) < 12
+    hosts.join(cpus=3)
+    wait_until(lambda: command.poll() is not None, "the command's end")
+    assert command.returncode == 0, hosts.printed("jobs.generate")
+    assert files_in(output) == files_in(whole)
+    assert len(files_in(output)) == 12
+
+
+def files_in(directory: Path) -> dict[str, str]:
+    """The hash of each Parquet file that is in place."""
+    return {
+        str(file.relative_to(directory)): sha256_of_file(file)
+        for file in directory.rglob("part-*.parquet")
+    }
