@@ -15,7 +15,7 @@ import pyarrow as pa
 import ray.data
 
 from pipeline.formats.dataset import DatasetInfo
-from pipeline.formats.shard import images_of, iterate, labels_of
+from pipeline.formats.shard import image_column, images_of, iterate, labels_of
 from pipeline.training.stream import Order, Run
 
 Batch = dict[str, np.ndarray]
@@ -25,6 +25,8 @@ DataMode = Literal["auto", "resident", "streaming"]
 _ROWS_A_TASK = 8192
 _RESIDENT_BYTES = 1 << 30  # of pictures, in each worker; above it `auto` streams
 _SHARDS_A_TASK = 16
+# A run may be as large as a small object store: it goes there in blocks, as they are asked for.
+_BLOCK_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -101,20 +103,25 @@ class RunReader:
             yield self.read(self._runs[int(number)])
 
     def read(self, run: Run) -> pa.Table:
-        """The rows of a run."""
+        """The rows of a run; beside them only one window is in memory at a time."""
         data = self._data
         shards = data.info.splits[data.split]
-        tables: list[pa.Table] = []
-        orders: list[np.ndarray] = []
-        held = 0
-        for window in data.order.windows(run):
-            tables += iterate(data.info.path, [shards[i] for i in window.shards], data.columns)
-            orders.append(held + window.order(data.order.seed))
-            held += window.rows
         wanted = run.order()
-        rows = pa.array(np.concatenate(orders)[wanted])
-        table = pa.concat_tables(tables).combine_chunks().take(rows)
-        return table.append_column("position", pa.array(run.start + wanted))
+        place = np.full(run.stop - run.start, -1)  # of each position in the table; -1: not wanted
+        place[wanted] = np.arange(len(wanted))
+        images = np.empty((len(wanted), *data.info.shape), np.uint8)
+        labels = np.empty(len(wanted), np.int64)
+        for window in data.order.windows(run):
+            first = window.position - run.start
+            places, order = place[first : first + window.take], window.order(data.order.seed)
+            rows, places = order[places >= 0], places[places >= 0]
+            table = pa.concat_tables(
+                iterate(data.info.path, [shards[i] for i in window.shards], data.columns)
+            )
+            images[places] = images_of(table)[rows]
+            labels[places] = labels_of(table)[rows]
+        columns = {"image": image_column(images), "position": pa.array(run.start + wanted)}
+        return pa.table({**columns, "label": pa.array(labels)} if data.labelled else columns)
 
 
 def _streaming(data: TrainingData, rows: range, steps: range) -> Iterator[Batch]:
@@ -189,4 +196,5 @@ def _read(
     )
     # Without it blocks, and batches that are fetched ahead, come as they are done.
     dataset.context.execution_options.preserve_order = True
+    dataset.context.target_max_block_size = _BLOCK_BYTES
     return dataset

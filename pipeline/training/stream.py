@@ -21,7 +21,7 @@ _GROUP_ROWS, _GROUP_BYTES = 65536, 256 << 20
 # A worker among many, with a few rows of each batch, would read whole windows for them: then groups
 # of more steps, as long as one worker alone could still hold them.
 _MANY_STEPS, _MOST_BYTES = 64, 1 << 30
-_WINDOWS_A_GROUP, _WINDOW_ROWS = 16, 4096
+_WINDOWS_A_GROUP, _WINDOW_ROWS = 16, 2048  # a shard of `ingest`: what a run reads in vain is less
 
 
 @dataclass(frozen=True)

@@ -149,10 +149,10 @@ def test_whole_groups_over_an_epochs_length_see_every_row_equally_often() -> Non
 @pytest.mark.parametrize(
     ("num_rows", "batch_size", "row_bytes", "steps", "window"),
     [
-        (60_000, 128, 784, 468, 3744),  # Fashion-MNIST: no longer than an epoch
-        (10**9, 128, 784, 512, 4096),  # 65,536 rows a group
+        (60_000, 128, 784, 468, 2048),  # Fashion-MNIST: no longer than an epoch
+        (10**9, 128, 784, 512, 2048),  # 65,536 rows a group
         (10**9, 128, 12288, 170, 1360),  # 64x64 RGB: 256 MiB a group
-        (10**9, 25_600, 784, 53, 4096),  # many workers: 64 steps, if 1 GiB holds them
+        (10**9, 25_600, 784, 53, 2048),  # many workers: 64 steps, if 1 GiB holds them
         (1437, 128, 64, 11, 88),
         (5, 128, 64, 1, 8),  # fewer rows than a batch
     ],
@@ -165,12 +165,12 @@ def test_groups_are_as_large_as_memory_and_the_set_allow(
 
 
 @pytest.mark.parametrize(
-    ("workers", "rows_each", "times"), [(1, 128, 1), (16, 256, 1), (128, 32, 2)]
+    ("workers", "rows_each", "times"), [(1, 128, 1), (16, 256, 1), (128, 32, 1), (128, 8, 4)]
 )
 def test_workers_read_few_rows_that_are_not_their_own(
     workers: int, rows_each: int, times: int
 ) -> None:
-    """Shards of 2,048 rows in windows of 4,096, at which 128 workers' runs of 2,048 rows end."""
+    """Shards of 2,048 rows are windows. 128 workers' runs are as long, with 8 rows each of 512."""
     batch_size = workers * rows_each
     order = Order.of([2048] * 2**13, seed=0, batch_size=batch_size, row_bytes=784)
     steps = range(order.steps_per_group)
