@@ -109,7 +109,7 @@ def stage_span(output: Path, batch_size: int) -> tuple[float, float]:
 def main() -> None:
     """Measures, and prints the ratio."""
     options = read_options(__doc__)
-    steps = 10 if options.quick else 150
+    steps = 10 if options.quick else 60
     images, labels = pictures(2_000 if options.quick else 20_000)
     with tempfile.TemporaryDirectory() as directory, ray_session():
         info = write_dataset(Path(directory) / "set", images, labels)
