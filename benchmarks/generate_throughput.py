@@ -50,8 +50,8 @@ SPEC = StackSpec(
     sampler="dpmpp_2m",
     guidance=1.5,
 )
-SHARD_ROWS = 2 * SPEC.rows_per_call
-SHARDS = 4  # an actor
+SHARD_ROWS = 8 * SPEC.rows_per_call  # 256, the least that the job chooses by itself
+SHARDS = 2  # an actor
 
 
 @dataclass(frozen=True)
