@@ -164,22 +164,32 @@ class PeakMemory:
 
 
 @contextmanager
-def watch_memory(role_of: Callable[[psutil.Process], str]) -> Iterator[PeakMemory]:
-    """Samples the process tree about ten times a second from a thread, until it is left."""
-    peaks, stop = PeakMemory(), threading.Event()
+def sampling(look: Callable[[], None], seconds: float) -> Iterator[None]:
+    """Calls `look` every so many seconds from a thread, until it is left."""
+    stop = threading.Event()
 
     def watch() -> None:
-        while not stop.wait(_SAMPLE_SECONDS):
-            peaks.sample(role_of)
+        while not stop.wait(seconds):
+            look()
 
-    peaks.sample(role_of)
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     try:
-        yield peaks
+        yield
     finally:
         stop.set()
         thread.join()
+
+
+@contextmanager
+def watch_memory(role_of: Callable[[psutil.Process], str]) -> Iterator[PeakMemory]:
+    """Samples the process tree about ten times a second, and at both ends, until it is left."""
+    peaks = PeakMemory()
+    peaks.sample(role_of)
+    try:
+        with sampling(lambda: peaks.sample(role_of), _SAMPLE_SECONDS):
+            yield peaks
+    finally:
         peaks.sample(role_of)
 
 

@@ -15,7 +15,6 @@ import resource
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,7 +27,7 @@ import numpy as np
 import ray
 from ray._private.internal_api import node_stats
 
-from benchmarks.common import Options, alternate, median, report
+from benchmarks.common import Options, alternate, median, report, sampling
 from jobs.common.pools import Pool
 from jobs.common.records import remove_records
 from jobs.common.row_ranges import RowRanges
@@ -147,23 +146,17 @@ def measure(job: str, num_rows: int, output: Path) -> dict[str, float]:
 @contextmanager
 def watch_store() -> Iterator[list[int]]:
     """Yields a list to which the bytes used in this node's object store are added meanwhile."""
-    used, stop = [0], threading.Event()
+    used = [0]
     node = ray.nodes()[0]  # type: ignore[no-untyped-call]
 
-    def watch() -> None:
-        while not stop.wait(_STORE_SECONDS):
-            stats = node_stats(  # type: ignore[no-untyped-call]
-                node["NodeManagerAddress"], node["NodeManagerPort"], False
-            )
-            used.append(stats.store_stats.object_store_bytes_used)
+    def look() -> None:
+        stats = node_stats(  # type: ignore[no-untyped-call]
+            node["NodeManagerAddress"], node["NodeManagerPort"], False
+        )
+        used.append(stats.store_stats.object_store_bytes_used)
 
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
+    with sampling(look, _STORE_SECONDS):
         yield used
-    finally:
-        stop.set()
-        thread.join()
 
 
 def measure_apart(job: str, num_rows: int) -> dict[str, float]:

@@ -36,7 +36,7 @@ from pipeline.formats.output import claim_output
 from pipeline.intervals import clopper_pearson
 from pipeline.networks.classifier import ClassifierNetwork, ClassifierShape
 from pipeline.plots.losses import LOSSES_FILE, plot_losses
-from pipeline.training.checkpoint import newest_checkpoint, save_checkpoint
+from pipeline.training.checkpoint import newest_checkpoint, newest_step, save_checkpoint
 from pipeline.training.classifier import (
     ClassifierFit,
     ClassifierRecipe,
@@ -112,7 +112,7 @@ def main(config: TrainClassifierConfig) -> Path:
     ) as output:
         if not output.finished:
             checkpoints = output.directory / _CHECKPOINTS
-            if _steps_done(checkpoints) < config.steps:
+            if newest_step(checkpoints) < config.steps:
                 with ray_session():
                     _train(config, info, shape, output.directory)
             _publish(config, info, shape, output.directory)
@@ -280,11 +280,6 @@ def _publish(
 def _test(classifier: Classifier, info: DatasetInfo) -> Evaluation:
     tables = iterate_shards(info, _TEST, columns=["image", "label"])
     return evaluate(classifier, ((images_of(table), labels_of(table)) for table in tables))
-
-
-def _steps_done(checkpoints: Path) -> int:
-    newest = newest_checkpoint(checkpoints)
-    return 0 if newest is None else newest[0]
 
 
 COMMAND = Command(TrainClassifierConfig, main)

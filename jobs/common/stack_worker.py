@@ -22,7 +22,7 @@ from pipeline.plots.losses import LOSSES_FILE, plot_losses
 from pipeline.sampling import sample
 from pipeline.stack import Stack
 from pipeline.stack_spec import StackSpec
-from pipeline.training.checkpoint import newest_checkpoint, save_checkpoint
+from pipeline.training.checkpoint import newest_checkpoint, newest_step, save_checkpoint
 from pipeline.training.trainer import Recipe, StackTrainer
 
 CHECKPOINTS = "checkpoints"
@@ -67,8 +67,7 @@ class StackRun:
 
     def steps_done(self) -> int:
         """The step of the newest checkpoint; 0 without one."""
-        found = newest_checkpoint(self.output / CHECKPOINTS)
-        return found[0] if found else 0
+        return newest_step(self.output / CHECKPOINTS)
 
 
 def train_worker(loop_config: dict[str, Any]) -> None:

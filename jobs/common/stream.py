@@ -95,6 +95,7 @@ class RunReader:
 
     def __init__(self, data: TrainingData, rows: range, steps: range) -> None:
         self._data, self._runs = data, list(data.order.runs(rows, steps))
+        self.num_runs = len(self._runs)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> Iterator[pa.Table]:
         """A table for each run whose number is in ``id``: its rows, step after step, and each row's
@@ -126,9 +127,10 @@ class RunReader:
 
 def _streaming(data: TrainingData, rows: range, steps: range) -> Iterator[Batch]:
     reader = RunReader(data, rows, steps)
-    runs = -(-steps.stop // data.order.steps_per_group) - steps.start // data.order.steps_per_group
-    tasks = max(1, min(runs, len(steps) * len(rows) // _ROWS_A_TASK))
-    blocks = _read(runs, tasks, reader.__call__).iter_batches(batch_size=None, prefetch_batches=1)
+    tasks = max(1, min(reader.num_runs, len(steps) * len(rows) // _ROWS_A_TASK))
+    blocks = _read(reader.num_runs, tasks, reader.__call__).iter_batches(
+        batch_size=None, prefetch_batches=1
+    )
     for step, batch in zip(steps, _rebatched(blocks, len(rows)), strict=False):
         expected = data.order.positions(rows, step)
         if not np.array_equal(batch["position"], expected):

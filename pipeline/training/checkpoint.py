@@ -50,6 +50,11 @@ def newest_checkpoint(directory: Path) -> tuple[int, dict[str, Tensor]] | None:
         ) from None
 
 
+def newest_step(directory: Path) -> int:
+    """The steps taken at the newest checkpoint, which is not read; 0 without one."""
+    return max(_checkpoints(directory), default=0)
+
+
 def _checkpoints(directory: Path) -> dict[int, Path]:
     if not directory.is_dir():
         return {}

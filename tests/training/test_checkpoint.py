@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pipeline.errors import UserError
-from pipeline.training.checkpoint import newest_checkpoint, save_checkpoint
+from pipeline.training.checkpoint import newest_checkpoint, newest_step, save_checkpoint
 
 
 def test_the_newest_checkpoint_is_loaded_as_it_was_saved(tmp_path: Path) -> None:
@@ -42,3 +42,11 @@ def test_a_damaged_checkpoint_is_a_user_error_that_names_it(tmp_path: Path) -> N
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(UserError, match=r"step-000000005\.safetensors cannot be read"):
         newest_checkpoint(tmp_path)
+
+
+def test_the_newest_step_is_known_without_reading_a_checkpoint(tmp_path: Path) -> None:
+    assert newest_step(tmp_path / "nowhere") == 0
+    for step in (2, 10, 4):
+        (tmp_path / f"step-{step:09d}.safetensors").write_bytes(b"damaged")
+    (tmp_path / ".step-000000099.safetensors.tmp-01234567").touch()
+    assert newest_step(tmp_path) == 10
