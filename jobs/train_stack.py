@@ -73,6 +73,7 @@ def plan_runs(
                 batch_size=config.batch_size,
                 mode=config.data,
                 labelled=bool(spec.classes),
+                cache_gb=config.cache_gb,
             ),
             spec=spec,
             stages=stages,

@@ -66,6 +66,9 @@ def _private_ray(num_cpus: int, log_to_driver: bool) -> Iterator[None]:
     # A torch thread that waits must give its core away: spinning, two threads beside one other busy
     # process took 20 to 60 s for 40 training steps on two cores, asleep 9 s.
     environment["OMP_WAIT_POLICY"] = os.environ.get("OMP_WAIT_POLICY", "PASSIVE")
+    # It asks the cloud whether it takes this node away. Each idle process of Ray's wakes a hundred
+    # times a second and costs about 1 % of a core that training wants.
+    environment["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"
     if not log_to_driver and "RAY_BACKEND_LOG_LEVEL" not in os.environ:
         # Errors in the log of Ray's native code appear on the terminal, such as a remark on each
         # actor pool of Ray Data. The log is removed with the session, and failures are raised.

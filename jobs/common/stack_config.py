@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from jobs.common.stream import CACHE_GB
 from jobs.common.training import Workers
 from noisestack.config import JobConfig, describe
 from pipeline.training.trainer import Recipe
@@ -14,7 +15,7 @@ from pipeline.training.weighting import WEIGHTINGS
 # added in another order: a run may go on with other values.
 _FREE = {
     "output", "overwrite", "num_workers", "cpus_per_worker", "use_gpu", "max_failures", "log_every",
-    "checkpoint_every", "grid_rows", "data", "accumulate", "compile", "channels_last",
+    "checkpoint_every", "grid_rows", "data", "cache_gb", "accumulate", "compile", "channels_last",
     "stages_at_once",
 }  # fmt: skip
 
@@ -91,6 +92,12 @@ class TrainStackConfig(JobConfig):
         "auto",
         description="resident: each worker keeps all pictures in memory; streaming: it reads them "
         "as it goes; auto: resident up to 1 GiB. Both train on the same batches",
+    )
+    cache_gb: float = Field(
+        CACHE_GB,
+        ge=0,
+        description="GiB of unpacked pictures that streaming keeps on the disk beside each worker, "
+        "so that later epochs need not unpack them; 0 for none",
     )
     precision: Literal["float32", "bf16"] = Field(
         "float32", description="what the network computes in; weights stay in float32"

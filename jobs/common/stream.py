@@ -1,8 +1,9 @@
 """The training stream of one worker on Ray Data: its rows of each batch, in the order of `Order`.
 
 Two ways to the same batches. `resident` reads the split once and keeps it in the worker's memory.
-`streaming` is one execution for the whole run, read run by run from Parquet: an epoch on Ray Data
-costs seconds before its first batch, a run within a running execution costs a task.
+`streaming` is one execution for the whole run, read run by run: an epoch on Ray Data costs seconds
+before its first batch, a run within a running execution costs a task. What was unpacked from
+Parquet once lies as plain bytes on the reader's disk from then on, as far as there is room.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -15,8 +16,9 @@ import pyarrow as pa
 import ray.data
 
 from pipeline.formats.dataset import DatasetInfo
+from pipeline.formats.decoded import DecodedShards
 from pipeline.formats.shard import image_column, images_of, iterate, labels_of
-from pipeline.training.stream import Order, Run
+from pipeline.training.stream import Order, Run, Window
 
 Batch = dict[str, np.ndarray]
 DataMode = Literal["auto", "resident", "streaming"]
@@ -24,6 +26,8 @@ DataMode = Literal["auto", "resident", "streaming"]
 # Short runs share a task: at 10 ms a task, 8192 rows cost about a microsecond each.
 _ROWS_A_TASK = 8192
 _RESIDENT_BYTES = 1 << 30  # of pictures, in each worker; above it `auto` streams
+CACHE_GB = 8.0  # of pictures, on the disk beside each worker that streams
+_READERS = 2  # of a worker: they read faster than any network learns
 _SHARDS_A_TASK = 16
 # A run may be as large as a small object store: it goes there in blocks, as they are asked for.
 _BLOCK_BYTES = 16 << 20
@@ -39,6 +43,7 @@ class TrainingData:
         order: which rows each step sees.
         mode: see `training_batches`.
         labelled: whether labels are wanted.
+        cache_gb: of unpacked pictures that streaming keeps on the disk beside the worker, in GiB.
     """
 
     info: DatasetInfo
@@ -46,6 +51,7 @@ class TrainingData:
     order: Order
     mode: DataMode
     labelled: bool
+    cache_gb: float = CACHE_GB
 
     @staticmethod
     def of(
@@ -56,11 +62,12 @@ class TrainingData:
         batch_size: int,
         mode: DataMode,
         labelled: bool = True,
+        cache_gb: float = CACHE_GB,
     ) -> "TrainingData":
         """The data of a split, in the order that the seed and the batch size give."""
         rows = [shard.num_rows for shard in info.splits[split]]
         order = Order.of(rows, seed=seed, batch_size=batch_size, row_bytes=prod(info.shape))
-        return TrainingData(info, split, order, mode, labelled)
+        return TrainingData(info, split, order, mode, labelled, cache_gb)
 
     @property
     def columns(self) -> list[str]:
@@ -91,11 +98,18 @@ def training_batches(data: TrainingData, rows: range, steps: range) -> Iterator[
 
 
 class RunReader:
-    """Reads runs of the stream; what a Ray Data task does, and testable without it."""
+    """Reads runs of the stream; what an actor of Ray Data does, and testable without it."""
 
     def __init__(self, data: TrainingData, rows: range, steps: range) -> None:
         self._data, self._runs = data, list(data.order.runs(rows, steps))
         self.num_runs = len(self._runs)
+        self._shards = DecodedShards(
+            data.info.path,
+            data.info.splits[data.split],
+            data.info.shape,
+            labelled=data.labelled,
+            limit=int(data.cache_gb * (1 << 30)) // _READERS,
+        )
 
     def __call__(self, batch: dict[str, np.ndarray]) -> Iterator[pa.Table]:
         """A table for each run whose number is in ``id``: its rows, step after step, and each row's
@@ -106,7 +120,6 @@ class RunReader:
     def read(self, run: Run) -> pa.Table:
         """The rows of a run; beside them only one window is in memory at a time."""
         data = self._data
-        shards = data.info.splits[data.split]
         wanted = run.order()
         place = np.full(run.stop - run.start, -1)  # of each position in the table; -1: not wanted
         place[wanted] = np.arange(len(wanted))
@@ -116,13 +129,18 @@ class RunReader:
             first = window.position - run.start
             places, order = place[first : first + window.take], window.order(data.order.seed)
             rows, places = order[places >= 0], places[places >= 0]
-            table = pa.concat_tables(
-                iterate(data.info.path, [shards[i] for i in window.shards], data.columns)
-            )
-            images[places] = images_of(table)[rows]
-            labels[places] = labels_of(table)[rows]
+            read, answers = self._window(window)
+            images[places], labels[places] = read[rows], answers[rows]
         columns = {"image": image_column(images), "position": pa.array(run.start + wanted)}
         return pa.table({**columns, "label": pa.array(labels)} if data.labelled else columns)
+
+    def _window(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
+        """The pictures and labels of a window's shards, end to end."""
+        parts = [self._shards.read(number) for number in window.shards]
+        if len(parts) == 1:
+            return parts[0]
+        images, labels = zip(*parts, strict=True)
+        return np.concatenate(images), np.concatenate(labels)
 
 
 def _streaming(data: TrainingData, rows: range, steps: range) -> Iterator[Batch]:
@@ -183,18 +201,31 @@ def read_split(data: TrainingData) -> Batch:
     return {**columns, "label": labels_of(table)} if data.labelled else columns
 
 
+class _Reading:
+    """What each actor holds."""
+
+    def __init__(self, reader: Callable[[dict[str, np.ndarray]], Iterator[pa.Table]]) -> None:
+        self._reader = reader
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> Iterator[pa.Table]:
+        yield from self._reader(batch)
+
+
 def _read(
     count: int, tasks: int, reader: Callable[[dict[str, np.ndarray]], Iterator[pa.Table]]
 ) -> ray.data.Dataset:
     """The tables of the reader, which is given the numbers from 0 to ``count`` in some tasks."""
     numbers = [{"id": number} for number in range(count)]
     dataset = ray.data.from_items(numbers, override_num_blocks=tasks).map_batches(
-        reader,
+        _Reading,
+        fn_constructor_args=(reader,),
         batch_size=None,
         # No CPU of Ray's count: workers that hold them all would wait for their own data for ever.
-        # Two at a time, which read faster than any network learns.
         num_cpus=0,
-        compute=ray.data.TaskPoolStrategy(size=min(2, tasks)),
+        # Actors, so that what a reader keeps for the next run is still there.
+        compute=ray.data.ActorPoolStrategy(size=min(_READERS, tasks)),
+        # Beside the worker: what it reads elsewhere would cross the network once more.
+        label_selector={"ray.io/node-id": ray.get_runtime_context().get_node_id()},
     )
     # Without it blocks, and batches that are fetched ahead, come as they are done.
     dataset.context.execution_options.preserve_order = True
