@@ -11,6 +11,7 @@ become steady.
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -111,16 +112,17 @@ def measure(name: str, dataset: Path, directory: Path, sizes: Sizes) -> Rates:
     """One loader's rates, on one core from the first batch on."""
     chosen = loader(name)  # imports come before the clock: all sides import torch
     start = time.perf_counter()
-    batches = chosen.batches(load_dataset(dataset), directory, BATCH_SIZE, seed=0)
-    next(batches)
-    first = time.perf_counter() - start
-    hold_to_one_core()
-    while time.perf_counter() - start < first + sizes.warm_seconds:
+    # Closed at the end: an interpreter that ends with an execution of Ray Data open may crash.
+    with closing(chosen.batches(load_dataset(dataset), directory, BATCH_SIZE, seed=0)) as batches:
         next(batches)
-    watch, rows, begun = Stopwatch(), 0, time.perf_counter()
-    while time.perf_counter() - begun < sizes.seconds:
-        rows += len(next(batches)[1])
-    spent = watch.spent()
+        first = time.perf_counter() - start
+        hold_to_one_core()
+        while time.perf_counter() - start < first + sizes.warm_seconds:
+            next(batches)
+        watch, rows, begun = Stopwatch(), 0, time.perf_counter()
+        while time.perf_counter() - begun < sizes.seconds:
+            rows += len(next(batches)[1])
+        spent = watch.spent()
     return Rates(first, rows / spent.cpu_seconds, rows / spent.wall_seconds)
 
 

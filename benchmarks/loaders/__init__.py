@@ -5,7 +5,7 @@ Each has `write(info, directory)`, which stores the dataset's rows in the loader
 shuffled anew in each epoch, all in numpy, in one process where the loader has a say in it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,7 +25,7 @@ class Loader(Protocol):
 
     def batches(
         self, info: DatasetInfo, directory: Path, batch_size: int, seed: int
-    ) -> Iterator[Batch]:
+    ) -> Generator[Batch, None, None]:
         """Shuffled batches without end."""
 
 

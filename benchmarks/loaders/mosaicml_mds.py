@@ -9,7 +9,7 @@ reading, shuffling and decoding, unchanged.
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -48,7 +48,9 @@ def write(info: DatasetInfo, directory: Path) -> None:
                 writer.write({"image": image, "label": label})
 
 
-def batches(info: DatasetInfo, directory: Path, batch_size: int, seed: int) -> Iterator[Batch]:
+def batches(
+    info: DatasetInfo, directory: Path, batch_size: int, seed: int
+) -> Generator[Batch, None, None]:
     """Shuffled batches without end; the rows of an epoch's last, smaller batch are dropped."""
     with _stand_ins():
         from streaming import StreamingDataset

@@ -1,6 +1,6 @@
 """Our own: the training stream, as a worker of `train_stack` reads it, without the model."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 from benchmarks.loaders import Batch
@@ -18,7 +18,7 @@ def write(info: DatasetInfo, directory: Path) -> None:
 
 def batches(
     info: DatasetInfo, directory: Path, batch_size: int, seed: int, cache_gb: float = CACHE_GB
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """The stream's batches, in a Ray of its own that is stopped with the iterator."""
     steps = range(info.num_rows(TRAIN) * _EPOCHS // batch_size)
     data = TrainingData.of(

@@ -4,7 +4,7 @@ Row groups (512 rows) of all files in a new random order each epoch; the rows of
 a time are permuted and cut into batches in numpy: no Python for a single row.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,9 @@ def write(info: DatasetInfo, directory: Path) -> None:
     """Nothing: the Parquet files are there."""
 
 
-def batches(info: DatasetInfo, directory: Path, batch_size: int, seed: int) -> Iterator[Batch]:
+def batches(
+    info: DatasetInfo, directory: Path, batch_size: int, seed: int
+) -> Generator[Batch, None, None]:
     """Shuffled batches without end; the rows left over from a pool begin the next batch."""
     files = [str(info.path / shard.file) for shard in info.splits[TRAIN]]
     # The data set makes whole batches: with batch_size=None the loader collates nothing.

@@ -6,7 +6,7 @@ Shards in a new order each epoch, rows through a shuffle buffer, batches collate
 import io
 import random
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,9 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
     tar.addfile(member, io.BytesIO(content))
 
 
-def batches(info: DatasetInfo, directory: Path, batch_size: int, seed: int) -> Iterator[Batch]:
+def batches(
+    info: DatasetInfo, directory: Path, batch_size: int, seed: int
+) -> Generator[Batch, None, None]:
     """Shuffled batches without end; the rows of an epoch's last, smaller batch are dropped."""
     shape = info.shape
 
