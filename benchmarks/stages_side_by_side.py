@@ -31,7 +31,7 @@ from pipeline.training.trainer import StackTrainer
 TARGETS = {"ratio_two_stages": 1.8}
 SIDES = (14, 28)
 EVERY = 5  # steps between two looks at the clock
-FULL, QUICK = (80, 20), (10, 5)  # steps of a stage, and how many of them belong to the start-up
+FULL, QUICK = (60, 20), (10, 5)  # steps of a stage, and how many of them belong to the start-up
 CALIBRATION_STEPS = 8
 
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,17 @@ def test_an_initialised_ray_is_used_and_left_running(ray_cluster):
     with ray_session():
         assert ray.get_runtime_context().gcs_address == before
     assert ray.is_initialized()
+
+
+def test_no_thread_of_an_iteration_that_was_left_half_way_outlives_the_session(ray_cluster):
+    def fetching() -> list[threading.Thread]:
+        return [thread for thread in threading.enumerate() if thread.name == "iter_threaded"]
+
+    with ray_session():
+        for _ in ray.data.range(4000, override_num_blocks=40).iter_batches(batch_size=10):
+            assert fetching()  # else Ray gave them another name, and nobody waits for them
+            break
+    assert not fetching()
 
 
 def test_ray_data_leaves_the_terminal_to_the_job(ray_cluster, capfd):
