@@ -22,9 +22,9 @@ from noisestack import __version__
 from noisestack.command import Command
 from noisestack.config import JobConfig, describe
 from noisestack.session import ray_session
+from pipeline.attacks.ball import whole_levels
 from pipeline.attacks.base import Norm
-from pipeline.attacks.rounding import whole_levels
-from pipeline.attacks.settings import AttackSettings
+from pipeline.attacks.settings import ATTACKS, AttackSettings, default_steps, is_bounded
 from pipeline.classifier import Classifier
 from pipeline.errors import UserError
 from pipeline.formats.dataset import DatasetInfo, check_fits, load_dataset
@@ -40,7 +40,8 @@ from pipeline.perturber import Perturber, attack_record
 from pipeline.plots.perturbations import choose_examples, perturbation_figure
 
 PICTURE_FILE = "perturbations.png"
-_STEPS = {"fgsm": 1, "pgd": 20, "ascent": 20}
+_EPS_LEVELS = 8
+_COUNTED = ("verified", "clean_right", "successes", "unmoved", "forwards", "backwards")
 
 
 class PerturbConfig(JobConfig):
@@ -55,23 +56,30 @@ class PerturbConfig(JobConfig):
     output: Path = Field(description="directory that the perturbation set is written to")
     split: str = Field("test", description="the dataset's split")
     limit: int | None = Field(None, ge=1, description="perturb this many rows, from the first")
-    attack: Literal["ascent", "fgsm", "pgd"] = Field(
-        "pgd", description="x + α∇ℓ repeated, one signed step, or projected steps"
+    attack: str = Field("pgd", description=f"one of {', '.join(ATTACKS)}")
+    norm: Literal["linf", "l2", "l1"] = Field(
+        "linf",
+        description="what eps bounds: the largest change, the change's length, or its sum",
     )
-    norm: Literal["linf", "l2"] = Field(
-        "linf", description="what eps bounds: the largest change, or the change's length"
+    eps: float | None = Field(
+        None,
+        gt=0,
+        description="radius of the ball in [0, 1] units, whole levels of 1/255; none for 8/255, "
+        "and for attacks that look for the smallest change, which have no ball",
     )
-    eps: float = Field(
-        8 / 255, gt=0, description="radius of the ball, in [0, 1] units; whole levels of 1/255"
+    steps: int | None = Field(
+        None, ge=1, description="gradient steps, or queries of square; none for the attack's own"
     )
-    steps: int | None = Field(None, ge=1, description="gradient steps; none for 20, with fgsm 1")
     step_size: float | None = Field(
         None,
         gt=0,
         description="α, in [0, 1] units; none for 2.5 eps / steps; ascent needs one, "
         "a factor of the gradient",
     )
-    seed: int = Field(0, ge=0, description="of the random start of pgd")
+    restarts: int = Field(
+        1, ge=1, description="how often an unbroken row begins anew; of apgd_targeted, its classes"
+    )
+    seed: int = Field(0, ge=0, description="keys all that an attack draws")
     on_bad_row: OnBadRow = Field("fail", description=DESCRIPTION)
     rows_per_shard: int = Field(1024, ge=1, description="rows in a Parquet file, and in a task")
     examples: int = Field(8, ge=1, le=32, description=f"rows shown in {PICTURE_FILE}")
@@ -123,7 +131,7 @@ def main(config: PerturbConfig) -> Path:
             refuse_quarantine(config.on_bad_row, counts["quarantined"], output.path)
             print(f"perturbation set: {output.path} (finished before)", flush=True)
             return output.path
-        _say_eps(config, settings)
+        _say_attack(config, settings)
         with ray_session():
             records = run_shards(
                 Pool(
@@ -175,10 +183,7 @@ def manifest_of(
         "read": stop,
         "rows": sum(record["num_rows"] for record in records),
         "quarantined": sum(record["num_quarantined"] for record in records),
-        **{
-            name: sum(record[name] for record in records)
-            for name in ("verified", "clean_right", "successes", "rounded_inwards", "unmoved")
-        },
+        **{name: sum(record[name] for record in records) for name in _COUNTED},
     }
     rows, clean_right = counts["rows"], counts["clean_right"]
     if rows + counts["quarantined"] != stop:
@@ -230,15 +235,25 @@ def _settings(config: PerturbConfig) -> AttackSettings:
     return AttackSettings(
         attack=config.attack,
         norm=Norm(config.norm),
-        eps_levels=whole_levels(config.eps),
-        steps=_STEPS[config.attack] if config.steps is None else config.steps,
+        eps_levels=_eps_levels(config),
+        steps=config.steps if config.steps is not None else default_steps(config.attack),
         step_size=config.step_size,
+        restarts=config.restarts,
         seed=config.seed,
     )
 
 
-def _say_eps(config: PerturbConfig, settings: AttackSettings) -> None:
-    levels = config.eps * LEVELS
+def _eps_levels(config: PerturbConfig) -> int:
+    if config.eps is not None:
+        return whole_levels(config.eps)
+    return _EPS_LEVELS if is_bounded(config.attack) else 0
+
+
+def _say_attack(config: PerturbConfig, settings: AttackSettings) -> None:
+    if not settings.bounded:
+        print(f"perturb: {config.attack}, the smallest change in {config.norm}", flush=True)
+        return
+    levels = settings.eps_levels if config.eps is None else config.eps * LEVELS
     rounded = "" if abs(levels - settings.eps_levels) < 1e-6 else f", down from {levels:.2f}"
     print(
         f"perturb: {config.attack} in {config.norm}, eps {settings.eps_levels} levels of 1/255"
@@ -253,21 +268,17 @@ def _say_result(manifest: dict[str, Any], path: Path) -> None:
     print(
         f"perturb: accuracy {manifest['clean_accuracy']:.2%} clean, "
         f"{manifest['robust_accuracy']:.2%} perturbed (95 % interval {low:.2%} to {high:.2%}); "
-        f"{counts['verified']:,} of {counts['rows']:,} rows verified after storage",
+        f"{counts['verified']:,} of {counts['rows']:,} rows verified after storage; "
+        f"{counts['backwards'] / counts['rows']:.1f} gradients a row",
         flush=True,
     )
     if counts["quarantined"]:
         print(f"perturb: bad rows: {set_aside(counts['quarantined'], path)}", flush=True)
-    if counts["rounded_inwards"]:
-        print(
-            f"perturb: {counts['rounded_inwards']:,} rows were rounded to a shorter change, as the "
-            "nearest 8-bit picture lies outside the ball",
-            flush=True,
-        )
     if counts["unmoved"]:
         print(
-            f"perturb: {counts['unmoved']:,} rows did not change at all: the gradient vanishes "
-            "there, so their robustness is not shown; try another attack or step_size",
+            f"perturb: {counts['unmoved']:,} rows did not change at all: no picture that was tried "
+            "came nearer to another class, as where the gradient vanishes; their robustness is not "
+            "shown, so try another attack or step_size",
             flush=True,
         )
 
@@ -282,7 +293,8 @@ def _draw(
     table = read_part(directory / record["file"], 0, record["num_rows"])
     attack = manifest["attack"]
     title = (
-        f"{attack['attack']}, {attack['norm']}, eps {attack['eps']}/255: "
+        f"{attack['attack']}, {attack['norm']}"
+        f"{', eps ' + str(attack['eps']) + '/255' if attack['eps'] else ''}: "
         f"accuracy {manifest['clean_accuracy']:.1%} → {manifest['robust_accuracy']:.1%}"
     )
     figure = perturbation_figure(choose_examples(table, classes, num_examples), title)

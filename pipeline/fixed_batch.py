@@ -4,10 +4,31 @@ A convolution may choose another algorithm, and so another last bit, for another
 caller that promises the same answer in any shard pads its last call to the same number of rows.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
+
+
+def padded_calls(*rows: Tensor, rows_per_call: int) -> Iterator[tuple[int, list[Tensor]]]:
+    """Cuts rows into parts of exactly ``rows_per_call``; the last is padded by repeating its end.
+
+    Args:
+        rows: tensors with the same first dimension N >= 1.
+
+    Yields:
+        How many rows of the part are real, the first ones, and the part of each tensor.
+    """
+    num_rows = rows[0].shape[0]
+    if num_rows < 1 or any(tensor.shape[0] != num_rows for tensor in rows):
+        raise ValueError("rows must hold the same positive number of rows")
+    for start in range(0, num_rows, rows_per_call):
+        parts = [tensor[start : start + rows_per_call] for tensor in rows]
+        num_real = parts[0].shape[0]
+        if num_real < rows_per_call:
+            missing = rows_per_call - num_real
+            parts = [torch.cat((p, p[-1:].expand(missing, *p.shape[1:]))) for p in parts]
+        yield num_real, parts
 
 
 def in_fixed_batches(function: Callable[..., Tensor], *rows: Tensor, rows_per_call: int) -> Tensor:
@@ -15,21 +36,14 @@ def in_fixed_batches(function: Callable[..., Tensor], *rows: Tensor, rows_per_ca
 
     Args:
         function: takes ``len(rows)`` tensors of ``rows_per_call`` rows, returns as many rows.
-        rows: tensors with the same first dimension N >= 1. The last call is padded by repeating
-            the last row; the padding's results are dropped.
+        rows: see `padded_calls`; the padding's results are dropped.
 
     Returns:
         The N results, in order.
     """
-    num_rows = rows[0].shape[0]
-    if num_rows < 1 or any(tensor.shape[0] != num_rows for tensor in rows):
-        raise ValueError("rows must hold the same positive number of rows")
-    results = []
-    for start in range(0, num_rows, rows_per_call):
-        parts = [tensor[start : start + rows_per_call] for tensor in rows]
-        num_real = parts[0].shape[0]
-        if num_real < rows_per_call:
-            missing = rows_per_call - num_real
-            parts = [torch.cat((p, p[-1:].expand(missing, *p.shape[1:]))) for p in parts]
-        results.append(function(*parts)[:num_real])
-    return torch.cat(results)
+    return torch.cat(
+        [
+            function(*parts)[:num_real]
+            for num_real, parts in padded_calls(*rows, rows_per_call=rows_per_call)
+        ]
+    )

@@ -1,50 +1,35 @@
 """One shard of a perturbation set: read, attack, round, store, read back, verify. No Ray."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
-from torch import Tensor
 
-from pipeline.attacks.rounding import to_stored
+from pipeline.attacks.engine import Attacked, attack_rows
 from pipeline.attacks.settings import AttackSettings
 from pipeline.classifier import Classifier
 from pipeline.errors import UserError
-from pipeline.fixed_batch import in_fixed_batches
 from pipeline.formats.dataset import DatasetInfo, images_of, labels_of, load_dataset, read_rows
 from pipeline.formats.perturbation_check import check_rows
 from pipeline.formats.perturbation_set import (
     LEVELS,
     PerturbationColumns,
     linf_levels,
+    margins_of,
     perturbation_table,
     squared_l2_levels,
 )
 from pipeline.formats.quarantine import BadRow, write_quarantine
 from pipeline.formats.shard import read_part, write_shard
-from pipeline.pictures import to_unit
+from pipeline.pictures import from_unit, to_unit
 
 _NOTHING = {  # what the record of a shard counts whose rows are all bad
-    "verified": 0, "clean_right": 0, "successes": 0, "rounded_inwards": 0, "unmoved": 0,
+    "verified": 0, "clean_right": 0, "successes": 0, "unmoved": 0, "forwards": 0, "backwards": 0,
     "linf_max": 0, "l2_max": 0.0, "l2_sum": 0.0,
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class PerturbedRows:
-    """The outcome of an attack on N pictures.
-
-    Attributes:
-        stored: uint8 ``[N, H, W, C]``, inside the ball and the box.
-        num_rounded_inwards: rows that rounding to the nearest level would have put outside the
-            ball, and that were rounded to a shorter change.
-    """
-
-    stored: np.ndarray
-    num_rounded_inwards: int
 
 
 def perturb_rows(
@@ -53,27 +38,28 @@ def perturb_rows(
     images: np.ndarray,
     labels: np.ndarray,
     rows: np.ndarray,
-) -> PerturbedRows:
+) -> tuple[np.ndarray, Attacked]:
     """Attack uint8 ``[N, H, W, C]`` pictures, in padded calls of the classifier's fixed size.
 
     Args:
         labels: int64 ``[N]``, the true ones.
         rows: int64 ``[N]``, row numbers in the dataset's split; they key the randomness.
+
+    Returns:
+        The pictures to store, uint8 ``[N, H, W, C]``, inside the ball and the box; and how they
+        were found, on the CPU.
     """
-
-    def attack(x: Tensor, y: Tensor, row: Tensor) -> Tensor:
-        device = classifier.device
-        return settings.run(classifier, x.to(device), y.to(device), row).cpu()
-
-    found = in_fixed_batches(
-        attack,
-        to_unit(images),
-        torch.from_numpy(labels.copy()),
-        torch.from_numpy(rows.copy()),
+    device = classifier.device
+    attacked = attack_rows(
+        settings.build(),
+        classifier,
+        to_unit(images).to(device),
+        torch.from_numpy(labels.copy()).to(device),
+        torch.from_numpy(rows.copy()).to(device),
+        seed=settings.seed,
         rows_per_call=classifier.rows_per_call,
     )
-    stored, left_ball = to_stored(found, images, settings.norm, settings.eps_levels)
-    return PerturbedRows(stored, int(left_ball.sum()))
+    return from_unit(attacked.adversarial), attacked
 
 
 class Perturber:
@@ -141,16 +127,22 @@ class Perturber:
         if not len(rows):
             return {"num_rows": 0, "files": [], **_NOTHING}
         images, labels = images_of(clean), labels_of(clean)
-        perturbed = perturb_rows(self._classifier, self._settings, images, labels, rows)
+        stored, attacked = perturb_rows(self._classifier, self._settings, images, labels, rows)
+        logits = self._classifier.logits_of(stored)
         columns = PerturbationColumns(
             ids=[str(value) for value in clean.column("id").to_pylist()],
             split=self._split,
             rows=rows,
             labels=labels,
             images=images,
-            adversarial=perturbed.stored,
+            adversarial=stored,
             clean_predictions=self._classifier.predict(images),
-            adversarial_predictions=self._classifier.predict(perturbed.stored),
+            adversarial_predictions=logits.argmax(axis=1),
+            margins=margins_of(logits, labels),
+            found_restarts=attacked.restart.cpu().numpy(),
+            found_steps=attacked.step.cpu().numpy(),
+            forwards=attacked.forwards.cpu().numpy(),
+            backwards=attacked.backwards.cpu().numpy(),
         )
         attack = attack_record(self._settings)
         written = write_shard(perturbation_table(columns, attack), self._output, file)
@@ -166,15 +158,16 @@ class Perturber:
                 f"{self._output / file}: read back, {check.num_rows - check.num_verified} rows are "
                 f"not what they claim to be; first {check.faults[:1]}"
             )
-        squared = squared_l2_levels(images, perturbed.stored)
+        squared = squared_l2_levels(images, stored)
         return {
             **asdict(written),
             "verified": check.num_verified,
             "clean_right": check.num_clean_right,
             "successes": check.num_successes,
-            "rounded_inwards": perturbed.num_rounded_inwards,
-            "unmoved": int((squared == 0).sum()),
-            "linf_max": int(linf_levels(images, perturbed.stored).max()),
+            "unmoved": int(((squared == 0) & attacked.clean_right.cpu().numpy()).sum()),
+            "forwards": int(attacked.forwards.sum()),
+            "backwards": int(attacked.backwards.sum()),
+            "linf_max": int(linf_levels(images, stored).max()),
             "l2_max": float(np.sqrt(squared.max()) / LEVELS),
             "l2_sum": float(np.sqrt(squared.astype(np.float64)).sum() / LEVELS),
         }
@@ -201,5 +194,6 @@ def attack_record(settings: AttackSettings) -> dict[str, Any]:
         "eps": settings.eps_levels,
         "steps": settings.steps,
         "step_size": settings.step_size,
+        "restarts": settings.restarts,
         "seed": settings.seed,
     }

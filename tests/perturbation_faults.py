@@ -22,7 +22,7 @@ from pipeline.perturber import Perturber, attack_record
 def settings(**change: Any) -> AttackSettings:
     values = {
         "attack": "pgd", "norm": Norm.LINF, "eps_levels": 40, "steps": 5, "step_size": None,
-        "seed": 1, **change,
+        "restarts": 1, "seed": 1, **change,
     }  # fmt: skip
     return AttackSettings(**values)
 

@@ -1,43 +1,43 @@
 """Plain gradient ascent on the input."""
 
-from torch import Tensor
+from dataclasses import dataclass
 
-from pipeline.attacks.base import Model, Norm, check_inputs, input_gradient, project
+from pipeline.attacks.ball import Ball
+from pipeline.attacks.base import Queries, Rows, State
+from pipeline.attacks.losses import cross_entropy
 
 
-def ascent(
-    model: Model,
-    x: Tensor,
-    y: Tensor,
-    *,
-    step_size: float,
-    steps: int = 1,
-    eps: float | None = None,
-    norm: Norm = Norm.L2,
-    box: bool = True,
-) -> Tensor:
+@dataclass(frozen=True)
+class Ascent:
     """``x ← x + α ∇_x ℓ(f(x), y)``, repeated: the gradient itself, neither its sign nor direction.
 
     The step is as long as the gradient: where the classifier is sure of itself both are small, so
     α must be large (hundreds, for a well-trained classifier) and few steps do little.
 
-    Args:
-        x: float32 ``[N, C, H, W]`` in [0, 1]; y: int64 ``[N]``, the true labels.
+    Attributes:
+        ball: that each step is projected to.
         step_size: α, in [0, 1] units per unit of gradient.
         steps: how often the step is taken.
-        eps: radius of the ball that each step is projected to, in [0, 1] units; None for no ball.
-        norm: the ball's norm.
-        box: clip each step to [0, 1].
-
-    Returns:
-        The last iterate, shaped as ``x``.
     """
-    check_inputs(x, y, eps=eps, steps=steps)
-    adversarial = x
-    for _ in range(steps):
-        adversarial = adversarial + step_size * input_gradient(model, adversarial, y)
-        if eps is not None:
-            adversarial = project(adversarial, x, eps=eps, norm=norm)
-        if box:
-            adversarial = adversarial.clamp(0.0, 1.0)
-    return adversarial
+
+    ball: Ball
+    step_size: float
+    steps: int = 1
+    restarts: int = 1
+    smallest: None = None
+
+    @property
+    def num_steps(self) -> int:
+        """The last step is a look at where the one before it led."""
+        return self.steps + 1
+
+    def begin(self, rows: Rows) -> State:
+        """At the picture itself."""
+        return {"point": rows.clean}
+
+    def step(self, rows: Rows, state: State, queries: Queries) -> State:
+        """One step of each row."""
+        here = self.ball.snap(state["point"], rows.clean)
+        _, gradient = queries.gradient(here, cross_entropy, wanted=rows.step < self.steps)
+        moved = state["point"] + self.step_size * gradient
+        return {"point": self.ball.project(moved, rows.clean)}

@@ -1,69 +1,131 @@
-"""What the attacks share: the gradient by the picture, and the ball around it."""
+"""What an attack is, and what it is given: rows, their state, and a model to ask."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+
+from pipeline.chain.noise import Purpose, keyed_normal, keyed_uniform
 
 Model = Callable[[Tensor], Tensor]
+State = dict[str, Tensor]
+# Of the logits of N rows and further tensors of N rows: N values that the attack raises.
+Loss = Callable[..., Tensor]
+
+# A draw's number is restart * _DRAWS + step; the generator takes numbers below 2**24.
+_DRAWS = 1 << 14
+MOST_STEPS, MOST_RESTARTS = _DRAWS, (1 << 24) // _DRAWS
 
 
 class Norm(StrEnum):
-    """How a perturbation is measured, in [0, 1] units of the pixel range."""
+    """How a perturbation is measured."""
 
     LINF = "linf"  # the largest change of any value
     L2 = "l2"  # the Euclidean length of the change
+    L1 = "l1"  # the sum of the changes' sizes
 
 
-def input_gradient(model: Model, x: Tensor, y: Tensor) -> Tensor:
-    """``∇_x ℓ(f(x), y)``, ℓ the cross-entropy in nats, for each row on its own.
+@dataclass(frozen=True)
+class Rows:
+    """The rows that an attack works on at present, N of them.
 
-    The losses are summed, not averaged, so a row's gradient does not depend on the batch it is in.
-    Only the gradient by ``x`` is computed: parameters receive none.
-
-    Args:
-        x: float32 ``[N, C, H, W]``; y: int64 ``[N]``.
-
-    Returns:
-        float32 ``[N, C, H, W]``.
+    Attributes:
+        clean: float32 ``[N, C, H, W]``, whole levels divided by 255.
+        label: int64 ``[N]``, the true ones.
+        logits: ``[N, K]``, the model's for the clean pictures.
+        row: int64 ``[N]``, each row's number in its dataset, which keys its draws.
+        restart: int64 ``[N]``, how often the row began before.
+        step: int64 ``[N]``, how often ``step`` was called since it began.
+        seed: keys all draws.
     """
-    with torch.enable_grad():
-        probe = x.detach().requires_grad_(True)
-        loss = F.cross_entropy(model(probe), y, reduction="sum")
-        (gradient,) = torch.autograd.grad(loss, probe)
-    return gradient
+
+    clean: Tensor
+    label: Tensor
+    logits: Tensor
+    row: Tensor
+    restart: Tensor
+    step: Tensor
+    seed: int
+
+    def uniform(self, draw: int | Tensor, shape: tuple[int, ...]) -> Tensor:
+        """Float32 ``[N, *shape]`` on (0, 1), keyed by seed, row, restart and the draw's number."""
+        drawn = keyed_uniform(*self._keys(draw), Purpose.ATTACK, shape)
+        # The generator's largest numbers would round to 1.
+        return drawn.to(device=self.clean.device, dtype=torch.float32).clamp_max(1 - 2**-24)
+
+    def normal(self, draw: int | Tensor, shape: tuple[int, ...]) -> Tensor:
+        """Standard normal float32 ``[N, *shape]``, keyed as `uniform`."""
+        return keyed_normal(*self._keys(draw), Purpose.ATTACK, shape).to(self.clean.device)
+
+    def _keys(self, draw: int | Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        number = self.restart.cpu() * _DRAWS + torch.as_tensor(draw).cpu()
+        return torch.full_like(number, self.seed), self.row.cpu(), number
 
 
-def row_length(delta: Tensor) -> Tensor:
-    """The Euclidean length of each row of ``[N, C, H, W]``, shaped ``[N, 1, 1, 1]``."""
-    length: Tensor = torch.linalg.vector_norm(delta, dim=(1, 2, 3), keepdim=True)
-    return length
+class Queries(Protocol):
+    """How an attack asks the model about pictures ``[N, C, H, W]`` of its rows.
 
-
-def project(adversarial: Tensor, x: Tensor, *, eps: float, norm: Norm) -> Tensor:
-    """The nearest point of the ball of radius ``eps`` around ``x``, then clipped to [0, 1].
-
-    Clipping moves each value towards ``x``, which lies in the box, so it never leaves the ball.
+    Each row's passes are counted. Unless ``record`` is false, the picture must be one that can be
+    stored (whole levels, in the ball): the best of them that a row is asked about is its result.
     """
-    delta = adversarial - x
-    if norm is Norm.LINF:
-        delta = delta.clamp(-eps, eps)
-    else:
-        delta = delta * (eps / row_length(delta).clamp_min(1e-30)).clamp_max(1.0)
-    return (x + delta).clamp(0.0, 1.0)
+
+    def logits(self, x: Tensor, *, record: bool = True) -> Tensor:
+        """The logits ``[N, K]``; a forward pass."""
+
+    def gradient(
+        self, x: Tensor, loss: Loss, *others: Tensor, wanted: Tensor, record: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        """``ℓ = loss(logits, label, *others)`` of each row and ``∇_x ℓ``; forward and backward.
+
+        Args:
+            others: further tensors of N rows for the loss.
+            wanted: bool ``[N]``: a row without is asked forward alone, and its gradient is void.
+
+        Returns:
+            ``[N]`` and ``[N, C, H, W]``.
+        """
 
 
-def check_inputs(x: Tensor, y: Tensor, *, eps: float | None, steps: int = 1) -> None:
-    """Refuse what an attack cannot mean (ValueError: a caller's defect, not a user's mistake)."""
-    if x.dtype != torch.float32 or x.ndim != 4:
-        raise ValueError(f"x must be float32 [N, C, H, W], not {x.dtype} {list(x.shape)}")
-    if y.shape != x.shape[:1] or y.dtype != torch.int64:
-        raise ValueError(f"y must be int64 [{x.shape[0]}], not {y.dtype} {list(y.shape)}")
-    if x.numel() and not (x.min() >= 0 and x.max() <= 1):
-        raise ValueError("x must lie in [0, 1]")
-    if eps is not None and not eps >= 0:
-        raise ValueError(f"eps must be at least 0, not {eps}")
-    if steps < 1:
-        raise ValueError(f"steps must be at least 1, not {steps}")
+class StepAttack(Protocol):
+    """One attack. Every row advances on its own: what `step` does with a row depends on that row.
+
+    Attributes:
+        num_steps: calls of `step` after which a row is given up, below 16,384.
+        restarts: how often a row may begin, at most 1,024.
+        smallest: whether the smallest change that breaks a row is looked for, in this norm; with
+            None a row is done at the first picture that breaks it.
+    """
+
+    @property
+    def num_steps(self) -> int: ...
+
+    @property
+    def restarts(self) -> int: ...
+
+    @property
+    def smallest(self) -> Norm | None: ...
+
+    def begin(self, rows: Rows) -> State:
+        """The state of rows before their first step: tensors of N rows, under the same names as
+        `step` returns."""
+
+    def step(self, rows: Rows, state: State, queries: Queries) -> State:
+        """One step of each row. A bool tensor ``done`` in the state ends rows before their time."""
+
+
+def row_norm(delta: Tensor, norm: Norm) -> Tensor:
+    """The norm of each row of ``[N, C, H, W]``, shaped ``[N, 1, 1, 1]``."""
+    order = {Norm.LINF: torch.inf, Norm.L2: 2, Norm.L1: 1}[norm]
+    num = delta.shape[0]
+    if num == 1:  # else one row alone may have other bits than beside a second: see `row_dot`
+        delta = delta.expand(2, -1, -1, -1)
+    length: Tensor = torch.linalg.vector_norm(delta, ord=order, dim=(1, 2, 3), keepdim=True)
+    return length[:num]
+
+
+def per_row(values: Tensor) -> Tensor:
+    """``[N]`` shaped ``[N, 1, 1, 1]``, to go with pictures."""
+    return values.reshape(-1, 1, 1, 1)

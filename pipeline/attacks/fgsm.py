@@ -1,21 +1,14 @@
 """The fast gradient sign method: Goodfellow, Shlens and Szegedy, "Explaining and harnessing
 adversarial examples", 2014 (arXiv 1412.6572), section 4."""
 
-from torch import Tensor
+from pipeline.attacks.ball import Ball
+from pipeline.attacks.pgd import Pgd
 
-from pipeline.attacks.base import Model, Norm, check_inputs, input_gradient, project
 
-
-def fgsm(model: Model, x: Tensor, y: Tensor, *, eps: float) -> Tensor:
+def fgsm(ball: Ball) -> Pgd:
     """``x + ε sign(∇_x ℓ(f(x), y))``, clipped to [0, 1]: the best corner of a linear loss.
 
-    Args:
-        x: float32 ``[N, C, H, W]`` in [0, 1]; y: int64 ``[N]``, the true labels.
-        eps: the L∞ radius, in [0, 1] units.
-
-    Returns:
-        The adversarial pictures, shaped as ``x``.
+    It is one step of PGD as long as the radius; in another norm than L∞ along that norm's steepest
+    direction.
     """
-    check_inputs(x, y, eps=eps)
-    step = eps * input_gradient(model, x, y).sign()
-    return project(x + step, x, eps=eps, norm=Norm.LINF)
+    return Pgd(ball, steps=1, step_size=ball.eps, random_start=False)

@@ -1,68 +1,54 @@
 """Projected gradient descent on the negative loss: Madry, Makelov, Schmidt, Tsipras and Vladu,
 "Towards deep learning models resistant to adversarial attacks", 2017 (arXiv 1706.06083)."""
 
-import numpy as np
-import torch
-from torch import Tensor
+from dataclasses import dataclass
 
-from pipeline.attacks.base import Model, Norm, check_inputs, input_gradient, project, row_length
-from pipeline.chain.noise import Purpose, keyed_normal, keyed_uniform
+from pipeline.attacks.ball import Ball
+from pipeline.attacks.base import Loss, Queries, Rows, State, per_row
+from pipeline.attacks.losses import cross_entropy
 
 
-def pgd(
-    model: Model,
-    x: Tensor,
-    y: Tensor,
-    *,
-    eps: float,
-    norm: Norm = Norm.LINF,
-    steps: int = 20,
-    step_size: float | None = None,
-    seed: int = 0,
-    rows: Tensor | None = None,
-) -> Tensor:
+@dataclass(frozen=True)
+class Pgd:
     """Steps of fixed length up the loss, each projected to the ball and the box.
 
-    L∞ steps along the gradient's sign, L2 along its direction. The start is drawn uniformly from
-    the ball, keyed by ``(seed, row)``: a row's result does not depend on the batch it is in.
+    L∞ steps along the gradient's sign, L2 along its direction, L1 along its largest values.
 
-    Args:
-        x: float32 ``[N, C, H, W]`` in [0, 1]; y: int64 ``[N]``, the true labels.
-        eps: the ball's radius, in [0, 1] units.
-        norm: the ball's norm.
+    Attributes:
+        ball: where the pictures lie.
         steps: gradient steps.
         step_size: α, in [0, 1] units; None for 2.5 ε / steps, which reaches any point of the ball
             from any other and leaves room to turn.
-        seed: of the random start.
-        rows: int64 ``[N]``, each picture's own row number in its dataset; None starts every row
-            at ``x`` itself, with no randomness.
-
-    Returns:
-        The last iterate, shaped as ``x``.
+        random_start: begin at a point drawn uniformly from the ball, not at the picture itself.
+        restarts: beginnings; those after the first are random in any case.
+        loss: what is raised.
     """
-    check_inputs(x, y, eps=eps, steps=steps)
-    alpha = 2.5 * eps / steps if step_size is None else step_size
-    adversarial = x if rows is None else random_start(x, eps=eps, norm=norm, seed=seed, rows=rows)
-    for _ in range(steps):
-        gradient = input_gradient(model, adversarial, y)
-        if norm is Norm.LINF:
-            direction = gradient.sign()
-        else:
-            direction = gradient / row_length(gradient).clamp_min(1e-30)
-        adversarial = project(adversarial + alpha * direction, x, eps=eps, norm=norm)
-    return adversarial
 
+    ball: Ball
+    steps: int = 40
+    step_size: float | None = None
+    random_start: bool = True
+    restarts: int = 1
+    loss: Loss = cross_entropy
+    smallest: None = None
 
-def random_start(x: Tensor, *, eps: float, norm: Norm, seed: int, rows: Tensor) -> Tensor:
-    """A point drawn uniformly from the ball around each picture, then clipped to [0, 1]."""
-    shape = tuple(x.shape[1:])
-    seeds = np.full(x.shape[0], seed, dtype=np.int64)
-    if norm is Norm.LINF:
-        uniform = keyed_uniform(seeds, rows, 0, Purpose.ATTACK, shape)
-        delta = (eps * (2 * uniform - 1)).float()
-    else:
-        # A direction on the sphere; its radius grows as the d-th root, as volume does.
-        normal = keyed_normal(seeds, rows, 0, Purpose.ATTACK, shape)
-        radius = keyed_uniform(seeds, rows, 1, Purpose.ATTACK, (1, 1, 1)) ** (1 / normal[0].numel())
-        delta = eps * radius.float() * normal / row_length(normal)
-    return project(x + delta.to(device=x.device, dtype=torch.float32), x, eps=eps, norm=norm)
+    @property
+    def num_steps(self) -> int:
+        """The last step is a look at where the one before it led."""
+        return self.steps + 1
+
+    def begin(self, rows: Rows) -> State:
+        """A point of the ball for each row."""
+        random = per_row((rows.restart > 0) | self.random_start)
+        if not bool(random.any()):
+            return {"point": rows.clean}
+        return {"point": self.ball.random_point(rows, 0).where(random, rows.clean)}
+
+    def step(self, rows: Rows, state: State, queries: Queries) -> State:
+        """``x ← Π(x + α d)``, where d is the ball's steepest direction up the loss."""
+        alpha = 2.5 * self.ball.eps / self.steps if self.step_size is None else self.step_size
+        here = self.ball.snap(state["point"], rows.clean)
+        _, gradient = queries.gradient(here, self.loss, wanted=rows.step < self.steps)
+        gradient = self.ball.movable(gradient, state["point"])
+        moved = state["point"] + alpha * self.ball.steepest(gradient)
+        return {"point": self.ball.project(moved, rows.clean)}

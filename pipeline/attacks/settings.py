@@ -3,16 +3,20 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from torch import Tensor
-
-from pipeline.attacks.ascent import ascent
-from pipeline.attacks.base import Model, Norm
+from pipeline.attacks.apgd import Apgd
+from pipeline.attacks.ascent import Ascent
+from pipeline.attacks.ball import Ball
+from pipeline.attacks.base import MOST_RESTARTS, MOST_STEPS, Norm, StepAttack
+from pipeline.attacks.carlini_wagner import CarliniWagner
+from pipeline.attacks.ddn import Ddn
+from pipeline.attacks.deepfool import DeepFool
 from pipeline.attacks.fgsm import fgsm
-from pipeline.attacks.pgd import pgd
+from pipeline.attacks.fmn import Fmn
+from pipeline.attacks.lbfgs import Lbfgs
+from pipeline.attacks.mi_fgsm import MiFgsm
+from pipeline.attacks.pgd import Pgd
+from pipeline.attacks.square import Square
 from pipeline.errors import UserError
-from pipeline.formats.perturbation_set import LEVELS
-
-Attack = Callable[["AttackSettings", Model, Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -22,10 +26,13 @@ class AttackSettings:
     Attributes:
         attack: a name in `ATTACKS`.
         norm: the ball's norm.
-        eps_levels: the ball's radius in levels of 1/255.
-        steps: gradient steps; 1 for fgsm.
+        eps_levels: the ball's radius in levels of 1/255; 0, no ball, for the attacks that look for
+            the smallest change.
+        steps: gradient steps, or queries of square; 1 for fgsm; linearisations of deepfool; steps
+            of each search of carlini_wagner and lbfgs.
         step_size: α in [0, 1] units (for ascent per unit of gradient); None for the attack's own.
-        seed: of the random start, where there is one.
+        restarts: how often a row may begin; of apgd_targeted, the classes aimed at.
+        seed: of what is drawn.
     """
 
     attack: str
@@ -33,56 +40,160 @@ class AttackSettings:
     eps_levels: int
     steps: int
     step_size: float | None
+    restarts: int
     seed: int
 
     def __post_init__(self) -> None:
         if self.attack not in ATTACKS:
             raise UserError(f"there is no attack {self.attack!r}; choose from {', '.join(ATTACKS)}")
-        if self.eps_levels < 1:
+        if not self.bounded and self.eps_levels:
+            raise UserError(
+                f"{self.attack} looks for the smallest change and takes no eps; leave it out"
+            )
+        if self.bounded and self.eps_levels < 1:
             raise UserError(f"eps must be at least one level of 1/255, not {self.eps_levels}")
-        if self.steps < 1:
-            raise UserError(f"steps must be at least 1, not {self.steps}")
+        if not 1 <= self.steps < MOST_STEPS:
+            raise UserError(f"steps must be from 1 to {MOST_STEPS - 1}, not {self.steps}")
+        if not 1 <= self.restarts <= MOST_RESTARTS:
+            raise UserError(f"restarts must be from 1 to {MOST_RESTARTS}, not {self.restarts}")
         if self.step_size is not None and not 0 < self.step_size < float("inf"):
             raise UserError(f"step_size must be positive and finite, not {self.step_size}")
-        if self.attack == "fgsm" and (self.norm is not Norm.LINF or self.steps != 1):
-            raise UserError("fgsm takes one step in the norm linf; use pgd for more, or for l2")
-        if self.attack == "ascent" and self.step_size is None:
-            raise UserError("ascent needs a step_size: the α of x ← x + α ∇ℓ, for example 100")
+        self.build()
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the attack stays in a ball; else it looks for the smallest change in the norm."""
+        return is_bounded(self.attack)
+
+    @property
+    def ball(self) -> Ball:
+        """Where the perturbed pictures of a bounded attack lie."""
+        return Ball(self.norm, self.eps_levels)
 
     @property
     def eps(self) -> float:
         """The ball's radius in [0, 1] units."""
-        return self.eps_levels / LEVELS
+        return self.ball.eps
 
-    def run(self, model: Model, x: Tensor, y: Tensor, rows: Tensor) -> Tensor:
-        """The adversarial pictures of float32 ``x[N, C, H, W]`` in [0, 1], labels ``y[N]``.
-
-        ``rows`` holds each picture's row number in its dataset split, int64 ``[N]``.
-        """
-        return ATTACKS[self.attack](self, model, x, y, rows)
+    def build(self) -> StepAttack:
+        """The attack; UserError where the settings contradict each other."""
+        return ATTACKS[self.attack].build(self)
 
 
-def _ascent(s: AttackSettings, model: Model, x: Tensor, y: Tensor, rows: Tensor) -> Tensor:
-    assert s.step_size is not None  # __post_init__ saw to it
-    return ascent(model, x, y, step_size=s.step_size, steps=s.steps, eps=s.eps, norm=s.norm)
+@dataclass(frozen=True)
+class _Kind:
+    """A named attack: how it is built, the steps that it takes unless told otherwise, and whether
+    it stays in a ball."""
+
+    build: Callable[[AttackSettings], StepAttack]
+    steps: int
+    bounded: bool = True
 
 
-def _fgsm(s: AttackSettings, model: Model, x: Tensor, y: Tensor, rows: Tensor) -> Tensor:
-    return fgsm(model, x, y, eps=s.eps)
+def default_steps(attack: str) -> int:
+    """The steps that an attack takes unless told otherwise; 1 where there is no such attack."""
+    return ATTACKS[attack].steps if attack in ATTACKS else 1
 
 
-def _pgd(s: AttackSettings, model: Model, x: Tensor, y: Tensor, rows: Tensor) -> Tensor:
-    return pgd(
-        model,
-        x,
-        y,
-        eps=s.eps,
-        norm=s.norm,
-        steps=s.steps,
-        step_size=s.step_size,
-        seed=s.seed,
-        rows=rows,
-    )
+def is_bounded(attack: str) -> bool:
+    """Whether an attack stays in a ball; true where there is no such attack."""
+    return attack not in ATTACKS or ATTACKS[attack].bounded
 
 
-ATTACKS: dict[str, Attack] = {"ascent": _ascent, "fgsm": _fgsm, "pgd": _pgd}
+def _only(settings: AttackSettings, *taken: str) -> None:
+    """Refuses settings that the attack would silently ignore."""
+    given = {"step_size": settings.step_size is not None, "restarts": settings.restarts > 1}
+    for name, value in given.items():
+        if value and name not in taken:
+            raise UserError(f"{settings.attack} takes no {name}; leave it out")
+
+
+def _ascent(s: AttackSettings) -> StepAttack:
+    _only(s, "step_size")
+    if s.step_size is None:
+        raise UserError("ascent needs a step_size: the α of x ← x + α ∇ℓ, for example 100")
+    return Ascent(s.ball, s.step_size, s.steps)
+
+
+def _fgsm(s: AttackSettings) -> StepAttack:
+    _only(s)
+    if s.norm is not Norm.LINF or s.steps != 1:
+        raise UserError("fgsm takes one step in the norm linf; use pgd for more, or for l2")
+    return fgsm(s.ball)
+
+
+def _pgd(s: AttackSettings) -> StepAttack:
+    return Pgd(s.ball, s.steps, s.step_size, restarts=s.restarts)
+
+
+def _mi_fgsm(s: AttackSettings) -> StepAttack:
+    _only(s)
+    return MiFgsm(s.ball, s.steps)
+
+
+def _apgd_ce(s: AttackSettings) -> StepAttack:
+    _only(s, "restarts")
+    return Apgd(s.ball, s.steps, "ce", s.restarts)
+
+
+def _apgd_dlr(s: AttackSettings) -> StepAttack:
+    _only(s, "restarts")
+    return Apgd(s.ball, s.steps, "dlr", s.restarts)
+
+
+def _apgd_targeted(s: AttackSettings) -> StepAttack:
+    _only(s, "restarts")
+    return Apgd(s.ball, s.steps, "targeted", s.restarts)
+
+
+def _square(s: AttackSettings) -> StepAttack:
+    _only(s)
+    return Square(s.ball, s.steps)
+
+
+def _deepfool(s: AttackSettings) -> StepAttack:
+    _only(s)
+    return DeepFool(s.norm, s.steps)
+
+
+def _fmn(s: AttackSettings) -> StepAttack:
+    _only(s)
+    return Fmn(s.norm, s.steps)
+
+
+def _ddn(s: AttackSettings) -> StepAttack:
+    _only_l2(s)
+    return Ddn(s.steps)
+
+
+def _carlini_wagner(s: AttackSettings) -> StepAttack:
+    _only_l2(s)
+    return CarliniWagner(s.steps)
+
+
+def _lbfgs(s: AttackSettings) -> StepAttack:
+    _only_l2(s)
+    return Lbfgs(s.steps)
+
+
+def _only_l2(s: AttackSettings) -> None:
+    _only(s)
+    if s.norm is not Norm.L2:
+        raise UserError(f"{s.attack} is for the norm l2, not {s.norm.value}; use fmn there")
+
+
+ATTACKS: dict[str, _Kind] = {
+    "ascent": _Kind(_ascent, 20),
+    "fgsm": _Kind(_fgsm, 1),
+    "pgd": _Kind(_pgd, 40),
+    "mi_fgsm": _Kind(_mi_fgsm, 10),
+    "apgd_ce": _Kind(_apgd_ce, 100),
+    "apgd_dlr": _Kind(_apgd_dlr, 100),
+    "apgd_targeted": _Kind(_apgd_targeted, 100),
+    "square": _Kind(_square, 5000),
+    "deepfool": _Kind(_deepfool, 50, bounded=False),
+    "ddn": _Kind(_ddn, 100, bounded=False),
+    "fmn": _Kind(_fmn, 100, bounded=False),
+    "carlini_wagner": _Kind(_carlini_wagner, 100, bounded=False),
+    "lbfgs": _Kind(_lbfgs, 20, bounded=False),
+}

@@ -16,10 +16,15 @@ from pipeline.formats.dataset import DatasetInfo, images_of, labels_of, read_row
 from pipeline.formats.output import sha256_of_file
 from pipeline.formats.perturbation_set import (
     LEVELS,
+    MARGIN,
     PerturbationSet,
+    changed_values,
     in_ball,
+    l1_levels,
     linf_levels,
+    margins_of,
     open_perturbation_set,
+    picture_hashes,
     schema,
     squared_l2_levels,
     successes,
@@ -120,30 +125,40 @@ def check_rows(
     clean_holds = _holds(clean_logits, clean_recorded, tie)
     stored_holds = _holds(stored_logits, stored_recorded, tie)
     fresh = clean_logits.argmax(axis=1), stored_logits.argmax(axis=1)
+    fresh_margins = margins_of(stored_logits, labels)
     l2 = np.sqrt(squared_l2_levels(images, stored).astype(np.float64)) / LEVELS
+    l1 = l1_levels(images, stored) / LEVELS
     wrong = {
         "id is not the dataset's": columns["id"] != clean.column("id").to_numpy(),
         "split is not the set's": columns["split"] != split,
         "label is not the dataset's": labels != labels_of(clean),
         "image is not the dataset's": (images != images_of(clean)).any(axis=(1, 2, 3)),
+        "clean_sha256 is not the picture's": columns["clean_sha256"] != picture_hashes(images),
         "adversarial lies outside the ball": ~in_ball(images, stored, norm, eps),
         "linf is not the pictures' distance": columns["linf"] != linf_levels(images, stored),
         "l2 is not the pictures' distance": np.abs(columns["l2"] - l2) > 1e-9,
+        "l1 is not the pictures' distance": np.abs(columns["l1"] - l1) > 1e-9,
+        "l0 is not the number of changed values": columns["l0"] != changed_values(images, stored),
         "clean_prediction is not the classifier's": ~clean_holds,
         "adversarial_prediction is not the classifier's": ~stored_holds,
-        "success does not follow from label and predictions": columns["success"]
-        != successes(labels, clean_recorded, stored_recorded),
+        "margin is not the classifier's": ~(np.abs(columns["margin"] - fresh_margins) <= tie),
+        "success does not follow from label, prediction and margin": columns["success"]
+        != successes(labels, clean_recorded, columns["margin"]),
         **{f"{name} is not the set's": columns[name] != attack[name] for name in _CONSTANT},
     }
     ties = clean_holds & stored_holds
-    ties &= (fresh[0] != clean_recorded) | (fresh[1] != stored_recorded)
+    ties &= (
+        (fresh[0] != clean_recorded)
+        | (fresh[1] != stored_recorded)
+        | ((columns["margin"] > MARGIN) != (fresh_margins > MARGIN))
+    )
     faults = [
         (kind, int(row)) for kind, mask in wrong.items() for row in columns["row"][mask].tolist()
     ]
     return RowCheck(
         table.num_rows,
         int((fresh[0] == labels).sum()),
-        int(successes(labels, *fresh).sum()),
+        int(successes(labels, fresh[0], fresh_margins).sum()),
         int(ties.sum()),
         tuple(faults),
     )

@@ -6,9 +6,11 @@ DIR/manifest.json                       model, dataset, attack, shards, counts; 
 
 All that is claimed about a row can be checked from the row, the dataset and the classifier: the
 distances are whole levels of 1/255 (L2: the root of a whole number of squared levels), and the
-predictions are those for the two pictures as they are stored.
+predictions are those for the two pictures as they are stored. A row whose attack failed stays in
+the set, with the picture that came nearest, so that the denominator can be checked too.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +25,12 @@ from pipeline.formats.seal import sealed
 from pipeline.formats.shard import Shard, check_present, image_column, shards_from_json
 
 MANIFEST_FILE = "manifest.json"
-FORMAT = 1
+FORMAT = 2
 KIND = "perturbation-set"
 LEVELS = 255  # steps between 0 and 1 of an 8-bit value
+# A picture counts as broken where another class leads by more than this, in logits: a forward pass
+# elsewhere may differ in the last bits, and the verdict must not.
+MARGIN = 1e-3
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,9 @@ class PerturbationColumns:
         labels: int64 ``[N]``, the true labels.
         images, adversarial: uint8 ``[N, H, W, C]``, the clean and the perturbed pictures.
         clean_predictions, adversarial_predictions: int64 ``[N]``.
+        margins: float64 ``[N]``, how far another class leads at the perturbed picture, in logits.
+        found_restarts, found_steps: int64 ``[N]``, when the attack found that picture.
+        forwards, backwards: int64 ``[N]``, the passes that the attack asked the classifier.
     """
 
     ids: Sequence[str]
@@ -49,6 +57,11 @@ class PerturbationColumns:
     adversarial: np.ndarray
     clean_predictions: np.ndarray
     adversarial_predictions: np.ndarray
+    margins: np.ndarray
+    found_restarts: np.ndarray
+    found_steps: np.ndarray
+    forwards: np.ndarray
+    backwards: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -59,7 +72,7 @@ class PerturbationSet:
         path: the set's directory, absolute.
         model_sha256, dataset_sha256: identities of the classifier and of the dataset.
         split, start, stop: the rows of the dataset that the set covers, ``start <= row < stop``.
-        attack: attack, norm, eps (levels of 1/255), steps, step_size, seed.
+        attack: attack, norm, eps (levels of 1/255; 0 for no ball), steps, step_size, seed.
         shards: in the order of the rows.
         quarantine: files with the rows that could not be attacked, in the order of the rows.
         manifest: all of it.
@@ -87,23 +100,54 @@ def squared_l2_levels(clean: np.ndarray, stored: np.ndarray) -> np.ndarray:
     return np.asarray((_change(clean, stored) ** 2).sum(axis=1))
 
 
+def l1_levels(clean: np.ndarray, stored: np.ndarray) -> np.ndarray:
+    """The sum of the changes' sizes, of uint8 ``[N, H, W, C]``, in levels: int64 ``[N]``."""
+    return np.asarray(np.abs(_change(clean, stored)).sum(axis=1))
+
+
+def changed_values(clean: np.ndarray, stored: np.ndarray) -> np.ndarray:
+    """How many values of uint8 ``[N, H, W, C]`` changed, which is called L0: int64 ``[N]``."""
+    return np.asarray((_change(clean, stored) != 0).sum(axis=1))
+
+
+def picture_hashes(images: np.ndarray) -> list[str]:
+    """SHA-256 of the bytes of each picture, uint8 ``[N, H, W, C]``."""
+    return [hashlib.sha256(image.tobytes()).hexdigest() for image in images]
+
+
 def in_ball(clean: np.ndarray, stored: np.ndarray, norm: str, eps_levels: int) -> np.ndarray:
-    """Whether each stored row lies in the ball around its clean row, bool ``[N]``, exactly."""
+    """Whether each stored row lies in the ball around its clean row, bool ``[N]``, exactly.
+
+    A radius of 0 levels is no ball: all do.
+    """
+    if eps_levels == 0:
+        return np.ones(len(clean), dtype=bool)
     if norm == "linf":
         return np.asarray(linf_levels(clean, stored) <= eps_levels)
+    if norm == "l1":
+        return np.asarray(l1_levels(clean, stored) <= eps_levels)
     return np.asarray(squared_l2_levels(clean, stored) <= eps_levels**2)
 
 
-def successes(
-    labels: np.ndarray, clean_predictions: np.ndarray, adversarial_predictions: np.ndarray
-) -> np.ndarray:
-    """A right answer made wrong, bool ``[N]``.
+def margins_of(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """``max_{i≠y} z_i - z_y`` of logits ``[N, K]`` and labels ``[N]``: float64 ``[N]``."""
+    others = logits.astype(np.float64)
+    own = others[np.arange(len(labels)), labels].copy()
+    others[np.arange(len(labels)), labels] = -np.inf
+    return np.asarray(others.max(axis=1) - own)
+
+
+def successes(labels: np.ndarray, clean_predictions: np.ndarray, margins: np.ndarray) -> np.ndarray:
+    """A right answer made wrong, by more than `MARGIN`: bool ``[N]``.
 
     A picture that the classifier gets wrong by itself is no success of the attack. Robust accuracy
     is clean accuracy less the share of successes: a picture counts as robust if the clean one, and
     the perturbed one, are both classified rightly.
+
+    Args:
+        margins: of the perturbed pictures, as `margins_of` gives them.
     """
-    return np.asarray((clean_predictions == labels) & (adversarial_predictions != labels))
+    return np.asarray((clean_predictions == labels) & (margins > MARGIN))
 
 
 def schema(shape: Sequence[int]) -> pa.Schema:
@@ -115,18 +159,26 @@ def schema(shape: Sequence[int]) -> pa.Schema:
             ("split", pa.string()),
             ("row", pa.int64()),  # row number in the split
             ("label", pa.int64()),
+            ("clean_sha256", pa.string()),  # of the clean picture's bytes, rows then channels
             ("image", picture),  # clean
             ("adversarial", picture),
             ("clean_prediction", pa.int64()),
             ("adversarial_prediction", pa.int64()),
+            ("margin", pa.float64()),  # lead of another class at the perturbed picture, in logits
             ("success", pa.bool_()),
             ("linf", pa.int64()),  # largest change, in levels of 1/255
             ("l2", pa.float64()),  # length of the change, in [0, 1] units
+            ("l1", pa.float64()),  # sum of the changes' sizes, in [0, 1] units
+            ("l0", pa.int64()),  # how many values changed
             ("attack", pa.string()),
             ("norm", pa.string()),
-            ("eps", pa.int64()),  # the ball's radius, in levels of 1/255
+            ("eps", pa.int64()),  # the ball's radius, in levels of 1/255; 0 where there is none
             ("steps", pa.int64()),
             ("seed", pa.int64()),
+            ("found_restart", pa.int64()),  # when the attack found the picture
+            ("found_step", pa.int64()),
+            ("forwards", pa.int64()),  # passes through the classifier, the clean picture's included
+            ("backwards", pa.int64()),
         ]
     )
 
@@ -139,20 +191,28 @@ def perturbation_table(columns: PerturbationColumns, attack: dict[str, Any]) -> 
     """
     num = len(columns.rows)
     squared = squared_l2_levels(columns.images, columns.adversarial)
-    won = successes(columns.labels, columns.clean_predictions, columns.adversarial_predictions)
+    won = successes(columns.labels, columns.clean_predictions, columns.margins)
     values: dict[str, Any] = {
         "id": columns.ids,
         "split": [columns.split] * num,
         "row": columns.rows,
         "label": columns.labels,
+        "clean_sha256": picture_hashes(columns.images),
         "image": image_column(columns.images),
         "adversarial": image_column(columns.adversarial),
         "clean_prediction": columns.clean_predictions,
         "adversarial_prediction": columns.adversarial_predictions,
+        "margin": columns.margins,
         "success": won,
         "linf": linf_levels(columns.images, columns.adversarial),
         "l2": np.sqrt(squared.astype(np.float64)) / LEVELS,
+        "l1": l1_levels(columns.images, columns.adversarial) / LEVELS,
+        "l0": changed_values(columns.images, columns.adversarial),
         **{name: [attack[name]] * num for name in ("attack", "norm", "eps", "steps", "seed")},
+        "found_restart": columns.found_restarts,
+        "found_step": columns.found_steps,
+        "forwards": columns.forwards,
+        "backwards": columns.backwards,
     }
     wanted = schema(columns.images.shape[1:])
     arrays = [

@@ -1,15 +1,24 @@
-"""Attack settings: what contradicts itself is refused, and each name runs its own attack."""
+"""Attack settings: what contradicts itself is refused, and each name builds its own attack."""
 
 import pytest
-import torch
-from linear_models import classifier_with_margin
 
-from pipeline.attacks.ascent import ascent
-from pipeline.attacks.base import Norm
+from pipeline.attacks.apgd import Apgd
+from pipeline.attacks.ascent import Ascent
+from pipeline.attacks.ball import Ball
+from pipeline.attacks.base import MOST_RESTARTS, MOST_STEPS, Norm, StepAttack
+from pipeline.attacks.carlini_wagner import CarliniWagner
+from pipeline.attacks.ddn import Ddn
+from pipeline.attacks.deepfool import DeepFool
 from pipeline.attacks.fgsm import fgsm
-from pipeline.attacks.pgd import pgd
-from pipeline.attacks.settings import AttackSettings
+from pipeline.attacks.fmn import Fmn
+from pipeline.attacks.lbfgs import Lbfgs
+from pipeline.attacks.mi_fgsm import MiFgsm
+from pipeline.attacks.pgd import Pgd
+from pipeline.attacks.settings import ATTACKS, AttackSettings, default_steps, is_bounded
+from pipeline.attacks.square import Square
 from pipeline.errors import UserError
+
+LINF8 = Ball(Norm.LINF, 8)
 
 
 def settings(**change: object) -> AttackSettings:
@@ -19,37 +28,119 @@ def settings(**change: object) -> AttackSettings:
         "eps_levels": 8,
         "steps": 5,
         "step_size": None,
+        "restarts": 1,
         "seed": 3,
         **change,
     }
     return AttackSettings(**values)  # type: ignore[arg-type]
 
 
-def test_each_name_runs_its_attack_with_the_settings() -> None:
-    model, x, y = classifier_with_margin(0.4)
-    rows, eps = torch.tensor([5, 6]), 8 / 255
-    assert torch.equal(
-        settings().run(model, x, y, rows), pgd(model, x, y, eps=eps, steps=5, seed=3, rows=rows)
+BUILT: list[tuple[dict[str, object], StepAttack]] = [
+    ({}, Pgd(LINF8, 5)),
+    (
+        {"norm": Norm.L1, "eps_levels": 300, "step_size": 0.1, "restarts": 4},
+        Pgd(Ball(Norm.L1, 300), 5, 0.1, restarts=4),
+    ),
+    ({"attack": "fgsm", "steps": 1}, fgsm(LINF8)),
+    (
+        {"attack": "ascent", "norm": Norm.L2, "step_size": 0.1},
+        Ascent(Ball(Norm.L2, 8), 0.1, 5),
+    ),
+    ({"attack": "mi_fgsm"}, MiFgsm(LINF8, 5)),
+    ({"attack": "apgd_ce", "restarts": 2}, Apgd(LINF8, 5, "ce", 2)),
+    ({"attack": "apgd_dlr", "norm": Norm.L2}, Apgd(Ball(Norm.L2, 8), 5, "dlr")),
+    ({"attack": "apgd_targeted", "restarts": 9}, Apgd(LINF8, 5, "targeted", 9)),
+    ({"attack": "square", "steps": 1000}, Square(LINF8, 1000)),
+    ({"attack": "deepfool", "eps_levels": 0}, DeepFool(Norm.LINF, 5)),
+    ({"attack": "fmn", "eps_levels": 0, "norm": Norm.L1}, Fmn(Norm.L1, 5)),
+    ({"attack": "ddn", "eps_levels": 0, "norm": Norm.L2}, Ddn(5)),
+    ({"attack": "carlini_wagner", "eps_levels": 0, "norm": Norm.L2}, CarliniWagner(5)),
+    ({"attack": "lbfgs", "eps_levels": 0, "norm": Norm.L2}, Lbfgs(5)),
+]
+
+
+@pytest.mark.parametrize(("change", "expected"), BUILT)
+def test_each_name_builds_its_attack_with_the_settings(
+    change: dict[str, object], expected: StepAttack
+) -> None:
+    built = settings(**change).build()
+    assert built == expected
+    assert built.restarts == change.get("restarts", 1)
+
+
+def test_every_name_is_built_above() -> None:
+    assert {change.get("attack", "pgd") for change, _ in BUILT} == set(ATTACKS)
+
+
+@pytest.mark.parametrize("attack", list(ATTACKS))
+def test_the_steps_unless_told_otherwise_are_allowed(attack: str) -> None:
+    step_size = 100.0 if attack == "ascent" else None
+    settings(
+        attack=attack,
+        steps=default_steps(attack),
+        step_size=step_size,
+        eps_levels=8 if is_bounded(attack) else 0,
+        norm=Norm.L2 if attack in ("ddn", "carlini_wagner", "lbfgs") else Norm.LINF,
     )
-    assert torch.equal(
-        settings(attack="fgsm", steps=1).run(model, x, y, rows), fgsm(model, x, y, eps=eps)
-    )
-    assert torch.equal(
-        settings(attack="ascent", norm=Norm.L2, step_size=0.1).run(model, x, y, rows),
-        ascent(model, x, y, step_size=0.1, steps=5, eps=eps, norm=Norm.L2),
-    )
+
+
+def test_the_steps_unless_told_otherwise_are_the_attacks_own() -> None:
+    for attack, own in (
+        ("pgd", Pgd(LINF8).steps),
+        ("fgsm", fgsm(LINF8).steps),
+        ("mi_fgsm", MiFgsm(LINF8).steps),
+        ("apgd_ce", Apgd(LINF8).steps),
+        ("apgd_dlr", Apgd(LINF8).steps),
+        ("apgd_targeted", Apgd(LINF8).steps),
+        ("square", Square(LINF8).steps),
+        ("deepfool", DeepFool().iterations),
+        ("ddn", Ddn().steps),
+        ("fmn", Fmn().steps),
+        ("carlini_wagner", CarliniWagner().steps),
+        ("lbfgs", Lbfgs().steps),
+    ):
+        assert default_steps(attack) == own, attack
+
+
+def test_the_radius_is_the_levels_over_255() -> None:
+    assert settings(eps_levels=51).eps == 0.2
+    assert settings(norm=Norm.L2, eps_levels=510).ball == Ball(Norm.L2, 510)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"attack": "deepfool"}, "no attack 'deepfool'; choose from ascent, fgsm, pgd"),
+        ({"attack": "deepfaker"}, "no attack 'deepfaker'; choose from ascent, fgsm, pgd"),
+        ({"attack": "fmn"}, "fmn looks for the smallest change and takes no eps"),
+        ({"attack": "deepfool", "eps_levels": 0, "restarts": 2}, "deepfool takes no restarts"),
+        ({"attack": "deepfool", "eps_levels": 0, "norm": Norm.L1}, "use fmn there"),
+        ({"attack": "fmn", "eps_levels": 0, "step_size": 0.1}, "fmn takes no step_size"),
+        ({"attack": "ddn", "eps_levels": 0}, "ddn is for the norm l2, not linf; use fmn"),
+        ({"attack": "lbfgs", "eps_levels": 0}, "lbfgs is for the norm l2"),
+        ({"attack": "carlini_wagner", "eps_levels": 0}, "carlini_wagner is for the norm l2"),
         ({"attack": "fgsm"}, "fgsm takes one step"),
         ({"attack": "fgsm", "steps": 1, "norm": Norm.L2}, "norm linf"),
+        ({"attack": "fgsm", "steps": 1, "step_size": 0.1}, "fgsm takes no step_size"),
+        ({"attack": "fgsm", "steps": 1, "restarts": 2}, "fgsm takes no restarts"),
         ({"attack": "ascent"}, "ascent needs a step_size"),
-        ({"steps": 0}, "steps must be at least 1"),
+        ({"attack": "ascent", "step_size": 1.0, "restarts": 2}, "ascent takes no restarts"),
+        ({"attack": "mi_fgsm", "step_size": 0.1}, "mi_fgsm takes no step_size"),
+        ({"attack": "mi_fgsm", "restarts": 2}, "mi_fgsm takes no restarts"),
+        ({"attack": "apgd_ce", "step_size": 0.1}, "apgd_ce takes no step_size"),
+        ({"attack": "apgd_dlr", "step_size": 0.1}, "apgd_dlr takes no step_size"),
+        ({"attack": "apgd_targeted", "step_size": 0.1}, "apgd_targeted takes no step_size"),
+        ({"attack": "apgd_ce", "norm": Norm.L1}, "no step for the norm l1; use pgd"),
+        ({"attack": "square", "norm": Norm.L2}, "square is for the norm linf, not l2"),
+        ({"attack": "square", "step_size": 0.1}, "square takes no step_size"),
+        ({"attack": "square", "restarts": 2}, "square takes no restarts"),
+        ({"steps": 0}, "steps must be from 1 to 16383, not 0"),
+        ({"steps": MOST_STEPS}, "steps must be from 1 to 16383, not 16384"),
+        ({"restarts": 0}, "restarts must be from 1 to 1024, not 0"),
+        ({"restarts": MOST_RESTARTS + 1}, "restarts must be from 1 to 1024, not 1025"),
         ({"eps_levels": 0}, "at least one level"),
         ({"step_size": float("nan")}, "step_size must be positive"),
+        ({"step_size": float("inf")}, "step_size must be positive"),
+        ({"step_size": 0.0}, "step_size must be positive"),
         ({"step_size": -1.0}, "step_size must be positive"),
     ],
 )

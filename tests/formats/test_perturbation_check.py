@@ -15,8 +15,8 @@ from pipeline.classifier import Classifier
 from pipeline.errors import UserError
 from pipeline.formats.dataset import DatasetInfo, load_dataset
 from pipeline.formats.output import read_json, write_json
-from pipeline.formats.perturbation_check import check_rows, verify_perturbation_set
-from pipeline.formats.perturbation_set import MANIFEST_FILE
+from pipeline.formats.perturbation_check import TIE, check_rows, verify_perturbation_set
+from pipeline.formats.perturbation_set import MANIFEST_FILE, margins_of
 from pipeline.formats.shard import image_column, images_of, read_part
 
 
@@ -119,7 +119,11 @@ def repeated_row(table: pa.Table) -> pa.Table:
     [
         (one_pixel_too_far, "adversarial lies outside the ball: 1 times, first row 7"),
         (swap_labels, "label is not the dataset's: 2 times, first row 0"),
-        (flip_success, "success does not follow from label and predictions: 1 times, first row 7"),
+        (flip_success, "success does not follow from label, prediction and margin: 1 times"),
+        (change_row("margin", 0.125), "margin is not the classifier's: 1 times, first row 7"),
+        (change_row("clean_sha256", "0" * 64), "clean_sha256 is not the picture's: 1 times"),
+        (change_row("l1", 0.25), "l1 is not the pictures' distance: 1 times, first row 7"),
+        (change_row("l0", 65), "l0 is not the number of changed values: 1 times, first row 7"),
         (another_prediction, "adversarial_prediction is not the classifier's: 1 times"),
         (change_row("clean_prediction", -1), "clean_prediction is not the classifier's: 1 times"),
         (another_picture, "image is not the dataset's: 1 times, first row 7"),
@@ -196,24 +200,38 @@ def test_a_dataset_with_other_pictures_is_found(
     assert any("image is not the dataset's" in line for line in report.faults)
 
 
+class TwoLead:
+    """Says classes 3 and 5, the first ahead by ``lead`` or, below 0, behind."""
+
+    sha256 = ""
+
+    def __init__(self, lead: float) -> None:
+        self.lead = lead
+
+    def logits_of(self, images: np.ndarray) -> np.ndarray:
+        logits = np.full((len(images), 10), -9.0, np.float32)
+        logits[:, 3], logits[:, 5] = self.lead, 0.0
+        return logits
+
+
 def test_a_prediction_next_to_a_tie_is_counted_and_no_fault(
-    inputs: Path, judge: Classifier, info: DatasetInfo
+    inputs: Path, info: DatasetInfo
 ) -> None:
-    class Tied:
-        """Says the classifier's second choice, by a hair."""
-
-        sha256 = judge.sha256
-
-        def logits_of(self, images: np.ndarray) -> np.ndarray:
-            logits = judge.logits_of(images).copy()
-            order = logits.argsort(axis=1)
-            rows = np.arange(len(logits))
-            logits[rows, order[:, -2]] = logits[rows, order[:, -1]] + 1e-5
-            return logits
-
-    report = verify_perturbation_set(inputs / "linf", Tied(), info)
-    assert report.faults == ()
-    assert report.num_near_ties == 60
+    manifest = read_json(inputs / "linf" / MANIFEST_FILE)
+    clean = read_part(inputs / "digits" / info.splits["test"][0].file, 0, 25)
+    table = read_part(inputs / "linf" / manifest["shards"][0]["file"], 0, 25)
+    recorded = TwoLead(1e-5).logits_of(images_of(table))
+    for name, values in (
+        ("clean_prediction", [3] * 25),
+        ("adversarial_prediction", [3] * 25),
+        ("margin", margins_of(recorded, table.column("label").to_numpy()).tolist()),
+        ("success", [False] * 25),
+    ):
+        table = replace(table, name, values)
+    check = check_rows(table, clean, "test", manifest["attack"], TwoLead(-1e-5), tie=TIE)
+    assert check.faults == ()
+    assert check.num_near_ties == 25
+    assert check_rows(table, clean, "test", manifest["attack"], TwoLead(-1e-5)).num_verified == 0
 
 
 def test_the_exact_check_does_not_forgive_a_near_tie(

@@ -1,5 +1,6 @@
 """A perturbation set on disk: its columns, for any reader of Parquet, and its errors."""
 
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from pipeline.errors import UserError
 from pipeline.formats.output import read_json, write_json
 from pipeline.formats.perturbation_set import (
     MANIFEST_FILE,
+    MARGIN,
     PerturbationColumns,
+    margins_of,
     open_perturbation_set,
     perturbation_table,
     schema,
@@ -46,6 +49,11 @@ def small_table() -> pa.Table:
         adversarial=adversarial,
         clean_predictions=np.array([1, 0, 2]),
         adversarial_predictions=np.array([3, 3, 2]),
+        margins=np.array([0.5, 2.0, -1.0]),
+        found_restarts=np.array([0, 1, 0]),
+        found_steps=np.array([3, 4, 0]),
+        forwards=np.array([5, 11, 6]),
+        backwards=np.array([3, 9, 4]),
     )
     return perturbation_table(columns, ATTACK)
 
@@ -55,14 +63,24 @@ def test_a_table_holds_the_distances_of_the_stored_pictures() -> None:
     assert table.schema.equals(schema((2, 2, 3)))
     assert table.column("linf").to_pylist() == [4, 10, 0]
     assert table.column("l2").to_pylist() == pytest.approx([5 / 255, 10 / 255, 0])
+    assert table.column("l1").to_pylist() == pytest.approx([7 / 255, 10 / 255, 0])
+    assert table.column("l0").to_pylist() == [2, 1, 0]
     assert table.column("eps").to_pylist() == [9, 9, 9]
     assert table.column("row").to_pylist() == [5, 6, 7]
+    same = hashlib.sha256(bytes([100] * 12)).hexdigest()
+    assert table.column("clean_sha256").to_pylist() == [same] * 3
 
 
-def test_success_is_a_right_answer_made_wrong() -> None:
-    label, clean, perturbed = np.array([[0, 0, 0], [0, 0, 1], [0, 1, 1], [0, 1, 0]]).T
-    assert successes(label, clean, perturbed).tolist() == [False, True, False, False]
+def test_success_is_a_right_answer_made_wrong_by_more_than_the_margin() -> None:
+    label, clean = np.array([[0, 0], [0, 0], [0, 1], [0, 0]]).T
+    margins = np.array([-1.0, 1.0, 1.0, MARGIN])
+    assert successes(label, clean, margins).tolist() == [False, True, False, False]
     assert small_table().column("success").to_pylist() == [True, False, False]
+
+
+def test_a_margin_is_the_lead_of_the_best_other_class() -> None:
+    logits = np.array([[1.0, 3.0, 2.5], [0.0, -2.0, -5.0]], np.float32)
+    assert margins_of(logits, np.array([2, 0])).tolist() == [0.5, -2.0]
 
 
 def test_plain_pyarrow_reads_a_shard_back(made: Path) -> None:
@@ -84,7 +102,7 @@ def test_the_manifest_says_what_was_done_to_what(made: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 2}, "is not a perturbation set's"),
+        ({"format": 1}, "is not a perturbation set's"),
         ({"kind": "sample-set"}, "is not a perturbation set's"),
         ({"attack": None}, "is not a perturbation set's"),
         ({"model": {}}, "is not a perturbation set's"),

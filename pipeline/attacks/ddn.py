@@ -1,0 +1,70 @@
+"""The decoupled direction and norm attack: Rony, Hafemann, Oliveira, Ben Ayed, Sabourin and
+Granger, "Decoupling direction and norm for efficient gradient-based L2 adversarial attacks and
+defenses", 2018 (arXiv 1811.09600), algorithm 1."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pipeline.attacks.annealing import along_cosine
+from pipeline.attacks.base import Norm, Queries, Rows, State, per_row, row_norm
+from pipeline.attacks.lattice import gap, on_lattice
+
+_LAST_STEP = 0.01  # of the step size, reached along half a cosine
+
+
+@dataclass(frozen=True)
+class Ddn:
+    """PGD in L2 whose radius shrinks after a broken picture and grows after an unbroken one.
+
+    The source, too, rounds every picture that it asks about.
+
+    Attributes:
+        steps: queries, each forward and backward.
+        gamma: γ, the share by which the radius changes at each step.
+        first_radius: ε_0, in [0, 1] units.
+        step_size: α_0, in [0, 1] units.
+    """
+
+    steps: int = 100
+    gamma: float = 0.05
+    first_radius: float = 1.0
+    step_size: float = 1.0
+    restarts: int = 1
+    smallest: Norm = Norm.L2
+
+    @property
+    def num_steps(self) -> int:
+        """The first step asks about the picture itself, the last is a look alone."""
+        return self.steps + 1
+
+    def begin(self, rows: Rows) -> State:
+        """At the picture itself."""
+        radius = torch.full_like(rows.clean[:, 0, 0, 0], self.first_radius)
+        return {"point": rows.clean, "radius": radius}
+
+    def step(self, rows: Rows, state: State, queries: Queries) -> State:
+        """``δ ← δ + α g / ||g||``, ``ε ← (1 ± γ) ε``, ``x ← x_0 + ε δ / ||δ||``."""
+        here = on_lattice(state["point"], rows.clean, Norm.L2)
+        missing, gradient = queries.gradient(here, _raised, wanted=rows.step < self.steps)
+        direction = gradient / row_norm(gradient, Norm.L2).clamp_min(1e-30)
+        alpha = self.step_size * along_cosine(rows.step, self.steps, _LAST_STEP)
+        delta = state["point"] - rows.clean + per_row(alpha) * direction
+        # The picture itself, which step 0 asks about, says nothing of the radius.
+        shorter, longer = state["radius"] * (1 - self.gamma), state["radius"] * (1 + self.gamma)
+        radius = state["radius"].where(rows.step == 0, shorter.where(missing < 0, longer))
+        point = rows.clean + per_row(radius) * delta / row_norm(delta, Norm.L2).clamp_min(1e-30)
+        return {"point": point.clamp(0, 1), "radius": radius}
+
+
+def _raised(logits: Tensor, label: Tensor) -> Tensor:
+    """The value of `gap`, with the gradient of ``log Σ_{i≠y} exp z_i - z_y``: one query tells both.
+
+    The cross-entropy's gradient is that one times ``1 - p_y``, so g / ||g|| is the same. But it is
+    0 in float32 where another class is behind by 104 or more, and the attack would not set out.
+    """
+    own = logits.gather(1, label[:, None]).squeeze(1)
+    others = logits.scatter(1, label[:, None], -torch.inf)
+    loss = others.logsumexp(dim=1) - own
+    return loss - loss.detach() + gap(logits, label).detach()

@@ -1,0 +1,312 @@
+"""Drives an attack over rows so that the model's calls stay full and no row is asked in vain.
+
+A row leaves at the step at which it is broken, and the next one takes its place at once: on a model
+that few steps break, forty-step PGD costs some five gradients a picture and not forty. Rows are
+asked about in calls of one fixed size and draw noise by keys of their own, so what comes out of a
+row does not depend on which rows were there, in which order, or how many at a time.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pipeline.attacks import losses
+from pipeline.attacks.base import Loss, Model, Rows, State, StepAttack, row_norm
+from pipeline.errors import UserError
+from pipeline.fixed_batch import padded_calls
+from pipeline.formats.perturbation_set import MARGIN
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """What came of an attack on N rows.
+
+    Attributes:
+        adversarial: float32 ``[N, C, H, W]``: lattice points (whole levels divided by 255). Of a
+            broken row one that breaks it, else the one that came nearest to it; the clean picture
+            where the answer was wrong from the start.
+        margin: float32 ``[N]``: how far another class leads there, in logits; below 0 the answer
+            is right.
+        broken: bool ``[N]``: whether the margin exceeds `formats.perturbation_set.MARGIN`.
+        step, restart: int64 ``[N]``: when the picture was found; both 0 for the clean one.
+        forwards, backwards: int64 ``[N]``: the passes that each row was asked, the one of the clean
+            picture included.
+        clean_right: bool ``[N]``: whether the clean picture is answered rightly.
+        calls: of the model, each of the fixed number of rows.
+    """
+
+    adversarial: Tensor
+    margin: Tensor
+    broken: Tensor
+    step: Tensor
+    restart: Tensor
+    forwards: Tensor
+    backwards: Tensor
+    clean_right: Tensor
+    calls: int
+
+
+def attack_rows(
+    attack: StepAttack,
+    model: Model,
+    x: Tensor,
+    y: Tensor,
+    rows: Tensor,
+    *,
+    seed: int = 0,
+    rows_per_call: int = 64,
+    capacity: int | None = None,
+) -> Attacked:
+    """Attacks rows until each is broken or has had all its steps and restarts.
+
+    Args:
+        model: see `pipeline.attacks`; receives no gradients in its parameters.
+        x: float32 ``[N, C, H, W]``, whole levels divided by 255.
+        y: int64 ``[N]``, the true labels.
+        rows: int64 ``[N]``, row numbers in the dataset; they key the randomness.
+        seed: keys it as well.
+        rows_per_call: rows in each call of the model.
+        capacity: rows that are worked on at a time; ``rows_per_call`` by default. Changes no bit.
+
+    Raises:
+        ValueError: x, y, rows, rows_per_call or capacity are not what they should be.
+        UserError: the model's logits for a clean picture are not finite.
+    """
+    _check(x, y, rows)
+    capacity = rows_per_call if capacity is None else capacity
+    for name, value in (("rows_per_call", rows_per_call), ("capacity", capacity)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, not {value}")
+    run = _Run(attack, model, x, y, rows, seed, rows_per_call)
+    if x.shape[0]:
+        run.take_all(capacity)
+    return run.result()
+
+
+class _Run:
+    """One call of `attack_rows`."""
+
+    def __init__(
+        self,
+        attack: StepAttack,
+        model: Model,
+        x: Tensor,
+        y: Tensor,
+        rows: Tensor,
+        seed: int,
+        rows_per_call: int,
+    ) -> None:
+        self._attack, self._seed = attack, seed
+        self._asker = _Asker(model, rows_per_call)
+        num = x.shape[0]
+        zeros = torch.zeros(num, dtype=torch.int64, device=x.device)
+        # Of each row; what the result and a further restart need.
+        self._rows: State = {
+            "clean": x,
+            "label": y.to(x.device),
+            "row": rows.to(x.device),
+            "logits": self._asker.logits(x) if num else x.new_zeros(0, 2),
+            "best": x.clone(),
+            "found_step": zeros.clone(),
+            "found_restart": zeros.clone(),
+            "forwards": zeros + 1,
+            "backwards": zeros.clone(),
+        }
+        finite = self._rows["logits"].isfinite().all(dim=1)
+        if not bool(finite.all()):
+            row = int(self._rows["row"][~finite][0])
+            raise UserError(
+                f"the classifier's logits for row {row} are not finite numbers; look at its "
+                "weights and at the range of the pictures"
+            )
+        margin = losses.margin(self._rows["logits"], self._rows["label"])
+        self._clean_right = self._rows["logits"].argmax(dim=1) == self._rows["label"]
+        self._rows["margin"] = margin
+        self._rows["score"] = self._score(margin, x, x)
+
+    def take_all(self, capacity: int) -> None:
+        """Works on all rows, at most ``capacity`` at a time."""
+        waiting = deque((int(i), 0) for i in self._clean_right.nonzero().flatten().tolist())
+        active: State = {}
+        state: State = {}
+        while True:
+            room = capacity - (len(active["index"]) if active else 0)
+            if room > 0 and waiting:
+                new = [waiting.popleft() for _ in range(min(room, len(waiting)))]
+                begun = self._begin(new)
+                begun_state = self._attack.begin(_view(begun, self._seed))
+                active = _join(active, begun)
+                state = _join(state, begun_state)
+            if not active:
+                return
+            queries = _Noted(self._asker, active, self._score)
+            state = self._attack.step(_view(active, self._seed), state, queries)
+            active["step"] = active["step"] + 1
+            leave = active["step"] >= self._attack.num_steps
+            if "done" in state:
+                leave = leave | state["done"]
+            broken = active["margin"] > MARGIN
+            if self._attack.smallest is None:
+                leave = leave | broken
+            if bool(leave.any()):
+                self._put_back(_pick(active, leave))
+                again = leave & ~broken if self._attack.smallest is None else leave
+                again = again & (active["restart"] + 1 < self._attack.restarts)
+                for index, restart in zip(
+                    active["index"][again].tolist(), active["restart"][again].tolist(), strict=True
+                ):
+                    waiting.append((index, restart + 1))
+                keep = ~leave
+                active = _pick(active, keep) if bool(keep.any()) else {}
+                state = _pick(state, keep) if active else {}
+
+    def result(self) -> Attacked:
+        """What has come of all rows."""
+        rows = self._rows
+        return Attacked(
+            rows["best"],
+            rows["margin"],
+            rows["margin"] > MARGIN,
+            rows["found_step"],
+            rows["found_restart"],
+            rows["forwards"],
+            rows["backwards"],
+            self._clean_right,
+            self._asker.calls,
+        )
+
+    def _begin(self, new: list[tuple[int, int]]) -> State:
+        index = torch.tensor([i for i, _ in new], device=self._rows["clean"].device)
+        restart = torch.tensor([r for _, r in new], device=index.device)
+        begun = {name: values[index] for name, values in self._rows.items()}
+        return {**begun, "index": index, "restart": restart, "step": torch.zeros_like(index)}
+
+    def _put_back(self, left: State) -> None:
+        for name, values in self._rows.items():
+            if name not in ("clean", "label", "row", "logits"):  # the caller's, or never changed
+                values[left["index"]] = left[name]
+
+    def _score(self, margin: Tensor, x: Tensor, clean: Tensor) -> Tensor:
+        """What makes one picture better than another, float64 ``[N]``: the margin; or, where the
+        smallest change is looked for, first whether it breaks the row and then how small it is."""
+        norm = self._attack.smallest
+        if norm is None:
+            return margin.double()
+        size = row_norm((x - clean).double(), norm).flatten()
+        return torch.where(margin > MARGIN, -size, -1e9 + margin.double())
+
+
+class _Asker:
+    """Calls the model, always with the same number of rows."""
+
+    def __init__(self, model: Model, rows_per_call: int) -> None:
+        self._model, self._rows_per_call = model, rows_per_call
+        self.calls = 0
+
+    def logits(self, x: Tensor) -> Tensor:
+        answers = []
+        with torch.no_grad():
+            for real, (part,) in padded_calls(x, rows_per_call=self._rows_per_call):
+                self.calls += 1
+                answers.append(self._model(part)[:real])
+        return torch.cat(answers)
+
+    def gradient(self, x: Tensor, loss: Loss, *others: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits, losses, and their gradients by ``x`` alone.
+
+        The losses are summed, not averaged, so a row's gradient does not depend on the batch.
+        """
+        found: list[tuple[Tensor, ...]] = []
+        with torch.enable_grad():
+            for real, (part, *rest) in padded_calls(x, *others, rows_per_call=self._rows_per_call):
+                self.calls += 1
+                probe = part.detach().requires_grad_(True)
+                logits = self._model(probe)
+                values = loss(logits, *rest)
+                (gradient,) = torch.autograd.grad(values.sum(), probe)
+                found.append((logits.detach()[:real], values.detach()[:real], gradient[:real]))
+        logits, values, gradient = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return logits, values, gradient
+
+
+class _Noted:
+    """The `Queries` of the active rows: counts passes and keeps each row's best picture."""
+
+    def __init__(
+        self, asker: _Asker, active: State, score: Callable[[Tensor, Tensor, Tensor], Tensor]
+    ) -> None:
+        self._asker, self._active, self._score = asker, active, score
+
+    def logits(self, x: Tensor, *, record: bool = True) -> Tensor:
+        logits = self._asker.logits(x)
+        self._note(x, logits, record)
+        return logits
+
+    def gradient(
+        self, x: Tensor, loss: Loss, *others: Tensor, wanted: Tensor, record: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        active = self._active
+        if bool(wanted.any()):
+            logits, values, gradient = self._asker.gradient(x, loss, active["label"], *others)
+        else:
+            logits = self._asker.logits(x)
+            values, gradient = loss(logits, active["label"], *others), torch.zeros_like(x)
+        self._note(x, logits, record)
+        active["backwards"] = active["backwards"] + wanted
+        return values, gradient
+
+    def _note(self, x: Tensor, logits: Tensor, record: bool) -> None:
+        active = self._active
+        active["forwards"] = active["forwards"] + 1
+        if not record:
+            return
+        margin = losses.margin(logits, active["label"])
+        score = self._score(margin, x, active["clean"])
+        better = score > active["score"]
+        active["best"] = torch.where(better.reshape(-1, 1, 1, 1), x, active["best"])
+        for name, values in (
+            ("score", score),
+            ("margin", margin),
+            ("found_step", active["step"]),
+            ("found_restart", active["restart"]),
+        ):
+            active[name] = torch.where(better, values, active[name])
+
+
+def _view(active: State, seed: int) -> Rows:
+    return Rows(
+        active["clean"],
+        active["label"],
+        active["logits"],
+        active["row"],
+        active["restart"],
+        active["step"],
+        seed,
+    )
+
+
+def _join(first: State, second: State) -> State:
+    return {k: torch.cat((first[k], v)) for k, v in second.items()} if first else second
+
+
+def _pick(rows: State, chosen: Tensor) -> State:
+    return {name: values[chosen] for name, values in rows.items()}
+
+
+def _check(x: Tensor, y: Tensor, rows: Tensor) -> None:
+    """Refuse what an attack cannot mean (ValueError: a caller's defect, not a user's mistake)."""
+    if x.dtype != torch.float32 or x.ndim != 4:
+        raise ValueError(f"x must be float32 [N, C, H, W], not {x.dtype} {list(x.shape)}")
+    for name, values in (("y", y), ("rows", rows)):
+        if values.shape != x.shape[:1] or values.dtype != torch.int64:
+            raise ValueError(
+                f"{name} must be int64 [{x.shape[0]}], not {values.dtype} {list(values.shape)}"
+            )
+    levels = x * 255
+    if x.numel() and not bool(((levels - levels.round()).abs() < 1e-3).all()):
+        raise ValueError("x must be whole levels divided by 255")
+    if x.numel() and not (x.min() >= 0 and x.max() <= 1):
+        raise ValueError("x must lie in [0, 1]")
