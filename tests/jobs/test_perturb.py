@@ -14,10 +14,10 @@ from digit_models import digit_network
 from digit_set import CLASSES, digits, write_digits
 from in_this_process import in_this_process
 from PIL import Image
-from pipeline.attacks.ball import whole_levels
 
 from jobs.perturb import COMMAND, PICTURE_FILE, PerturbConfig, main
 from noisestack.flags import read_config
+from pipeline.attacks.ball import whole_levels
 from pipeline.classifier import Classifier, save_classifier
 from pipeline.errors import UserError
 from pipeline.formats.dataset import (
