@@ -9,6 +9,7 @@ import pyarrow as pa
 import torch
 
 from pipeline.attacks.engine import Attacked, attack_rows
+from pipeline.attacks.ensemble import attack_in_turn
 from pipeline.attacks.settings import AttackSettings
 from pipeline.classifier import Classifier
 from pipeline.errors import UserError
@@ -38,7 +39,7 @@ def perturb_rows(
     images: np.ndarray,
     labels: np.ndarray,
     rows: np.ndarray,
-) -> tuple[np.ndarray, Attacked]:
+) -> tuple[np.ndarray, Attacked, list[str]]:
     """Attack uint8 ``[N, H, W, C]`` pictures, in padded calls of the classifier's fixed size.
 
     Args:
@@ -46,20 +47,20 @@ def perturb_rows(
         rows: int64 ``[N]``, row numbers in the dataset's split; they key the randomness.
 
     Returns:
-        The pictures to store, uint8 ``[N, H, W, C]``, inside the ball and the box; and how they
-        were found, on the CPU.
+        The pictures to store, uint8 ``[N, H, W, C]``, inside the ball and the box; how they were
+        found; and by which attack, N names.
     """
     device = classifier.device
-    attacked = attack_rows(
-        settings.build(),
-        classifier,
-        to_unit(images).to(device),
-        torch.from_numpy(labels.copy()).to(device),
-        torch.from_numpy(rows.copy()).to(device),
-        seed=settings.seed,
-        rows_per_call=classifier.rows_per_call,
-    )
-    return from_unit(attacked.adversarial), attacked
+    x = to_unit(images).to(device)
+    y, row = (torch.from_numpy(values.copy()).to(device) for values in (labels, rows))
+    how = {"seed": settings.seed, "rows_per_call": classifier.rows_per_call}
+    attacks = settings.build()
+    if len(attacks) == 1:
+        attacked = attack_rows(attacks[0][1], classifier, x, y, row, **how)
+        return from_unit(attacked.adversarial), attacked, [attacks[0][0]] * len(images)
+    in_turn = attack_in_turn(attacks, classifier, x, y, row, **how)
+    names = [attacks[number][0] for number in in_turn.attack.tolist()]
+    return from_unit(in_turn.adversarial), in_turn, names
 
 
 class Perturber:
@@ -127,7 +128,9 @@ class Perturber:
         if not len(rows):
             return {"num_rows": 0, "files": [], **_NOTHING}
         images, labels = images_of(clean), labels_of(clean)
-        stored, attacked = perturb_rows(self._classifier, self._settings, images, labels, rows)
+        stored, attacked, found_by = perturb_rows(
+            self._classifier, self._settings, images, labels, rows
+        )
         logits = self._classifier.logits_of(stored)
         columns = PerturbationColumns(
             ids=[str(value) for value in clean.column("id").to_pylist()],
@@ -139,6 +142,7 @@ class Perturber:
             clean_predictions=self._classifier.predict(images),
             adversarial_predictions=logits.argmax(axis=1),
             margins=margins_of(logits, labels),
+            found_attacks=found_by,
             found_restarts=attacked.restart.cpu().numpy(),
             found_steps=attacked.step.cpu().numpy(),
             forwards=attacked.forwards.cpu().numpy(),

@@ -9,7 +9,11 @@ from digit_set import digits
 from perturbation_faults import make_shards, settings, write_inputs
 
 from pipeline import perturber
+from pipeline.attacks import settings as settings_module
+from pipeline.attacks.apgd import Apgd
+from pipeline.attacks.ball import Ball
 from pipeline.attacks.base import Norm
+from pipeline.attacks.fgsm import fgsm
 from pipeline.attacks.settings import AttackSettings
 from pipeline.classifier import Classifier
 from pipeline.errors import UserError
@@ -140,8 +144,31 @@ def test_a_picture_without_a_gradient_stays_as_it_is(inputs: Path) -> None:
             return 0 * x.sum(dim=(1, 2, 3))[:, None] + classifier(x).detach()
 
     flat = Flat(classifier._network, classifier.classes)
-    stored, attacked = perturb_rows(
+    stored, attacked, names = perturb_rows(
         flat, settings(attack="fgsm", steps=1), images[:5], labels[:5], np.arange(5)
     )
     assert attacked.clean_right.any()
+    assert names == ["fgsm"] * 5
     assert np.array_equal(stored, images[:5])
+
+
+def test_autoattack_says_which_of_its_attacks_found_each_picture(
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attacks = (
+        ("fgsm", fgsm(Ball(Norm.LINF, 40))),
+        ("apgd_ce", Apgd(Ball(Norm.LINF, 40), 20)),
+    )
+    monkeypatch.setattr(settings_module, "standard", lambda ball: attacks)
+    chosen = settings(attack="autoattack", steps=1)
+    (record,) = make_shards(inputs, tmp_path / "both", chosen, 60)
+    table = read_part(tmp_path / "both" / record["file"], 0, 60)
+    (first,) = make_shards(inputs, tmp_path / "first", settings(attack="fgsm", steps=1), 60)
+    alone = read_part(tmp_path / "first" / first["file"], 0, 60)
+    broken = np.array(alone.column("success").to_pylist())
+    found = np.array(table.column("found_attack").to_pylist())
+    assert (found[broken] == "fgsm").all()
+    won = np.array(table.column("success").to_pylist())
+    assert (found[won & ~broken] == "apgd_ce").all()
+    assert (won & ~broken).any()
+    assert won[broken].all()

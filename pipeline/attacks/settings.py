@@ -10,6 +10,8 @@ from pipeline.attacks.base import MOST_RESTARTS, MOST_STEPS, Norm, StepAttack
 from pipeline.attacks.carlini_wagner import CarliniWagner
 from pipeline.attacks.ddn import Ddn
 from pipeline.attacks.deepfool import DeepFool
+from pipeline.attacks.ensemble import Named, standard
+from pipeline.attacks.fab import FabTargeted
 from pipeline.attacks.fgsm import fgsm
 from pipeline.attacks.fmn import Fmn
 from pipeline.attacks.lbfgs import Lbfgs
@@ -28,10 +30,12 @@ class AttackSettings:
         norm: the ball's norm.
         eps_levels: the ball's radius in levels of 1/255; 0, no ball, for the attacks that look for
             the smallest change.
-        steps: gradient steps, or queries of square; 1 for fgsm; linearisations of deepfool; steps
-            of each search of carlini_wagner and lbfgs.
+        steps: gradient steps, or queries of square; 1 for fgsm, and for autoattack, whose attacks
+            have their own; linearisations of deepfool; steps of each search of carlini_wagner and
+            lbfgs.
         step_size: α in [0, 1] units (for ascent per unit of gradient); None for the attack's own.
-        restarts: how often a row may begin; of apgd_targeted, the classes aimed at.
+        restarts: how often a row may begin; of apgd_targeted and fab_targeted, the classes that
+            they aim at.
         seed: of what is drawn.
     """
 
@@ -75,17 +79,19 @@ class AttackSettings:
         """The ball's radius in [0, 1] units."""
         return self.ball.eps
 
-    def build(self) -> StepAttack:
-        """The attack; UserError where the settings contradict each other."""
-        return ATTACKS[self.attack].build(self)
+    def build(self) -> tuple[Named, ...]:
+        """The attack, or those tried in turn, by name; UserError where the settings contradict
+        each other."""
+        built = ATTACKS[self.attack].build(self)
+        return built if isinstance(built, tuple) else ((self.attack, built),)
 
 
 @dataclass(frozen=True)
 class _Kind:
-    """A named attack: how it is built, the steps that it takes unless told otherwise, and whether
-    it stays in a ball."""
+    """A named attack, or several in turn: how it is built, the steps that it takes unless told
+    otherwise, and whether it stays in a ball."""
 
-    build: Callable[[AttackSettings], StepAttack]
+    build: Callable[[AttackSettings], StepAttack | tuple[Named, ...]]
     steps: int
     bounded: bool = True
 
@@ -151,6 +157,18 @@ def _square(s: AttackSettings) -> StepAttack:
     return Square(s.ball, s.steps)
 
 
+def _fab_targeted(s: AttackSettings) -> StepAttack:
+    _only(s, "restarts")
+    return FabTargeted(s.ball, s.steps, s.restarts)
+
+
+def _autoattack(s: AttackSettings) -> tuple[Named, ...]:
+    _only(s)
+    if s.steps != 1:
+        raise UserError("autoattack's attacks have their own steps; leave steps out")
+    return standard(s.ball)
+
+
 def _deepfool(s: AttackSettings) -> StepAttack:
     _only(s)
     return DeepFool(s.norm, s.steps)
@@ -190,7 +208,9 @@ ATTACKS: dict[str, _Kind] = {
     "apgd_ce": _Kind(_apgd_ce, 100),
     "apgd_dlr": _Kind(_apgd_dlr, 100),
     "apgd_targeted": _Kind(_apgd_targeted, 100),
+    "fab_targeted": _Kind(_fab_targeted, 100),
     "square": _Kind(_square, 5000),
+    "autoattack": _Kind(_autoattack, 1),
     "deepfool": _Kind(_deepfool, 50, bounded=False),
     "ddn": _Kind(_ddn, 100, bounded=False),
     "fmn": _Kind(_fmn, 100, bounded=False),

@@ -45,7 +45,8 @@ class PerturbationColumns:
         images, adversarial: uint8 ``[N, H, W, C]``, the clean and the perturbed pictures.
         clean_predictions, adversarial_predictions: int64 ``[N]``.
         margins: float64 ``[N]``, how far another class leads at the perturbed picture, in logits.
-        found_restarts, found_steps: int64 ``[N]``, when the attack found that picture.
+        found_attacks: which of the attacks found that picture, N names.
+        found_restarts, found_steps: int64 ``[N]``, when it did.
         forwards, backwards: int64 ``[N]``, the passes that the attack asked the classifier.
     """
 
@@ -58,6 +59,7 @@ class PerturbationColumns:
     clean_predictions: np.ndarray
     adversarial_predictions: np.ndarray
     margins: np.ndarray
+    found_attacks: Sequence[str]
     found_restarts: np.ndarray
     found_steps: np.ndarray
     forwards: np.ndarray
@@ -175,7 +177,8 @@ def schema(shape: Sequence[int]) -> pa.Schema:
             ("eps", pa.int64()),  # the ball's radius, in levels of 1/255; 0 where there is none
             ("steps", pa.int64()),
             ("seed", pa.int64()),
-            ("found_restart", pa.int64()),  # when the attack found the picture
+            ("found_attack", pa.string()),  # which attack found the picture, and when
+            ("found_restart", pa.int64()),
             ("found_step", pa.int64()),
             ("forwards", pa.int64()),  # passes through the classifier, the clean picture's included
             ("backwards", pa.int64()),
@@ -209,6 +212,7 @@ def perturbation_table(columns: PerturbationColumns, attack: dict[str, Any]) -> 
         "l1": l1_levels(columns.images, columns.adversarial) / LEVELS,
         "l0": changed_values(columns.images, columns.adversarial),
         **{name: [attack[name]] * num for name in ("attack", "norm", "eps", "steps", "seed")},
+        "found_attack": columns.found_attacks,
         "found_restart": columns.found_restarts,
         "found_step": columns.found_steps,
         "forwards": columns.forwards,

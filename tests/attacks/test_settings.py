@@ -9,6 +9,8 @@ from pipeline.attacks.base import MOST_RESTARTS, MOST_STEPS, Norm, StepAttack
 from pipeline.attacks.carlini_wagner import CarliniWagner
 from pipeline.attacks.ddn import Ddn
 from pipeline.attacks.deepfool import DeepFool
+from pipeline.attacks.ensemble import standard
+from pipeline.attacks.fab import FabTargeted
 from pipeline.attacks.fgsm import fgsm
 from pipeline.attacks.fmn import Fmn
 from pipeline.attacks.lbfgs import Lbfgs
@@ -50,6 +52,7 @@ BUILT: list[tuple[dict[str, object], StepAttack]] = [
     ({"attack": "apgd_ce", "restarts": 2}, Apgd(LINF8, 5, "ce", 2)),
     ({"attack": "apgd_dlr", "norm": Norm.L2}, Apgd(Ball(Norm.L2, 8), 5, "dlr")),
     ({"attack": "apgd_targeted", "restarts": 9}, Apgd(LINF8, 5, "targeted", 9)),
+    ({"attack": "fab_targeted", "restarts": 9}, FabTargeted(LINF8, 5, 9)),
     ({"attack": "square", "steps": 1000}, Square(LINF8, 1000)),
     ({"attack": "deepfool", "eps_levels": 0}, DeepFool(Norm.LINF, 5)),
     ({"attack": "fmn", "eps_levels": 0, "norm": Norm.L1}, Fmn(Norm.L1, 5)),
@@ -63,13 +66,21 @@ BUILT: list[tuple[dict[str, object], StepAttack]] = [
 def test_each_name_builds_its_attack_with_the_settings(
     change: dict[str, object], expected: StepAttack
 ) -> None:
-    built = settings(**change).build()
+    ((name, built),) = settings(**change).build()
+    assert name == change.get("attack", "pgd")
     assert built == expected
     assert built.restarts == change.get("restarts", 1)
 
 
+def test_autoattack_is_its_standard_version_with_its_own_steps() -> None:
+    assert settings(attack="autoattack", steps=1).build() == standard(LINF8)
+    names = [name for name, _ in standard(LINF8)]
+    assert names == ["apgd_ce", "apgd_targeted", "fab_targeted", "square"]
+
+
 def test_every_name_is_built_above() -> None:
-    assert {change.get("attack", "pgd") for change, _ in BUILT} == set(ATTACKS)
+    built = {change.get("attack", "pgd") for change, _ in BUILT}
+    assert built | {"autoattack"} == set(ATTACKS)
 
 
 @pytest.mark.parametrize("attack", list(ATTACKS))
@@ -92,6 +103,7 @@ def test_the_steps_unless_told_otherwise_are_the_attacks_own() -> None:
         ("apgd_ce", Apgd(LINF8).steps),
         ("apgd_dlr", Apgd(LINF8).steps),
         ("apgd_targeted", Apgd(LINF8).steps),
+        ("fab_targeted", FabTargeted(LINF8).iterations),
         ("square", Square(LINF8).steps),
         ("deepfool", DeepFool().iterations),
         ("ddn", Ddn().steps),
@@ -130,6 +142,10 @@ def test_the_radius_is_the_levels_over_255() -> None:
         ({"attack": "apgd_dlr", "step_size": 0.1}, "apgd_dlr takes no step_size"),
         ({"attack": "apgd_targeted", "step_size": 0.1}, "apgd_targeted takes no step_size"),
         ({"attack": "apgd_ce", "norm": Norm.L1}, "no step for the norm l1; use pgd"),
+        ({"attack": "autoattack"}, "have their own steps; leave steps out"),
+        ({"attack": "autoattack", "steps": 1, "restarts": 2}, "autoattack takes no restarts"),
+        ({"attack": "autoattack", "steps": 1, "norm": Norm.L1}, "norm l1"),
+        ({"attack": "fab_targeted", "step_size": 0.1}, "fab_targeted takes no step_size"),
         ({"attack": "square", "norm": Norm.L2}, "square is for the norm linf, not l2"),
         ({"attack": "square", "step_size": 0.1}, "square takes no step_size"),
         ({"attack": "square", "restarts": 2}, "square takes no restarts"),

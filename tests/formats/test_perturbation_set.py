@@ -50,6 +50,7 @@ def small_table() -> pa.Table:
         clean_predictions=np.array([1, 0, 2]),
         adversarial_predictions=np.array([3, 3, 2]),
         margins=np.array([0.5, 2.0, -1.0]),
+        found_attacks=["pgd"] * 3,
         found_restarts=np.array([0, 1, 0]),
         found_steps=np.array([3, 4, 0]),
         forwards=np.array([5, 11, 6]),

@@ -68,6 +68,7 @@ def test_rows_are_chosen_one_a_class_first_and_never_by_their_success() -> None:
         clean_predictions=labels,
         adversarial_predictions=np.array([2, 0, 0, 0, 0, 1, 0]),
         margins=np.array([-1.0, 1, 1, -1, 1, -1, -1]),
+        found_attacks=["pgd"] * 7,
         found_restarts=np.zeros(7, np.int64),
         found_steps=np.ones(7, np.int64),
         forwards=np.full(7, 3),
