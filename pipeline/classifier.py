@@ -71,6 +71,11 @@ class Classifier:
         )
 
     @property
+    def network(self) -> ClassifierNetwork:
+        """The frozen network, on `device`. Not to be changed."""
+        return self._network
+
+    @property
     def num_features(self) -> int:
         """D, the length of `features`."""
         return self._network.num_features

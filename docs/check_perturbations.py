@@ -1,0 +1,80 @@
+"""Checks a perturbation set with none of the code that made it; exits with 1 if there is a fault.
+
+python check_perturbations.py SET DATASET [CLASSIFIER.onnx, else SET/classifier.onnx]
+"""
+
+import json
+import sys
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pyarrow.parquet
+
+LEAD = 1e-3  # logits; the format's: a picture is broken where a wrong class leads by more than this
+TOLERANCE = 1e-3  # logits; so far may other arithmetic lie from the recorded: a tie is no fault
+FAULTS = []
+
+
+def check(good, what, rows=None):  # one truth, or one a row
+    if len(bad := np.flatnonzero(~np.atleast_1d(good))):
+        FAULTS.append(what)
+        print(f"FAULT {what}" + ("" if rows is None else f": {len(bad)}, first row {rows[bad[0]]}"))
+
+
+def read(folder, file):
+    content = (folder / file["file"]).read_bytes()
+    check(sha256(content).hexdigest() == file["sha256"], f"{folder / file['file']}: SHA-256")
+    table = pyarrow.parquet.read_table(pyarrow.BufferReader(content))
+    columns, decode = {k: table[k] for k in table.column_names}, "to_numpy_ndarray"  # of pictures
+    return {k: getattr(c.combine_chunks(), decode, c.to_numpy)() for k, c in columns.items()}
+
+
+folder, data, *given = map(Path, sys.argv[1:])
+told = json.loads((folder / "manifest.json").read_bytes())
+info = json.loads((data / "dataset.json").read_bytes())
+onnx = (given[0] if given else folder / "classifier.onnx").read_bytes()
+named, attack, classes = told["dataset"], told["attack"], np.arange(len(info["classes"]))
+check(told["model"].get("onnx_sha256") in (None, sha256(onnx).hexdigest()), "another ONNX file")
+check(named["sha256"] == info["content_sha256"], "another dataset")
+session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
+parts = [read(data, file) for file in info["splits"][named["split"]]]
+images, labels, ids = (np.concatenate([p[k] for p in parts]) for k in ("image", "label", "id"))
+times, right, won = np.zeros(max(len(labels), named["stop"]), int), 0, 0
+for file, c in ((file, read(folder, file)) for file in told["shards"]):
+    row, label, clean, moved = c["row"], labels[c["row"]], c["image"], c["adversarial"]
+    np.add.at(times, row, 1)
+    d = np.abs(moved.astype(int) - clean).reshape(len(row), -1)  # in levels of 1/255
+    size = {"linf": d.max(1), "l2": np.sqrt((d**2).sum(1)), "l1": d.sum(1), "l0": (d > 0).sum(1)}
+    good = {k: abs(c[k] * (255 if k in ("l2", "l1") else 1) - size[k]) < 1e-6 for k in size}
+    # Exact in l2 too: a whole number's root exceeds eps just where the number exceeds eps².
+    good["box and ball"] = (size[attack["norm"]] <= attack["eps"]) & (moved.dtype == np.uint8)
+    good |= {"row": row >= 0, "id": c["id"] == ids[row], "label": c["label"] == label}
+    good["clean picture"] = (clean == images[row]).all((1, 2, 3))
+    good["clean_sha256"] = c["clean_sha256"] == [sha256(x.tobytes()).hexdigest() for x in clean]
+    both = np.concatenate([clean, moved])
+    said = np.stack([c["clean_prediction"], c["adversarial_prediction"]])
+    good["success"] = c["success"] == ((said[0] == label) & (c["margin"] > LEAD))
+    own = label[:, None] == classes
+    for n in (7, 64):  # pictures a call
+        calls = [session.run(None, {"image": both[i : i + n]})[0] for i in range(0, len(both), n)]
+        z = np.concatenate(calls).astype(float).reshape(2, len(row), -1)
+        held = np.where(said[..., None] == classes, z, -np.inf).max(2) >= z.max(2) - TOLERANCE
+        lead = np.where(own, -np.inf, z[1]).max(1) - z[1][own]
+        good[f"clean_prediction, {n} a call"], good[f"adversarial_prediction, {n} a call"] = held
+        good[f"margin, {n} a call"] = abs(c["margin"] - lead) <= TOLERANCE
+    for what, holds in good.items():
+        check(holds, f"{file['file']}: {what}", row)
+    right, won = right + (said[0] == label).sum(), won + c["success"].sum()
+found = {"rows": times.sum(), "clean_right": right, "successes": won}
+found |= {"clean_accuracy": right / times.sum(), "robust_accuracy": (right - won) / times.sum()}
+for key, value in found.items():
+    check(abs((told["counts"] | told)[key] - value) < 1e-9, f"manifest: {key} is {value:.6g}")
+for row in [read(folder, file)["row"] for file in told["quarantine"]]:
+    check(~np.isin(labels[row], classes), "quarantine: a row that has a label", row)
+    np.add.at(times, row, 1)
+due = np.isin(np.arange(len(times)), np.arange(named["start"], named["stop"]))
+check(times == due, "rows: not exactly once", np.arange(len(times)))
+print(f"{len(FAULTS)} faults in", *(f"{key} {value:.6g}" for key, value in found.items()))
+sys.exit(bool(FAULTS))
