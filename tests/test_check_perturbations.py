@@ -95,7 +95,7 @@ def test_an_honest_set_is_accepted_and_its_accuracies_are_told(inputs, name):
     assert manifest["counts"]["successes"] > 5
     assert f"clean_accuracy {manifest['clean_accuracy']:.6g}" in last
     assert f"robust_accuracy {manifest['robust_accuracy']:.6g}" in last
-    assert last.startswith("0 faults in rows 60 ")
+    assert last.startswith(f"0 faults; {name} {SETS[name].eps_levels}/255; rows 60 ")
 
 
 def one_level_too_far(table):
@@ -227,6 +227,14 @@ def test_a_near_tie_is_no_faulty_prediction(copied, inputs, tmp_path, lead, faul
     flat = with_another_head(inputs, tmp_path / "flat.onnx", 0, lead * np.eye(10)[3])
     _, faults, _ = run(copied, inputs, flat)
     assert any("_prediction" in line for line in faults) == faulty
+
+
+def test_a_set_of_smallest_changes_claims_no_ball(copied, inputs):
+    """Its manifest says eps 0."""
+    edit_manifest(copied, lambda m: m["attack"].update(eps=1))
+    assert any("box and ball" in line for line in run(copied, inputs)[1])
+    edit_manifest(copied, lambda m: m["attack"].update(eps=0))
+    assert run(copied, inputs)[:2] == (0, [])
 
 
 def test_a_changed_accuracy_is_found(copied, inputs):
