@@ -1,96 +1,47 @@
 """Perturb a dataset against a classifier: Ray Data spreads row ranges over actors that attack them.
 
 OUTPUT/part-00000.parquet ...   the perturbation set's shards
+OUTPUT/classifier.onnx          the classifier for others' checks, with --export-onnx
 OUTPUT/perturbations.png        original | perturbation × 10 | perturbed, for a few rows
 OUTPUT/manifest.json            attack, identities, counts, accuracies; written last
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import ray
 import torch
-from pydantic import Field
 
-from jobs.common.bad_rows import DESCRIPTION, OnBadRow, refuse_quarantine, set_aside
+from jobs.common.bad_rows import refuse_quarantine, set_aside
+from jobs.common.perturb_config import PerturbConfig
 from jobs.common.pools import Pool
 from jobs.common.records import Record, remove_records
 from jobs.common.row_ranges import RowRanges
 from jobs.common.sharded import run_shards
 from noisestack import __version__
 from noisestack.command import Command
-from noisestack.config import JobConfig, describe
+from noisestack.config import describe
 from noisestack.session import ray_session
-from pipeline.attacks.ball import whole_levels
-from pipeline.attacks.base import Norm
-from pipeline.attacks.settings import ATTACKS, AttackSettings, default_steps, is_bounded
+from pipeline.attacks.settings import AttackSettings
 from pipeline.classifier import Classifier
 from pipeline.errors import UserError
 from pipeline.formats.dataset import DatasetInfo, check_fits, load_dataset
 from pipeline.formats.output import atomic_path, claim_output
 from pipeline.formats.perturbation_set import (
+    CLASSIFIER_FILE,
     LEVELS,
     open_perturbation_set,
     write_perturbation_manifest,
 )
 from pipeline.formats.shard import read_part
 from pipeline.intervals import clopper_pearson
+from pipeline.onnx_export import export_classifier
 from pipeline.perturber import Perturber, attack_record
 from pipeline.plots.perturbations import choose_examples, perturbation_figure
 
 PICTURE_FILE = "perturbations.png"
-_EPS_LEVELS = 8
 _COUNTED = ("verified", "clean_right", "successes", "unmoved", "forwards", "backwards")
-
-
-class PerturbConfig(JobConfig):
-    """Find, for every picture of a split, a small change that makes a classifier wrong.
-
-    The set is stored in 8 bits, every row inside its ball, and verified after it was stored. The
-    same command goes on where an interrupted one stopped.
-    """
-
-    dataset: Path = Field(description="directory of the dataset, as `ingest` writes it")
-    classifier: Path = Field(description="model directory of the classifier to fool")
-    output: Path = Field(description="directory that the perturbation set is written to")
-    split: str = Field("test", description="the dataset's split")
-    limit: int | None = Field(None, ge=1, description="perturb this many rows, from the first")
-    attack: str = Field("pgd", description=f"one of {', '.join(ATTACKS)}")
-    norm: Literal["linf", "l2", "l1"] = Field(
-        "linf",
-        description="what eps bounds: the largest change, the change's length, or its sum",
-    )
-    eps: float | None = Field(
-        None,
-        gt=0,
-        description="radius of the ball in [0, 1] units, whole levels of 1/255; none for 8/255, "
-        "and for attacks that look for the smallest change, which have no ball",
-    )
-    steps: int | None = Field(
-        None, ge=1, description="gradient steps, or queries of square; none for the attack's own"
-    )
-    step_size: float | None = Field(
-        None,
-        gt=0,
-        description="α, in [0, 1] units; none for 2.5 eps / steps; ascent needs one, "
-        "a factor of the gradient",
-    )
-    restarts: int = Field(
-        1, ge=1, description="how often an unbroken row begins anew; of apgd_targeted, its classes"
-    )
-    seed: int = Field(0, ge=0, description="keys all that an attack draws")
-    on_bad_row: OnBadRow = Field("fail", description=DESCRIPTION)
-    rows_per_shard: int = Field(1024, ge=1, description="rows in a Parquet file, and in a task")
-    examples: int = Field(8, ge=1, le=32, description=f"rows shown in {PICTURE_FILE}")
-    num_workers: int | None = Field(
-        None, ge=1, description="actors that hold the classifier; none for all the cluster takes"
-    )
-    cpus_per_worker: float = Field(1.0, gt=0, description="CPU cores an actor")
-    gpus_per_worker: float = Field(
-        0.0, ge=0, description="GPUs an actor; above 0 it computes there"
-    )
-    overwrite: bool = Field(False, description="replace finished results of another config")
 
 
 def main(config: PerturbConfig) -> Path:
@@ -111,7 +62,7 @@ def main(config: PerturbConfig) -> Path:
         classes=classifier.classes,
         what=f"the classifier {config.classifier}",
     )
-    settings = _settings(config)
+    settings = config.settings()
     rows = info.num_rows(config.split)
     stop = min(rows, config.limit or rows)
     if stop == 0:
@@ -124,6 +75,7 @@ def main(config: PerturbConfig) -> Path:
         "rows": stop,
         "rows_per_shard": config.rows_per_shard,
         **attack_record(settings),
+        "export_onnx": config.export_onnx,
     }
     with claim_output(config.output, fingerprint, overwrite=config.overwrite) as output:
         if output.finished:
@@ -132,6 +84,12 @@ def main(config: PerturbConfig) -> Path:
             print(f"perturbation set: {output.path} (finished before)", flush=True)
             return output.path
         _say_attack(config, settings)
+        # First, so that a missing extra costs nothing else.
+        onnx_sha256 = (
+            export_classifier(classifier, output.directory / CLASSIFIER_FILE)
+            if config.export_onnx
+            else None
+        )
         with ray_session():
             records = run_shards(
                 Pool(
@@ -153,7 +111,7 @@ def main(config: PerturbConfig) -> Path:
                 output.directory,
                 describe="perturb",
             )
-        manifest = manifest_of(records, config, settings, classifier, info, stop)
+        manifest = manifest_of(records, config, settings, classifier, info, stop, onnx_sha256)
         refuse_quarantine(config.on_bad_row, manifest["counts"]["quarantined"], output.directory)
         _draw(
             output.directory, manifest["shards"][0], manifest, classifier.classes, config.examples
@@ -172,6 +130,7 @@ def manifest_of(
     classifier: Classifier,
     info: DatasetInfo,
     stop: int,
+    onnx_sha256: str | None = None,
 ) -> dict[str, Any]:
     """The manifest: what was done to what, the shards, and the counts over all of them.
 
@@ -198,7 +157,11 @@ def manifest_of(
     robust_right = clean_right - counts["successes"]
     return {
         "config": describe(config),
-        "model": {"sha256": classifier.sha256, "classes": list(classifier.classes)},
+        "model": {
+            "sha256": classifier.sha256,
+            "classes": list(classifier.classes),
+            **({"onnx_sha256": onnx_sha256} if onnx_sha256 else {}),
+        },
         "dataset": {
             "sha256": info.sha256,
             "shape": list(info.shape),
@@ -229,24 +192,6 @@ def manifest_of(
             "ray": ray.__version__,
         },
     }
-
-
-def _settings(config: PerturbConfig) -> AttackSettings:
-    return AttackSettings(
-        attack=config.attack,
-        norm=Norm(config.norm),
-        eps_levels=_eps_levels(config),
-        steps=config.steps if config.steps is not None else default_steps(config.attack),
-        step_size=config.step_size,
-        restarts=config.restarts,
-        seed=config.seed,
-    )
-
-
-def _eps_levels(config: PerturbConfig) -> int:
-    if config.eps is not None:
-        return whole_levels(config.eps)
-    return _EPS_LEVELS if is_bounded(config.attack) else 0
 
 
 def _say_attack(config: PerturbConfig, settings: AttackSettings) -> None:

@@ -23,7 +23,6 @@ from pipeline.classifier import Classifier
 from pipeline.errors import UserError
 from pipeline.formats.output import sha256_of_file, write_bytes
 
-CLASSIFIER_FILE = "classifier.onnx"
 # Those of ONNX 1.13 (December 2022), which onnxruntime reads since 1.14.
 OPSET = 18
 IR_VERSION = 8

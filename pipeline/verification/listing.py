@@ -19,7 +19,7 @@ from pipeline.formats.dataset import (
     dataset_table,
     read_dataset_info,
 )
-from pipeline.formats.output import read_json
+from pipeline.formats.output import read_json, sha256_of_file
 from pipeline.formats.seal import seal_holds
 from pipeline.formats.shard import Shard
 from pipeline.verification.faults import Faults
@@ -141,12 +141,24 @@ def _perturbations(directory: Path, stored: dict[str, Any], faults: Faults) -> L
     counts = quarantine.counts_of(opened.shards, opened.quarantine)
     for key, name in (("read", "read"), ("rows", "written"), ("quarantined", "quarantined")):
         _compare(faults, MANIFEST_FILE, f"rows {name}", stored["counts"][key], counts[name])
+    _check_onnx(directory, stored["model"], faults)
     schema = perturbation_set.schema(tuple(int(size) for size in stored["dataset"]["shape"]))
     rows = Rows(schema, (0, len(stored["model"]["classes"])), "row")
     numbers = (opened.start, opened.stop)
     return Listing(
         "perturbation set", MANIFEST_FILE, opened.shards, opened.quarantine, rows, numbers
     )
+
+
+def _check_onnx(directory: Path, model: dict[str, Any], faults: Faults) -> None:
+    """Whether the classifier that was written beside the set is still there, and the same."""
+    file = perturbation_set.CLASSIFIER_FILE
+    if "onnx_sha256" not in model:
+        return
+    if not (directory / file).is_file():
+        faults.add("a missing file", file, "is missing")
+    elif sha256_of_file(directory / file) != model["onnx_sha256"]:
+        faults.add("a file with another hash", file, "has not the recorded SHA-256")
 
 
 _READERS: dict[str, Callable[[Path, dict[str, Any], Faults], Listing]] = {

@@ -3,6 +3,8 @@
 import contextlib
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,7 +30,7 @@ from pipeline.formats.dataset import (
 )
 from pipeline.formats.output import read_json
 from pipeline.formats.perturbation_check import verify_perturbation_set
-from pipeline.formats.perturbation_set import MANIFEST_FILE, open_perturbation_set
+from pipeline.formats.perturbation_set import CLASSIFIER_FILE, MANIFEST_FILE, open_perturbation_set
 from pipeline.formats.shard import read_range
 from pipeline.intervals import clopper_pearson
 from pipeline.networks.classifier import ClassifierNetwork, ClassifierShape
@@ -96,6 +98,31 @@ def test_a_run_makes_a_verified_set_with_its_figures_and_picture(
     main(config(inputs, path, num_workers=1))
     assert (path / MANIFEST_FILE).stat().st_mtime_ns == before
     assert "finished before" in capsys.readouterr().out
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.parametrize(
+    "attack",
+    [
+        {},
+        {"attack": "fmn", "norm": "l1", "eps": None},
+        {"attack": "apgd_targeted", "restarts": 3},
+    ],
+)
+def test_a_set_with_its_classifier_passes_the_check_that_has_none_of_our_code(
+    inputs: Path, tmp_path: Path, attack: dict[str, object]
+) -> None:
+    pytest.importorskip("onnxscript")
+    path = main(config(inputs, tmp_path / "set", limit=40, export_onnx=True, **attack))
+    checker = Path(__file__).parents[2] / "docs" / "check_perturbations.py"
+    command = [sys.executable, checker, path, inputs / "digits", path / CLASSIFIER_FILE]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not verify_directory(path).faults
+    (path / CLASSIFIER_FILE).write_bytes(b"another")
+    (line,) = verify_directory(path).faults.lines()
+    assert CLASSIFIER_FILE in line
 
 
 @pytest.mark.parametrize(

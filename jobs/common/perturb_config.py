@@ -1,0 +1,86 @@
+"""The config of `perturb`: what each key means, and the attack that it spells."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from jobs.common.bad_rows import DESCRIPTION, OnBadRow
+from noisestack.config import JobConfig
+from pipeline.attacks.ball import whole_levels
+from pipeline.attacks.base import Norm
+from pipeline.attacks.settings import ATTACKS, AttackSettings, default_steps, is_bounded
+from pipeline.formats.perturbation_set import CLASSIFIER_FILE
+
+_EPS_LEVELS = 8
+
+
+class PerturbConfig(JobConfig):
+    """Find, for every picture of a split, a small change that makes a classifier wrong.
+
+    The set is stored in 8 bits, every row inside its ball, and verified after it was stored. The
+    same command goes on where an interrupted one stopped.
+    """
+
+    dataset: Path = Field(description="directory of the dataset, as `ingest` writes it")
+    classifier: Path = Field(description="model directory of the classifier to fool")
+    output: Path = Field(description="directory that the perturbation set is written to")
+    split: str = Field("test", description="the dataset's split")
+    limit: int | None = Field(None, ge=1, description="perturb this many rows, from the first")
+    attack: str = Field("pgd", description=f"one of {', '.join(ATTACKS)}")
+    norm: Literal["linf", "l2", "l1"] = Field(
+        "linf",
+        description="what eps bounds: the largest change, the change's length, or its sum",
+    )
+    eps: float | None = Field(
+        None,
+        gt=0,
+        description="radius of the ball in [0, 1] units, whole levels of 1/255; none for 8/255, "
+        "and for attacks that look for the smallest change, which have no ball",
+    )
+    steps: int | None = Field(
+        None, ge=1, description="gradient steps, or queries of square; none for the attack's own"
+    )
+    step_size: float | None = Field(
+        None,
+        gt=0,
+        description="α, in [0, 1] units; none for 2.5 eps / steps; ascent needs one, "
+        "a factor of the gradient",
+    )
+    restarts: int = Field(
+        1, ge=1, description="how often an unbroken row begins anew; of apgd_targeted, its classes"
+    )
+    seed: int = Field(0, ge=0, description="keys all that an attack draws")
+    export_onnx: bool = Field(
+        False,
+        description=f"also write {CLASSIFIER_FILE}, for checks without Noisestack; needs the extra "
+        "onnx",
+    )
+    on_bad_row: OnBadRow = Field("fail", description=DESCRIPTION)
+    rows_per_shard: int = Field(1024, ge=1, description="rows in a Parquet file, and in a task")
+    examples: int = Field(8, ge=1, le=32, description="rows shown in perturbations.png")
+    num_workers: int | None = Field(
+        None, ge=1, description="actors that hold the classifier; none for all the cluster takes"
+    )
+    cpus_per_worker: float = Field(1.0, gt=0, description="CPU cores an actor")
+    gpus_per_worker: float = Field(
+        0.0, ge=0, description="GPUs an actor; above 0 it computes there"
+    )
+    overwrite: bool = Field(False, description="replace finished results of another config")
+
+    def settings(self) -> AttackSettings:
+        """The attack that these values spell; UserError where they contradict each other."""
+        return AttackSettings(
+            attack=self.attack,
+            norm=Norm(self.norm),
+            eps_levels=self._eps_levels(),
+            steps=self.steps if self.steps is not None else default_steps(self.attack),
+            step_size=self.step_size,
+            restarts=self.restarts,
+            seed=self.seed,
+        )
+
+    def _eps_levels(self) -> int:
+        if self.eps is not None:
+            return whole_levels(self.eps)
+        return _EPS_LEVELS if is_bounded(self.attack) else 0
