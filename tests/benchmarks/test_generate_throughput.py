@@ -5,11 +5,11 @@ import pytest
 from benchmarks.generate_throughput import Call, JobTimes, figures, whole_speed
 
 
-def test_actors_are_timed_from_their_own_first_call_to_their_own_last() -> None:
-    one = [Call(7, 0, 0.0, 2.0, 60), Call(7, 0, 2.0, 5.0, 60)]
-    assert whole_speed(one) == 120 / 5
+def test_actors_are_timed_from_the_end_of_their_first_call_pauses_included() -> None:
+    one = [Call(7, 0, 3.0, 5.0, 60), Call(7, 0, 0.0, 2.5, 90), Call(7, 0, 5.0, 7.0, 40)]
+    assert whole_speed(one) == 100 / 4.5
     late = [Call(8, 0, 100.0, 104.0, 60)]
-    assert whole_speed([*one, *late]) == 120 / 5 + 60 / 4
+    assert whole_speed([*one, *late]) == 100 / 4.5 + 60 / 4
 
 
 def test_ratios_are_of_medians_and_above_one_where_the_job_or_the_whole_stack_is_faster() -> None:
