@@ -21,6 +21,7 @@ from pipeline.formats.shard import image_column, images_of, iterate, labels_of
 from pipeline.training.stream import Order, Run, Window
 
 Batch = dict[str, np.ndarray]
+Reader = Callable[[dict[str, np.ndarray]], Iterator[pa.Table]]
 DataMode = Literal["auto", "resident", "streaming"]
 
 # Short runs share a task: at 10 ms a task, 8192 rows cost about a microsecond each.
@@ -150,7 +151,7 @@ class RunReader:
 def _streaming(data: TrainingData, rows: range, steps: range) -> Iterator[Batch]:
     reader = RunReader(data, rows, steps)
     tasks = max(1, min(reader.num_runs, len(steps) * len(rows) // _ROWS_A_TASK))
-    blocks = _read(reader.num_runs, tasks, reader.__call__, _READERS).iter_batches(
+    blocks = _read(reader.num_runs, tasks, reader.__call__, keeps=True).iter_batches(
         batch_size=None, prefetch_batches=1
     )
     for step, batch in zip(steps, _rebatched(blocks, len(rows)), strict=False):
@@ -199,7 +200,7 @@ def read_split(data: TrainingData) -> Batch:
         yield from iterate(data.info.path, [shards[i] for i in batch["id"]], data.columns)
 
     tasks = max(1, len(shards) // _SHARDS_A_TASK)
-    blocks = _read(len(shards), tasks, read, _READERS_OF_RESIDENT).iter_batches(
+    blocks = _read(len(shards), tasks, read, keeps=False).iter_batches(
         batch_size=None, batch_format="pyarrow"
     )
     table = pa.concat_tables(list(blocks))
@@ -208,34 +209,41 @@ def read_split(data: TrainingData) -> Batch:
 
 
 class _Reading:
-    """What each actor holds."""
+    """What an actor holds."""
 
-    def __init__(self, reader: Callable[[dict[str, np.ndarray]], Iterator[pa.Table]]) -> None:
+    def __init__(self, reader: Reader) -> None:
         self._reader = reader
 
     def __call__(self, batch: dict[str, np.ndarray]) -> Iterator[pa.Table]:
         yield from self._reader(batch)
 
 
-def _read(
-    count: int,
-    tasks: int,
-    reader: Callable[[dict[str, np.ndarray]], Iterator[pa.Table]],
-    readers: int,
-) -> ray.data.Dataset:
-    """The tables of the reader, which is given the numbers from 0 to ``count`` in some tasks."""
-    numbers = [{"id": number} for number in range(count)]
-    dataset = ray.data.from_items(numbers, override_num_blocks=tasks).map_batches(
-        _Reading,
-        fn_constructor_args=(reader,),
-        batch_size=None,
-        # No CPU of Ray's count: workers that hold them all would wait for their own data for ever.
-        num_cpus=0,
-        # Actors, so that what a reader keeps for the next run is still there.
-        compute=ray.data.ActorPoolStrategy(size=min(readers, tasks)),
-        # Beside the worker: what it reads elsewhere would cross the network once more.
-        label_selector={"ray.io/node-id": ray.get_runtime_context().get_node_id()},
-    )
+def _read(count: int, tasks: int, reader: Reader, *, keeps: bool) -> ray.data.Dataset:
+    """The tables of the reader, which is given the numbers from 0 to ``count`` in some tasks.
+
+    Args:
+        keeps: whether what a reader keeps for the next task must still be there: then it lives in
+            an actor, whose start costs some seconds; else in whichever of Ray's workers is idle.
+    """
+    numbers = ray.data.from_items([{"id": i} for i in range(count)], override_num_blocks=tasks)
+    # No CPU of Ray's count: workers that hold them all would wait for their own data for ever.
+    if keeps:
+        dataset = numbers.map_batches(
+            _Reading,
+            fn_constructor_args=(reader,),
+            batch_size=None,
+            num_cpus=0,
+            compute=ray.data.ActorPoolStrategy(size=min(_READERS, tasks)),
+            # Beside the worker: what it reads elsewhere would cross the network once more.
+            label_selector={"ray.io/node-id": ray.get_runtime_context().get_node_id()},
+        )
+    else:
+        dataset = numbers.map_batches(
+            reader,
+            batch_size=None,
+            num_cpus=0,
+            compute=ray.data.TaskPoolStrategy(size=min(_READERS_OF_RESIDENT, tasks)),
+        )
     # Without it blocks, and batches that are fetched ahead, come as they are done.
     dataset.context.execution_options.preserve_order = True
     dataset.context.target_max_block_size = _BLOCK_BYTES

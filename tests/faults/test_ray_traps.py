@@ -214,8 +214,8 @@ def test_preserve_order_keeps_a_slow_tasks_place_and_its_lack_is_noticed(
         let_others_overtake(batch["id"], tmp_path / "overtaken")
         yield from quick(self, batch)
 
-    def read_in_order(*what: Any) -> ray.data.Dataset:
-        dataset = read(*what)
+    def read_in_order(*what: Any, **how: Any) -> ray.data.Dataset:
+        dataset = read(*what, **how)
         dataset.context.execution_options.preserve_order &= preserved
         return dataset
 
