@@ -112,7 +112,7 @@ class RunReader:
             data.info.path,
             data.info.splits[data.split],
             data.info.shape,
-            labelled=data.labelled,
+            columns=data.columns,
             limit=int(data.cache_gb * (1 << 30)),
         )
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pipeline.attacks import losses
 from pipeline.attacks.ball import Ball
-from pipeline.attacks.base import Norm, Queries, Rows, State, per_row
+from pipeline.attacks.base import GradientSteps, Norm, Queries, Rows, State, per_row
 from pipeline.errors import UserError
 
 _MOMENTUM = 0.75  # α of the source: the part of a step that is not momentum
@@ -18,7 +18,7 @@ _RISING = 0.75  # ρ: the step is halved unless this part of the steps since the
 
 
 @dataclass(frozen=True)
-class Apgd:
+class Apgd(GradientSteps):
     """PGD with momentum whose step is halved, from the best point so far, when progress stalls.
 
     Attributes:
@@ -38,11 +38,6 @@ class Apgd:
     def __post_init__(self) -> None:
         if self.ball.norm is Norm.L1:
             raise UserError("apgd has no step for the norm l1; use pgd there")
-
-    @property
-    def num_steps(self) -> int:
-        """The last step is a look at where the one before it led."""
-        return self.steps + 1
 
     def begin(self, rows: Rows) -> State:
         """A random point of the ball, and steps of 2 ε."""
@@ -67,7 +62,7 @@ class Apgd:
         """One step of each row, and for those at a checkpoint a look at how it goes."""
         s = dict(state)
         here = self.ball.snap(s["point"], rows.clean)
-        wanted = rows.step < self.steps
+        wanted = self.wants_gradient(rows)
         if self.loss == "targeted":
             loss, gradient = queries.gradient(
                 here, losses.targeted_logits_ratio, s["target"], wanted=wanted
@@ -119,11 +114,9 @@ class Apgd:
         return since.to(rows.step.device)[rows.step]
 
     def _targets(self, rows: Rows) -> Tensor:
-        order = rows.logits.scatter(1, rows.label[:, None], -torch.inf).argsort(
-            dim=1, descending=True, stable=True
-        )
-        aimed = rows.restart.clamp_max(order.shape[1] - 2)
-        return order.gather(1, aimed[:, None]).squeeze(1)
+        rivals = rows.rivals
+        aimed = rows.restart.clamp_max(rivals.shape[1] - 1)
+        return rivals.gather(1, aimed[:, None]).squeeze(1)
 
     def _check_classes(self, rows: Rows) -> None:
         num, least = rows.logits.shape[1], {"ce": 2, "dlr": 3, "targeted": 4}[self.loss]

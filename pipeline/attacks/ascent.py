@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 from pipeline.attacks.ball import Ball
-from pipeline.attacks.base import Queries, Rows, State
+from pipeline.attacks.base import GradientSteps, Queries, Rows, State
 from pipeline.attacks.losses import cross_entropy
 
 
 @dataclass(frozen=True)
-class Ascent:
+class Ascent(GradientSteps):
     """``x ← x + α ∇_x ℓ(f(x), y)``, repeated: the gradient itself, neither its sign nor direction.
 
     The step is as long as the gradient: where the classifier is sure of itself both are small, so
@@ -26,11 +26,6 @@ class Ascent:
     restarts: int = 1
     smallest: None = None
 
-    @property
-    def num_steps(self) -> int:
-        """The last step is a look at where the one before it led."""
-        return self.steps + 1
-
     def begin(self, rows: Rows) -> State:
         """At the picture itself."""
         return {"point": rows.clean}
@@ -38,6 +33,6 @@ class Ascent:
     def step(self, rows: Rows, state: State, queries: Queries) -> State:
         """One step of each row."""
         here = self.ball.snap(state["point"], rows.clean)
-        _, gradient = queries.gradient(here, cross_entropy, wanted=rows.step < self.steps)
+        _, gradient = queries.gradient(here, cross_entropy, wanted=self.wants_gradient(rows))
         moved = state["point"] + self.step_size * gradient
         return {"point": self.ball.project(moved, rows.clean)}

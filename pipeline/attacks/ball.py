@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pipeline.attacks.base import Norm, Rows, row_norm
-from pipeline.attacks.projection import onto_ball
+from pipeline.attacks.projection import onto_ball, within_box
 from pipeline.errors import UserError
 from pipeline.formats.perturbation_set import LEVELS
 
@@ -88,10 +88,7 @@ class Ball:
         "Mind the box: l1-APGD for sparse adversarial attacks on image classifiers", 2021
         (arXiv 2103.01208).
         """
-        if self.norm is not Norm.L1:
-            return gradient
-        held = ((gradient < 0) & (point <= 0)) | ((gradient > 0) & (point >= 1))
-        return gradient.masked_fill(held, 0.0)
+        return -within_box(-gradient, point) if self.norm is Norm.L1 else gradient
 
     def random_point(self, rows: Rows, draw: int) -> Tensor:
         """A point drawn uniformly from the ball around each picture, then clipped to [0, 1].

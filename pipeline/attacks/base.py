@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from pipeline.attacks.rowwise import never_alone
 from pipeline.chain.noise import Purpose, keyed_normal, keyed_uniform
 
 Model = Callable[[Tensor], Tensor]
@@ -50,6 +51,12 @@ class Rows:
     step: Tensor
     seed: int
 
+    @property
+    def rivals(self) -> Tensor:
+        """The wrong classes, most likely in the clean picture first, int64 ``[N, K - 1]``."""
+        others = self.logits.scatter(1, self.label[:, None], -torch.inf)
+        return others.argsort(dim=1, descending=True, stable=True)[:, :-1]
+
     def uniform(self, draw: int | Tensor, shape: tuple[int, ...]) -> Tensor:
         """Float32 ``[N, *shape]`` on (0, 1), keyed by seed, row, restart and the draw's number."""
         drawn = keyed_uniform(*self._keys(draw), Purpose.ATTACK, shape)
@@ -89,6 +96,21 @@ class Queries(Protocol):
         """
 
 
+class GradientSteps:
+    """What attacks share whose steps are a gradient each, and a last look at where they led."""
+
+    steps: int
+
+    @property
+    def num_steps(self) -> int:
+        """The gradient steps, and the look."""
+        return self.steps + 1
+
+    def wants_gradient(self, rows: Rows) -> Tensor:
+        """Which rows are not at their look, bool ``[N]``."""
+        return rows.step < self.steps
+
+
 class StepAttack(Protocol):
     """One attack. Every row advances on its own: what `step` does with a row depends on that row.
 
@@ -119,11 +141,10 @@ class StepAttack(Protocol):
 def row_norm(delta: Tensor, norm: Norm) -> Tensor:
     """The norm of each row of ``[N, C, H, W]``, shaped ``[N, 1, 1, 1]``."""
     order = {Norm.LINF: torch.inf, Norm.L2: 2, Norm.L1: 1}[norm]
-    num = delta.shape[0]
-    if num == 1:  # else one row alone may have other bits than beside a second: see `row_dot`
-        delta = delta.expand(2, -1, -1, -1)
-    length: Tensor = torch.linalg.vector_norm(delta, ord=order, dim=(1, 2, 3), keepdim=True)
-    return length[:num]
+    length: Tensor = torch.linalg.vector_norm(
+        never_alone(delta), ord=order, dim=(1, 2, 3), keepdim=True
+    )
+    return length[: delta.shape[0]]
 
 
 def per_row(values: Tensor) -> Tensor:

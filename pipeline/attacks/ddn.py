@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from pipeline.attacks.annealing import along_cosine
-from pipeline.attacks.base import Norm, Queries, Rows, State, per_row, row_norm
+from pipeline.attacks.base import GradientSteps, Norm, Queries, Rows, State, per_row, row_norm
 from pipeline.attacks.lattice import gap, on_lattice
 
 _LAST_STEP = 0.01  # of the step size, reached along half a cosine
 
 
 @dataclass(frozen=True)
-class Ddn:
+class Ddn(GradientSteps):
     """PGD in L2 whose radius shrinks after a broken picture and grows after an unbroken one.
 
     The source, too, rounds every picture that it asks about.
@@ -34,11 +34,6 @@ class Ddn:
     restarts: int = 1
     smallest: Norm = Norm.L2
 
-    @property
-    def num_steps(self) -> int:
-        """The first step asks about the picture itself, the last is a look alone."""
-        return self.steps + 1
-
     def begin(self, rows: Rows) -> State:
         """At the picture itself."""
         radius = torch.full_like(rows.clean[:, 0, 0, 0], self.first_radius)
@@ -47,7 +42,7 @@ class Ddn:
     def step(self, rows: Rows, state: State, queries: Queries) -> State:
         """``δ ← δ + α g / ||g||``, ``ε ← (1 ± γ) ε``, ``x ← x_0 + ε δ / ||δ||``."""
         here = on_lattice(state["point"], rows.clean, Norm.L2)
-        missing, gradient = queries.gradient(here, _raised, wanted=rows.step < self.steps)
+        missing, gradient = queries.gradient(here, _raised, wanted=self.wants_gradient(rows))
         direction = gradient / row_norm(gradient, Norm.L2).clamp_min(1e-30)
         alpha = self.step_size * along_cosine(rows.step, self.steps, _LAST_STEP)
         delta = state["point"] - rows.clean + per_row(alpha) * direction

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from pipeline.attacks.base import Norm, Queries, Rows, State, per_row, row_norm
-from pipeline.attacks.lattice import gap, on_lattice, within_box
+from pipeline.attacks.lattice import gap, on_lattice
+from pipeline.attacks.projection import within_box
 from pipeline.attacks.rowwise import row_dot
 from pipeline.errors import UserError
 from pipeline.formats.perturbation_set import LEVELS, MARGIN
@@ -104,9 +105,7 @@ class DeepFool:
 
     def _rivals(self, rows: Rows) -> Tensor:
         """The wrong classes that are looked at, most likely first, int64 ``[N, num]``."""
-        num = min(self.classes, rows.logits.shape[1] - 1)
-        others = rows.logits.scatter(1, rows.label[:, None], -torch.inf)
-        return others.argsort(dim=1, descending=True, stable=True)[:, :num]
+        return rows.rivals[:, : self.classes]
 
 
 def to_hyperplane(missing: Tensor, gradient: Tensor, norm: Norm) -> Tensor:

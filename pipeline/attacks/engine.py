@@ -7,16 +7,15 @@ row does not depend on which rows were there, in which order, or how many at a t
 """
 
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from pipeline.attacks import losses
-from pipeline.attacks.base import Loss, Model, Rows, State, StepAttack, row_norm
+from pipeline.attacks.base import Model, Rows, State, StepAttack, row_norm
+from pipeline.attacks.queries import Asker, NotedQueries
 from pipeline.errors import UserError
-from pipeline.fixed_batch import padded_calls
 from pipeline.formats.perturbation_set import MARGIN
 
 
@@ -100,7 +99,7 @@ class _Run:
         rows_per_call: int,
     ) -> None:
         self._attack, self._seed = attack, seed
-        self._asker = _Asker(model, rows_per_call)
+        self._asker = Asker(model, rows_per_call)
         num = x.shape[0]
         zeros = torch.zeros(num, dtype=torch.int64, device=x.device)
         # Of each row; what the result and a further restart need.
@@ -142,19 +141,17 @@ class _Run:
                 state = _join(state, begun_state)
             if not active:
                 return
-            queries = _Noted(self._asker, active, self._score)
+            queries = NotedQueries(self._asker, active, self._score)
             state = self._attack.step(_view(active, self._seed), state, queries)
             active["step"] = active["step"] + 1
-            leave = active["step"] >= self._attack.num_steps
+            # Where the smallest change is looked for, a broken row goes on.
+            won = (active["margin"] > MARGIN) & (self._attack.smallest is None)
+            leave = (active["step"] >= self._attack.num_steps) | won
             if "done" in state:
                 leave = leave | state["done"]
-            broken = active["margin"] > MARGIN
-            if self._attack.smallest is None:
-                leave = leave | broken
             if bool(leave.any()):
                 self._put_back(_pick(active, leave))
-                again = leave & ~broken if self._attack.smallest is None else leave
-                again = again & (active["restart"] + 1 < self._attack.restarts)
+                again = leave & ~won & (active["restart"] + 1 < self._attack.restarts)
                 for index, restart in zip(
                     active["index"][again].tolist(), active["restart"][again].tolist(), strict=True
                 ):
@@ -197,83 +194,6 @@ class _Run:
             return margin.double()
         size = row_norm((x - clean).double(), norm).flatten()
         return torch.where(margin > MARGIN, -size, -1e9 + margin.double())
-
-
-class _Asker:
-    """Calls the model, always with the same number of rows."""
-
-    def __init__(self, model: Model, rows_per_call: int) -> None:
-        self._model, self._rows_per_call = model, rows_per_call
-        self.calls = 0
-
-    def logits(self, x: Tensor) -> Tensor:
-        answers = []
-        with torch.no_grad():
-            for real, (part,) in padded_calls(x, rows_per_call=self._rows_per_call):
-                self.calls += 1
-                answers.append(self._model(part)[:real])
-        return torch.cat(answers)
-
-    def gradient(self, x: Tensor, loss: Loss, *others: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits, losses, and their gradients by ``x`` alone.
-
-        The losses are summed, not averaged, so a row's gradient does not depend on the batch.
-        """
-        found: list[tuple[Tensor, ...]] = []
-        with torch.enable_grad():
-            for real, (part, *rest) in padded_calls(x, *others, rows_per_call=self._rows_per_call):
-                self.calls += 1
-                probe = part.detach().requires_grad_(True)
-                logits = self._model(probe)
-                values = loss(logits, *rest)
-                (gradient,) = torch.autograd.grad(values.sum(), probe)
-                found.append((logits.detach()[:real], values.detach()[:real], gradient[:real]))
-        logits, values, gradient = (torch.cat(parts) for parts in zip(*found, strict=True))
-        return logits, values, gradient
-
-
-class _Noted:
-    """The `Queries` of the active rows: counts passes and keeps each row's best picture."""
-
-    def __init__(
-        self, asker: _Asker, active: State, score: Callable[[Tensor, Tensor, Tensor], Tensor]
-    ) -> None:
-        self._asker, self._active, self._score = asker, active, score
-
-    def logits(self, x: Tensor, *, record: bool = True) -> Tensor:
-        logits = self._asker.logits(x)
-        self._note(x, logits, record)
-        return logits
-
-    def gradient(
-        self, x: Tensor, loss: Loss, *others: Tensor, wanted: Tensor, record: bool = True
-    ) -> tuple[Tensor, Tensor]:
-        active = self._active
-        if bool(wanted.any()):
-            logits, values, gradient = self._asker.gradient(x, loss, active["label"], *others)
-        else:
-            logits = self._asker.logits(x)
-            values, gradient = loss(logits, active["label"], *others), torch.zeros_like(x)
-        self._note(x, logits, record)
-        active["backwards"] = active["backwards"] + wanted
-        return values, gradient
-
-    def _note(self, x: Tensor, logits: Tensor, record: bool) -> None:
-        active = self._active
-        active["forwards"] = active["forwards"] + 1
-        if not record:
-            return
-        margin = losses.margin(logits, active["label"])
-        score = self._score(margin, x, active["clean"])
-        better = score > active["score"]
-        active["best"] = torch.where(better.reshape(-1, 1, 1, 1), x, active["best"])
-        for name, values in (
-            ("score", score),
-            ("margin", margin),
-            ("found_step", active["step"]),
-            ("found_restart", active["restart"]),
-        ):
-            active[name] = torch.where(better, values, active[name])
 
 
 def _view(active: State, seed: int) -> Rows:

@@ -11,7 +11,7 @@ from torch import Tensor
 from pipeline.attacks.ball import Ball
 from pipeline.attacks.base import Norm, Queries, Rows, State, per_row, row_norm
 from pipeline.attacks.lattice import gap
-from pipeline.attacks.rowwise import row_dot
+from pipeline.attacks.rowwise import never_alone, row_dot
 from pipeline.errors import UserError
 from pipeline.formats.perturbation_set import MARGIN
 
@@ -61,14 +61,12 @@ class FabTargeted:
 
     def begin(self, rows: Rows) -> State:
         """At the picture itself."""
-        order = rows.logits.scatter(1, rows.label[:, None], -torch.inf).argsort(
-            dim=1, descending=True, stable=True
-        )
-        most = rows.logits.shape[1] - 2
+        rivals = rows.rivals
+        most = rivals.shape[1] - 1
         aimed = rows.restart.clamp_max(most)
         return {
             "point": rows.clean,
-            "target": order.gather(1, aimed[:, None]).squeeze(1),
+            "target": rivals.gather(1, aimed[:, None]).squeeze(1),
             "in_vain": rows.restart > most,
             "own_asked": torch.zeros_like(rows.label, dtype=torch.bool),
             "done": torch.zeros_like(rows.label, dtype=torch.bool),
@@ -155,15 +153,8 @@ def to_hyperplane_in_box(missing: Tensor, gradient: Tensor, point: Tensor, norm:
 
 
 def _running_sums(values: Tensor) -> Tensor:
-    """Along each row of ``[N, D]``.
-
-    torch may add up a single row by another kernel than several, in another order: so there always
-    are two, as in `row_dot`.
-    """
-    num = values.shape[0]
-    if num == 1:
-        values = values.expand(2, -1)
-    return values.cumsum(dim=1)[:num]
+    """Along each row of ``[N, D]``."""
+    return never_alone(values).cumsum(dim=1)[: values.shape[0]]
 
 
 def _lead(logits: Tensor, label: Tensor, target: Tensor) -> Tensor:

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from pipeline.attacks.annealing import along_cosine
-from pipeline.attacks.base import Norm, Queries, Rows, State, per_row, row_norm
-from pipeline.attacks.lattice import gap, on_lattice, within_box
-from pipeline.attacks.projection import onto_ball
+from pipeline.attacks.base import GradientSteps, Norm, Queries, Rows, State, per_row, row_norm
+from pipeline.attacks.lattice import gap, on_lattice
+from pipeline.attacks.projection import onto_ball, within_box
 from pipeline.formats.perturbation_set import LEVELS
 
 _DUAL = {Norm.LINF: Norm.L1, Norm.L2: Norm.L2, Norm.L1: Norm.LINF}
@@ -18,7 +18,7 @@ _LAST_GAMMA = 0.02  # of γ_0, each reached along half a cosine
 
 
 @dataclass(frozen=True)
-class Fmn:
+class Fmn(GradientSteps):
     """Steps up the margin, projected to a ball whose radius closes in on the boundary.
 
     Until a row is broken, the radius reaches as far as the boundary would be if the margin were
@@ -38,11 +38,6 @@ class Fmn:
     gamma: float = 0.05
     restarts: int = 1
 
-    @property
-    def num_steps(self) -> int:
-        """The last step is a look at where the one before it led."""
-        return self.steps + 1
-
     def begin(self, rows: Rows) -> State:
         """At the picture itself; no broken change is known."""
         unknown = torch.full_like(rows.clean[:, 0, 0, 0], torch.inf)
@@ -51,7 +46,7 @@ class Fmn:
     def step(self, rows: Rows, state: State, queries: Queries) -> State:
         """The radius, and ``δ ← Π_ε(δ + α g / ||g||_2)`` within the box."""
         here = on_lattice(rows.clean + state["delta"], rows.clean, self.smallest)
-        missing, gradient = queries.gradient(here, gap, wanted=rows.step < self.steps)
+        missing, gradient = queries.gradient(here, gap, wanted=self.wants_gradient(rows))
         gradient = within_box(gradient, here)
         size = row_norm(here - rows.clean, self.smallest).flatten()
         broken = missing < 0

@@ -37,9 +37,3 @@ def gap(logits: Tensor, label: Tensor) -> Tensor:
     """``MARGIN - max_{i≠y} z_i + z_y``, ``[N]``: what is missing in the logits until the row counts
     as broken; below 0 it does."""
     return MARGIN - losses.margin(logits, label)
-
-
-def within_box(gradient: Tensor, point: Tensor) -> Tensor:
-    """The gradient of a loss that is to fall, with 0 for values at a bound that would leave it."""
-    blocked = ((point <= 0) & (gradient > 0)) | ((point >= 1) & (gradient < 0))
-    return gradient.masked_fill(blocked, 0.0)

@@ -4,12 +4,12 @@
 from dataclasses import dataclass
 
 from pipeline.attacks.ball import Ball
-from pipeline.attacks.base import Norm, Queries, Rows, State, row_norm
+from pipeline.attacks.base import GradientSteps, Norm, Queries, Rows, State, row_norm
 from pipeline.attacks.losses import cross_entropy
 
 
 @dataclass(frozen=True)
-class MiFgsm:
+class MiFgsm(GradientSteps):
     """PGD along an average of the gradients so far, which other models share more often.
 
     Attributes:
@@ -24,11 +24,6 @@ class MiFgsm:
     restarts: int = 1
     smallest: None = None
 
-    @property
-    def num_steps(self) -> int:
-        """The last step is a look at where the one before it led."""
-        return self.steps + 1
-
     def begin(self, rows: Rows) -> State:
         """At the picture itself, with no momentum."""
         return {"point": rows.clean, "average": rows.clean.new_zeros(rows.clean.shape)}
@@ -36,7 +31,7 @@ class MiFgsm:
     def step(self, rows: Rows, state: State, queries: Queries) -> State:
         """``g ← μ g + ∇ℓ / ||∇ℓ||_1``, ``x ← Π(x + α d(g))``."""
         here = self.ball.snap(state["point"], rows.clean)
-        _, gradient = queries.gradient(here, cross_entropy, wanted=rows.step < self.steps)
+        _, gradient = queries.gradient(here, cross_entropy, wanted=self.wants_gradient(rows))
         share = gradient / row_norm(gradient, Norm.L1).clamp_min(1e-30)
         average = self.decay * state["average"] + share
         direction = self.ball.steepest(self.ball.movable(average, state["point"]))

@@ -4,12 +4,12 @@
 from dataclasses import dataclass
 
 from pipeline.attacks.ball import Ball
-from pipeline.attacks.base import Loss, Queries, Rows, State, per_row
+from pipeline.attacks.base import GradientSteps, Loss, Queries, Rows, State, per_row
 from pipeline.attacks.losses import cross_entropy
 
 
 @dataclass(frozen=True)
-class Pgd:
+class Pgd(GradientSteps):
     """Steps of fixed length up the loss, each projected to the ball and the box.
 
     L∞ steps along the gradient's sign, L2 along its direction, L1 along its largest values.
@@ -32,11 +32,6 @@ class Pgd:
     loss: Loss = cross_entropy
     smallest: None = None
 
-    @property
-    def num_steps(self) -> int:
-        """The last step is a look at where the one before it led."""
-        return self.steps + 1
-
     def begin(self, rows: Rows) -> State:
         """A point of the ball for each row."""
         random = per_row((rows.restart > 0) | self.random_start)
@@ -48,7 +43,7 @@ class Pgd:
         """``x ← Π(x + α d)``, where d is the ball's steepest direction up the loss."""
         alpha = 2.5 * self.ball.eps / self.steps if self.step_size is None else self.step_size
         here = self.ball.snap(state["point"], rows.clean)
-        _, gradient = queries.gradient(here, self.loss, wanted=rows.step < self.steps)
+        _, gradient = queries.gradient(here, self.loss, wanted=self.wants_gradient(rows))
         gradient = self.ball.movable(gradient, state["point"])
         moved = state["point"] + alpha * self.ball.steepest(gradient)
         return {"point": self.ball.project(moved, rows.clean)}

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from pipeline.attacks.base import State
-from pipeline.attacks.lattice import within_box
+from pipeline.attacks.projection import within_box
 from pipeline.attacks.rowwise import row_dot
 
 Project = Callable[[Tensor], Tensor]

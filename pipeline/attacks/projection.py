@@ -30,6 +30,12 @@ def onto_ball(delta: Tensor, radius: Tensor, norm: Norm, clean: Tensor) -> Tenso
     return (clean + delta).clamp(0, 1) - clean
 
 
+def within_box(gradient: Tensor, point: Tensor) -> Tensor:
+    """The gradient of a loss that is to fall, with 0 for values at a bound that would leave it."""
+    blocked = ((point <= 0) & (gradient > 0)) | ((point >= 1) & (gradient < 0))
+    return gradient.masked_fill(blocked, 0.0)
+
+
 def _onto_l1_ball(delta: Tensor, limit: Tensor, clean: Tensor) -> Tensor:
     """All sizes fall by one threshold, no further than to 0, and are cut to the box's room:
     Croce and Hein, "Mind the box: l1-APGD for sparse adversarial attacks on image classifiers",

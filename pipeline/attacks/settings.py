@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from pipeline.attacks.apgd import Apgd
 from pipeline.attacks.ascent import Ascent
@@ -86,12 +87,15 @@ class AttackSettings:
         return built if isinstance(built, tuple) else ((self.attack, built),)
 
 
+Build = Callable[[AttackSettings], StepAttack | tuple[Named, ...]]
+
+
 @dataclass(frozen=True)
 class _Kind:
     """A named attack, or several in turn: how it is built, the steps that it takes unless told
     otherwise, and whether it stays in a ball."""
 
-    build: Callable[[AttackSettings], StepAttack | tuple[Named, ...]]
+    build: Build
     steps: int
     bounded: bool = True
 
@@ -137,19 +141,12 @@ def _mi_fgsm(s: AttackSettings) -> StepAttack:
     return MiFgsm(s.ball, s.steps)
 
 
-def _apgd_ce(s: AttackSettings) -> StepAttack:
-    _only(s, "restarts")
-    return Apgd(s.ball, s.steps, "ce", s.restarts)
+def _apgd(loss: Literal["ce", "dlr", "targeted"]) -> Build:
+    def build(s: AttackSettings) -> StepAttack:
+        _only(s, "restarts")
+        return Apgd(s.ball, s.steps, loss, s.restarts)
 
-
-def _apgd_dlr(s: AttackSettings) -> StepAttack:
-    _only(s, "restarts")
-    return Apgd(s.ball, s.steps, "dlr", s.restarts)
-
-
-def _apgd_targeted(s: AttackSettings) -> StepAttack:
-    _only(s, "restarts")
-    return Apgd(s.ball, s.steps, "targeted", s.restarts)
+    return build
 
 
 def _square(s: AttackSettings) -> StepAttack:
@@ -169,35 +166,22 @@ def _autoattack(s: AttackSettings) -> tuple[Named, ...]:
     return standard(s.ball)
 
 
-def _deepfool(s: AttackSettings) -> StepAttack:
-    _only(s)
-    return DeepFool(s.norm, s.steps)
+def _smallest(attack: Callable[[Norm, int], StepAttack]) -> Build:
+    def build(s: AttackSettings) -> StepAttack:
+        _only(s)
+        return attack(s.norm, s.steps)
+
+    return build
 
 
-def _fmn(s: AttackSettings) -> StepAttack:
-    _only(s)
-    return Fmn(s.norm, s.steps)
+def _smallest_l2(attack: Callable[[int], StepAttack]) -> Build:
+    def build(s: AttackSettings) -> StepAttack:
+        _only(s)
+        if s.norm is not Norm.L2:
+            raise UserError(f"{s.attack} is for the norm l2, not {s.norm.value}; use fmn there")
+        return attack(s.steps)
 
-
-def _ddn(s: AttackSettings) -> StepAttack:
-    _only_l2(s)
-    return Ddn(s.steps)
-
-
-def _carlini_wagner(s: AttackSettings) -> StepAttack:
-    _only_l2(s)
-    return CarliniWagner(s.steps)
-
-
-def _lbfgs(s: AttackSettings) -> StepAttack:
-    _only_l2(s)
-    return Lbfgs(s.steps)
-
-
-def _only_l2(s: AttackSettings) -> None:
-    _only(s)
-    if s.norm is not Norm.L2:
-        raise UserError(f"{s.attack} is for the norm l2, not {s.norm.value}; use fmn there")
+    return build
 
 
 ATTACKS: dict[str, _Kind] = {
@@ -205,15 +189,15 @@ ATTACKS: dict[str, _Kind] = {
     "fgsm": _Kind(_fgsm, 1),
     "pgd": _Kind(_pgd, 40),
     "mi_fgsm": _Kind(_mi_fgsm, 10),
-    "apgd_ce": _Kind(_apgd_ce, 100),
-    "apgd_dlr": _Kind(_apgd_dlr, 100),
-    "apgd_targeted": _Kind(_apgd_targeted, 100),
+    "apgd_ce": _Kind(_apgd("ce"), 100),
+    "apgd_dlr": _Kind(_apgd("dlr"), 100),
+    "apgd_targeted": _Kind(_apgd("targeted"), 100),
     "fab_targeted": _Kind(_fab_targeted, 100),
     "square": _Kind(_square, 5000),
     "autoattack": _Kind(_autoattack, 1),
-    "deepfool": _Kind(_deepfool, 50, bounded=False),
-    "ddn": _Kind(_ddn, 100, bounded=False),
-    "fmn": _Kind(_fmn, 100, bounded=False),
-    "carlini_wagner": _Kind(_carlini_wagner, 100, bounded=False),
-    "lbfgs": _Kind(_lbfgs, 20, bounded=False),
+    "deepfool": _Kind(_smallest(DeepFool), 50, bounded=False),
+    "ddn": _Kind(_smallest_l2(Ddn), 100, bounded=False),
+    "fmn": _Kind(_smallest(Fmn), 100, bounded=False),
+    "carlini_wagner": _Kind(_smallest_l2(CarliniWagner), 100, bounded=False),
+    "lbfgs": _Kind(_smallest_l2(Lbfgs), 20, bounded=False),
 }

@@ -46,7 +46,7 @@ class Square:
     def begin(self, rows: Rows) -> State:
         """Vertical stripes, each at one end of the ball."""
         _, channels, _, width = rows.clean.shape
-        stripes = self._ends(rows, 0, (channels, 1, width))
+        stripes = self.ball.eps * _signs(rows.uniform(0, (channels, 1, width)))
         point = self.ball.project(rows.clean + stripes, rows.clean)
         return {"point": point, "loss": rows.clean.new_full(rows.label.shape, -torch.inf)}
 
@@ -72,7 +72,7 @@ class Square:
         top, left, side = (v.reshape(-1, 1, 1) for v in (top, left, side))
         inside = (y >= top) & (y < top + side) & (x >= left) & (x < left + side)
         inside = inside & (rows.step > 0).reshape(-1, 1, 1)
-        sign = torch.where(drawn[:, 2:] < 0.5, -1.0, 1.0).reshape(-1, channels, 1, 1)
+        sign = _signs(drawn[:, 2:]).reshape(-1, channels, 1, 1)
         there = self.ball.project(rows.clean + self.ball.eps * sign, rows.clean)
         return there.where(inside[:, None], point)
 
@@ -83,5 +83,6 @@ class Square:
         area = self.share * 0.5 ** torch.as_tensor(halvings).double() * height * width
         return area.sqrt().round().long().clamp(1, min(height, width))
 
-    def _ends(self, rows: Rows, draw: int, shape: tuple[int, ...]) -> Tensor:
-        return self.ball.eps * (1 - 2 * (rows.uniform(draw, shape) < 0.5).float())
+
+def _signs(uniform: Tensor) -> Tensor:
+    return torch.where(uniform < 0.5, -1.0, 1.0)

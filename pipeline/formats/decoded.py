@@ -31,7 +31,7 @@ class DecodedShards:
         directory: the dataset's.
         shards: of the split.
         shape: of a picture: height, width, channels.
-        labelled: whether labels are wanted; without them all are -1.
+        columns: that are read: image and, where labels are wanted, label; else all are -1.
         limit: bytes to keep at most; 0 keeps nothing. A fifth of the disk is left free anyway.
 
     Attributes:
@@ -44,11 +44,11 @@ class DecodedShards:
         shards: Sequence[Shard],
         shape: tuple[int, int, int],
         *,
-        labelled: bool,
+        columns: list[str],
         limit: int,
     ) -> None:
         self._directory, self._shards, self._shape = directory, shards, shape
-        self._columns = ["image", "label"] if labelled else ["image"]
+        self._columns = columns
         self._limit = limit
         self.bytes_kept = 0
         self._file: FileIO | None = None  # made where it is used: a reader travels between hosts

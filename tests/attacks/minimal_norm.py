@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.attacks.base import Norm, StepAttack, row_norm
-from pipeline.attacks.engine import MARGIN, Attacked, attack_rows
+from pipeline.attacks.engine import Attacked, attack_rows
+from pipeline.formats.perturbation_set import MARGIN
 
 DUAL = {Norm.LINF: Norm.L1, Norm.L2: Norm.L2, Norm.L1: Norm.LINF}
 
@@ -49,6 +50,13 @@ def linear(
     centred = -(weight * 0.5).sum(dim=(1, 2, 3))
     logits = (x[:, None] * weight).sum(dim=(2, 3, 4)) + centred
     return Linear(weight, centred, x, logits.argmax(dim=1))
+
+
+def flat() -> Linear:
+    """A model without a gradient: class 0 leads by 1, whatever it is asked; and five pictures."""
+    x = torch.full((5, 2, 4, 5), 128 / 255)
+    bias, labels = torch.tensor([1.0, 0, 0]), torch.zeros(5, dtype=torch.int64)
+    return Linear(torch.zeros(3, 2, 4, 5), bias, x, labels)
 
 
 def attacked(attack: StepAttack, model: Linear) -> Attacked:

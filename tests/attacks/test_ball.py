@@ -1,6 +1,7 @@
 """The ball and its lattice: inside in exact integers, nearest points, even draws."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,16 @@ from pipeline.pictures import from_unit, to_unit
 
 LINF, L2, L1 = Norm.LINF, Norm.L2, Norm.L1
 SPREADS = st.sampled_from([0.05, 1.0, 30.0, 1000.0])
+
+
+def changes(*norms: Norm) -> Any:
+    """Pictures, radii and changes, from thinner than a level to far beyond the ball."""
+    return given(
+        seed=st.integers(0, 10_000),
+        norm=st.sampled_from(norms),
+        levels=st.integers(1, 400),
+        spread=SPREADS,
+    )
 
 
 def length_in_levels(clean: np.ndarray, stored: np.ndarray, norm: Norm) -> np.ndarray:
@@ -79,12 +90,7 @@ def found_in_ball(
     return torch.from_numpy(np.moveaxis(unit, -1, 1).copy()), to_unit(clean), clean
 
 
-@given(
-    seed=st.integers(0, 10_000),
-    norm=st.sampled_from(list(Norm)),
-    levels=st.integers(1, 400),
-    spread=SPREADS,
-)
+@changes(*Norm)
 @settings(max_examples=200)
 def test_a_snapped_picture_is_in_the_ball_and_near_the_point(
     seed: int, norm: Norm, levels: int, spread: float
@@ -102,12 +108,7 @@ def test_a_snapped_picture_is_in_the_ball_and_near_the_point(
     assert np.abs(stored - wanted).max() < (0.501 if norm is Norm.LINF else 1.001)
 
 
-@given(
-    seed=st.integers(0, 10_000),
-    norm=st.sampled_from(list(Norm)),
-    levels=st.integers(1, 400),
-    spread=SPREADS,
-)
+@changes(*Norm)
 @settings(max_examples=60)
 def test_snapping_a_snapped_picture_changes_no_bit(
     seed: int, norm: Norm, levels: int, spread: float
@@ -117,12 +118,7 @@ def test_snapping_a_snapped_picture_changes_no_bit(
     assert torch.equal(Ball(norm, levels).snap(snapped, x), snapped)
 
 
-@given(
-    seed=st.integers(0, 10_000),
-    norm=st.sampled_from([Norm.L2, Norm.L1]),
-    levels=st.integers(1, 400),
-    spread=SPREADS,
-)
+@changes(Norm.L2, Norm.L1)
 @settings(max_examples=60)
 def test_snapping_never_turns_a_change_round_nor_makes_it_longer(
     seed: int, norm: Norm, levels: int, spread: float
@@ -243,12 +239,7 @@ def test_distances_of_stored_pictures_are_counted_in_levels() -> None:
     assert in_ball(stored, clean, "linf", 4).tolist() == [True, False]
 
 
-@given(
-    seed=st.integers(0, 10_000),
-    norm=st.sampled_from(list(Norm)),
-    levels=st.integers(1, 400),
-    spread=SPREADS,
-)
+@changes(*Norm)
 @settings(max_examples=60)
 def test_project_finds_the_nearest_point_and_clips_it(
     seed: int, norm: Norm, levels: int, spread: float

@@ -5,11 +5,11 @@ import dataclasses
 import pytest
 import torch
 from minimal_norm import (
-    Linear,
     assert_rows_do_not_depend_on_their_neighbours,
     assert_what_is_recorded_can_be_stored_and_is_wrong,
     attacked,
     change_levels,
+    flat,
     linear,
 )
 
@@ -55,11 +55,8 @@ def test_the_picture_in_tanh_space_is_the_picture() -> None:
 
 
 def test_a_row_without_gradient_is_given_up_at_the_first_look_of_every_c() -> None:
-    x = torch.full((5, 2, 4, 5), 128 / 255)
-    flat = Linear(
-        torch.zeros(3, 2, 4, 5), torch.tensor([1.0, 0, 0]), x, torch.zeros(5, dtype=torch.int64)
-    )
-    found = attacked(CarliniWagner(steps=50, searches=3), flat)
+    model = flat()
+    found = attacked(CarliniWagner(steps=50, searches=3), model)
     assert not found.broken.any()
     assert (found.margin - (-1.0)).abs().max() < MARGIN
     # A look every 5 steps, and the second one finds that nothing fell.

@@ -8,6 +8,7 @@ from minimal_norm import (
     assert_what_is_recorded_can_be_stored_and_is_wrong,
     attacked,
     change_levels,
+    flat,
     linear,
 )
 
@@ -102,14 +103,11 @@ def test_values_at_a_bound_take_no_part_in_the_step(norm: Norm) -> None:
 
 
 def test_a_model_without_gradients_ends_after_one_look_at_its_faces() -> None:
-    x = torch.full((5, 2, 4, 5), 128 / 255)
-    flat = Linear(
-        torch.zeros(3, 2, 4, 5), torch.tensor([1.0, 0, 0]), x, torch.zeros(5, dtype=torch.int64)
-    )
-    found = attacked(DeepFool(), flat)
+    model = flat()
+    found = attacked(DeepFool(), model)
     assert not found.broken.any()
-    assert torch.equal(found.adversarial, flat.x)
-    assert found.forwards.tolist() == [1 + 2] * len(flat.x)
+    assert torch.equal(found.adversarial, model.x)
+    assert found.forwards.tolist() == [1 + 2] * len(model.x)
 
 
 @pytest.mark.parametrize("norm", BOTH)

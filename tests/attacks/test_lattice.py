@@ -10,8 +10,9 @@ from pipeline.attacks.carlini_wagner import CarliniWagner
 from pipeline.attacks.ddn import Ddn
 from pipeline.attacks.deepfool import DeepFool
 from pipeline.attacks.fmn import Fmn
-from pipeline.attacks.lattice import gap, on_lattice, within_box
+from pipeline.attacks.lattice import gap, on_lattice
 from pipeline.attacks.lbfgs import Lbfgs
+from pipeline.attacks.projection import within_box
 from pipeline.formats.perturbation_set import MARGIN
 
 

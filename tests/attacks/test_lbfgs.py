@@ -10,6 +10,7 @@ from minimal_norm import (
     assert_what_is_recorded_can_be_stored_and_is_wrong,
     attacked,
     change_levels,
+    flat,
     linear,
 )
 
@@ -64,13 +65,10 @@ def test_the_first_c_puts_the_minimum_of_a_linear_margin_on_the_boundary() -> No
 
 
 def test_a_row_without_gradient_ends_after_one_query_for_every_c() -> None:
-    x = torch.full((5, 2, 4, 5), 128 / 255)
-    flat = Linear(
-        torch.zeros(3, 2, 4, 5), torch.tensor([1.0, 0, 0]), x, torch.zeros(5, dtype=torch.int64)
-    )
-    found = attacked(Lbfgs(searches=4), flat)
+    model = flat()
+    found = attacked(Lbfgs(searches=4), model)
     assert not found.broken.any()
-    assert torch.equal(found.adversarial, x)
+    assert torch.equal(found.adversarial, model.x)
     assert found.forwards.tolist() == [1 + 4] * 5
 
 

@@ -41,9 +41,8 @@ def unpacked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def shards_of(info: DatasetInfo, limit: int, *, labelled: bool = True) -> DecodedShards:
-    return DecodedShards(
-        info.path, info.splits["train"], info.shape, labelled=labelled, limit=limit
-    )
+    columns = ["image", "label"] if labelled else ["image"]
+    return DecodedShards(info.path, info.splits["train"], info.shape, columns=columns, limit=limit)
 
 
 def assert_right(shards: DecodedShards, number: int) -> None:
