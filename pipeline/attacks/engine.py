@@ -32,7 +32,7 @@ class Attacked:
         broken: bool ``[N]``: whether the margin exceeds `formats.perturbation_set.MARGIN`.
         step, restart: int64 ``[N]``: when the picture was found; both 0 for the clean one.
         forwards, backwards: int64 ``[N]``: the passes that each row was asked, the one of the clean
-            picture included.
+            picture included where its logits were not known.
         clean_right: bool ``[N]``: whether the clean picture is answered rightly.
         calls: of the model, each of the fixed number of rows.
     """
@@ -58,6 +58,7 @@ def attack_rows(
     seed: int = 0,
     rows_per_call: int = 64,
     capacity: int | None = None,
+    logits: Tensor | None = None,
 ) -> Attacked:
     """Attacks rows until each is broken or has had all its steps and restarts.
 
@@ -69,6 +70,8 @@ def attack_rows(
         seed: keys it as well.
         rows_per_call: rows in each call of the model.
         capacity: rows that are worked on at a time; ``rows_per_call`` by default. Changes no bit.
+        logits: the model's for ``x``, ``[N, K]``, where they are known: then the clean pictures
+            are not asked about, nor counted.
 
     Raises:
         ValueError: x, y, rows, rows_per_call or capacity are not what they should be.
@@ -79,7 +82,7 @@ def attack_rows(
     for name, value in (("rows_per_call", rows_per_call), ("capacity", capacity)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, not {value}")
-    run = _Run(attack, model, x, y, rows, seed, rows_per_call)
+    run = _Run(attack, model, x, y, rows, seed, rows_per_call, logits)
     if x.shape[0]:
         run.take_all(capacity)
     return run.result()
@@ -97,21 +100,25 @@ class _Run:
         rows: Tensor,
         seed: int,
         rows_per_call: int,
+        logits: Tensor | None,
     ) -> None:
         self._attack, self._seed = attack, seed
         self._asker = Asker(model, rows_per_call)
         num = x.shape[0]
         zeros = torch.zeros(num, dtype=torch.int64, device=x.device)
+        asked = logits is None
+        if logits is None:
+            logits = self._asker.logits(x) if num else x.new_zeros(0, 2)
         # Of each row; what the result and a further restart need.
         self._rows: State = {
             "clean": x,
             "label": y.to(x.device),
             "row": rows.to(x.device),
-            "logits": self._asker.logits(x) if num else x.new_zeros(0, 2),
+            "logits": logits,
             "best": x.clone(),
             "found_step": zeros.clone(),
             "found_restart": zeros.clone(),
-            "forwards": zeros + 1,
+            "forwards": zeros + asked,
             "backwards": zeros.clone(),
         }
         finite = self._rows["logits"].isfinite().all(dim=1)
