@@ -159,6 +159,9 @@ class StepAttack(Protocol):
         """One step of each row. A bool tensor ``done`` in the state ends rows before their time."""
 
 
+Named = tuple[str, StepAttack]  # an attack, and what it is called in a set
+
+
 def row_norm(delta: Tensor, norm: Norm) -> Tensor:
     """The norm of each row of ``[N, C, H, W]``, shaped ``[N, 1, 1, 1]``."""
     order = {Norm.LINF: torch.inf, Norm.L2: 2, Norm.L1: 1}[norm]
