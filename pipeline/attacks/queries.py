@@ -104,20 +104,6 @@ class NotedQueries:
         asked: Tensor | None = None,
         record: bool | Tensor = True,
     ) -> tuple[Tensor, Tensor]:
-        _, values, gradient = self.answers(
-            x, loss, *others, wanted=wanted, asked=asked, record=record
-        )
-        return values, gradient
-
-    def answers(
-        self,
-        x: Tensor,
-        loss: Loss,
-        *others: Tensor,
-        wanted: Tensor,
-        asked: Tensor | None = None,
-        record: bool | Tensor = True,
-    ) -> tuple[Tensor, Tensor, Tensor]:
         label = self._active["label"]
         every = bool(wanted.all())
         if every and asked is None:
@@ -136,7 +122,7 @@ class NotedQueries:
             wanted = wanted & asked_for
         self._note(x, logits, asked, record)
         self._active["backwards"] = self._active["backwards"] + wanted
-        return logits, values, gradient
+        return values, gradient
 
     def _void(self) -> Tensor:
         """Logits of every row for those that are not asked: the clean pictures', which are
@@ -159,9 +145,7 @@ class NotedQueries:
         apart = (1 + _BACKWARD) * rows(wanting) + rows(rest)
         return asked if (1 + _BACKWARD) * rows(wanting + rest) <= apart else asked & wanted
 
-    def _note(
-        self, x: Tensor, logits: Tensor, asked: Tensor | None, record: bool | Tensor
-    ) -> None:
+    def _note(self, x: Tensor, logits: Tensor, asked: Tensor | None, record: bool | Tensor) -> None:
         active = self._active
         active["forwards"] = active["forwards"] + (1 if asked is None else asked)
         if record is False:
@@ -180,4 +164,3 @@ class NotedQueries:
             ("found_restart", active["restart"]),
         ):
             active[name] = torch.where(better, values, active[name])
-
