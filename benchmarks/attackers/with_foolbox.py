@@ -7,7 +7,7 @@ from benchmarks.attackers import Task, without
 with without():  # one of its attacks imports a namespace that scipy is about to remove
     from foolbox.attacks import LinfPGD
     from foolbox.criteria import Misclassification
-    from foolbox.models import PyTorchModel
+    from foolbox.models.pytorch import PyTorchModel
 
 
 def pgd(task: Task, steps: int, step_size: float) -> Tensor:

@@ -223,7 +223,7 @@ def looks_into_the_ball(
             yield asked[at - 1], asked[at], mask
 
 
-@pytest.mark.parametrize("levels", [40, 80])
+@pytest.mark.parametrize("levels", [30, 100])
 def test_what_can_be_stored_is_cut_to_the_ball_or_stretched_to_its_end(levels: int) -> None:
     generator = np.random.default_rng(5)
     model = Bent(generator.standard_normal((6, 9)) * 1.5, generator.standard_normal((4, 6)))
