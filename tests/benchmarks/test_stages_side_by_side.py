@@ -1,6 +1,7 @@
 """The figure of `benchmarks.stages_side_by_side`, on clocks that are made up."""
 
 import pytest
+
 from benchmarks.stages_side_by_side import Progress, gain
 
 ALONE = (Progress((20, 60), (0.0, 40.0)), Progress((20, 60), (50.0, 90.0)))  # a second a step
