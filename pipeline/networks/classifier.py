@@ -26,6 +26,8 @@ class ClassifierShape:
         num_classes: the number of logits, at least 2.
         widths: channels at each level, multiples of 8; the picture's sides halve between levels.
         blocks: residual blocks a level.
+        stem_stride: pixels between the places that the first convolution looks at: with 2 all
+            levels have half the sides, and a picture costs about a third.
     """
 
     height: int
@@ -34,6 +36,7 @@ class ClassifierShape:
     num_classes: int
     widths: tuple[int, ...] = (32, 64, 128)
     blocks: int = 1
+    stem_stride: int = 1
 
     def __post_init__(self) -> None:
         if self.num_classes < 2:
@@ -49,11 +52,14 @@ class ClassifierShape:
             )
         if self.blocks < 1:
             raise UserError(f"blocks must be at least 1, not {self.blocks}")
+        if self.stem_stride not in (1, 2):
+            raise UserError(f"stem_stride must be 1 or 2, not {self.stem_stride}")
         levels = len(self.widths)
-        if min(self.height, self.width) < 2 ** (levels - 1):
+        if min(self.height, self.width) // self.stem_stride < 2 ** (levels - 1):
             raise UserError(
                 f"{levels} widths halve the picture {levels - 1} times, too often for "
-                f"{self.height}×{self.width} pixels; give fewer widths"
+                f"{self.height}×{self.width} pixels and a stem_stride of {self.stem_stride}; "
+                "give fewer widths"
             )
 
 
@@ -83,8 +89,9 @@ class ClassifierNetwork(nn.Module):
     def __init__(self, shape: ClassifierShape) -> None:
         super().__init__()
         self.shape = shape
-        first = shape.widths[0]
-        self.stem = nn.Conv2d(shape.channels, first, 3, padding=1, bias=False)
+        first, stride = shape.widths[0], shape.stem_stride
+        # The kernel grows with the stride, so neighbours overlap by two pixels in any case.
+        self.stem = nn.Conv2d(shape.channels, first, 2 + stride, stride, padding=1, bias=False)
         blocks: list[nn.Module] = []
         channels = first
         for level, width in enumerate(shape.widths):
