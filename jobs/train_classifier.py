@@ -86,7 +86,14 @@ def _network_shape(config: TrainClassifierConfig, info: DatasetInfo) -> Classifi
             raise UserError(f"the split {split} of {info.path} is empty; ingest more pictures")
     height, width, channels = info.shape
     return ClassifierShape(
-        height, width, channels, len(info.classes), config.widths, config.blocks, config.stem_stride
+        height,
+        width,
+        channels,
+        num_classes=len(info.classes),
+        widths=config.widths,
+        blocks=config.blocks,
+        pooled=config.pooled,
+        stem_stride=config.stem_stride,
     )
 
 

@@ -69,6 +69,9 @@ class TrainClassifierConfig(JobConfig):
         (32, 64), description="channels a level, multiples of 8; the sides halve between levels"
     )
     blocks: int = Field(1, ge=1, description="residual blocks a level")
+    pooled: bool = Field(
+        True, description="the head sees means over the last level's places, not each place"
+    )
     stem_stride: int = Field(
         1, ge=1, le=2, description="2 halves the sides at once: a third of the cost"
     )
