@@ -13,16 +13,18 @@ from typing import Any
 import ray
 import torch
 
+from jobs.common.audited import run_audited
 from jobs.common.bad_rows import refuse_quarantine, set_aside
 from jobs.common.perturb_config import PerturbConfig
 from jobs.common.pools import Pool
-from jobs.common.records import Record, remove_records
+from jobs.common.records import Record, Records, remove_records
 from jobs.common.row_ranges import RowRanges
 from jobs.common.sharded import run_shards
 from noisestack import __version__
 from noisestack.command import Command
 from noisestack.config import describe
 from noisestack.session import ray_session
+from pipeline.attacks.audit import audit_report
 from pipeline.attacks.settings import AttackSettings
 from pipeline.classifier import Classifier
 from pipeline.errors import UserError
@@ -41,7 +43,10 @@ from pipeline.perturber import Perturber, attack_record
 from pipeline.plots.perturbations import choose_examples, perturbation_figure
 
 PICTURE_FILE = "perturbations.png"
-_COUNTED = ("verified", "clean_right", "successes", "unmoved", "forwards", "backwards")
+_COUNTED = (
+    "verified", "clean_right", "successes", "unmoved", "forwards", "backwards",
+    "audited", "overturned",
+)  # fmt: skip
 
 
 def main(config: PerturbConfig) -> Path:
@@ -90,8 +95,9 @@ def main(config: PerturbConfig) -> Path:
             if config.export_onnx
             else None
         )
-        with ray_session():
-            records = run_shards(
+
+        def run(shards: RowRanges, widened: bool) -> Records:
+            return run_shards(
                 Pool(
                     Perturber,
                     {
@@ -100,6 +106,7 @@ def main(config: PerturbConfig) -> Path:
                         "split": config.split,
                         "output": output.directory,
                         "settings": settings,
+                        "widened": widened,
                         "quarantine": config.on_bad_row == "quarantine",
                         "device": "cuda" if config.gpus_per_worker > 0 else "cpu",
                     },
@@ -107,11 +114,16 @@ def main(config: PerturbConfig) -> Path:
                     cpus_per_worker=config.cpus_per_worker,
                     gpus_per_worker=config.gpus_per_worker,
                 ),
-                RowRanges(stop, config.rows_per_shard),
+                shards,
                 output.directory,
-                describe="perturb",
+                describe="perturb, all rows audited" if widened else "perturb",
             )
-        manifest = manifest_of(records, config, settings, classifier, info, stop, onnx_sha256)
+
+        with ray_session():
+            records, sample = run_audited(run, stop, config.rows_per_shard, output.directory)
+        manifest = manifest_of(
+            records, config, settings, classifier, info, stop, onnx_sha256, sample
+        )
         refuse_quarantine(config.on_bad_row, manifest["counts"]["quarantined"], output.directory)
         _draw(
             output.directory, manifest["shards"][0], manifest, classifier.classes, config.examples
@@ -131,8 +143,12 @@ def manifest_of(
     info: DatasetInfo,
     stop: int,
     onnx_sha256: str | None = None,
+    sample: Record | None = None,
 ) -> dict[str, Any]:
     """The manifest: what was done to what, the shards, and the counts over all of them.
+
+    Args:
+        sample: what the audit of a sample counted before it was widened to all rows.
 
     Raises:
         UserError: all rows were bad.
@@ -171,6 +187,7 @@ def manifest_of(
         },
         "attack": attack_record(settings),
         "counts": counts,
+        **_audit(settings, counts, sample),
         "clean_accuracy": clean_right / rows,
         "clean_accuracy_interval_95": list(clopper_pearson(clean_right, rows)),
         "robust_accuracy": robust_right / rows,
@@ -192,6 +209,17 @@ def manifest_of(
             "ray": ray.__version__,
         },
     }
+
+
+def _audit(
+    settings: AttackSettings, counts: dict[str, int], sample: Record | None
+) -> dict[str, Any]:
+    """What the audit says, where there is one; see `audit_report`."""
+    if settings.build().audit is None:
+        return {}
+    standing = counts["clean_right"] - counts["successes"] + counts["overturned"]
+    report = audit_report(counts["rows"], standing, counts["audited"], counts["overturned"])
+    return {"audit": {**report, "widened_after": sample}}
 
 
 def _say_attack(config: PerturbConfig, settings: AttackSettings) -> None:
@@ -217,6 +245,16 @@ def _say_result(manifest: dict[str, Any], path: Path) -> None:
         f"{counts['backwards'] / counts['rows']:.1f} gradients a row",
         flush=True,
     )
+    if "audit" in manifest:
+        audit = manifest["audit"]
+        least, most = audit["difference_interval_95"]
+        print(
+            f"perturb: the standard attacks broke {audit['overturned']:,} of "
+            f"{audit['audited']:,} audited rows of {audit['standing']:,} that stood; on all of "
+            f"them they would take off {audit['difference']:.2f} points more (95 % interval "
+            f"{least:.2f} to {most:.2f})",
+            flush=True,
+        )
     if counts["quarantined"]:
         print(f"perturb: bad rows: {set_aside(counts['quarantined'], path)}", flush=True)
     if counts["unmoved"]:

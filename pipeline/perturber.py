@@ -9,7 +9,7 @@ import pyarrow as pa
 import torch
 
 from pipeline.attacks.engine import Attacked, attack_rows
-from pipeline.attacks.ensemble import attack_in_turn
+from pipeline.attacks.ensemble import AttackedInTurn, attack_in_turn
 from pipeline.attacks.settings import AttackSettings
 from pipeline.classifier import Classifier
 from pipeline.errors import UserError
@@ -29,6 +29,7 @@ from pipeline.pictures import from_unit, to_unit
 
 _NOTHING = {  # what the record of a shard counts whose rows are all bad
     "verified": 0, "clean_right": 0, "successes": 0, "unmoved": 0, "forwards": 0, "backwards": 0,
+    "audited": 0, "overturned": 0,
     "linf_max": 0, "l2_max": 0.0, "l2_sum": 0.0,
 }  # fmt: skip
 
@@ -39,12 +40,15 @@ def perturb_rows(
     images: np.ndarray,
     labels: np.ndarray,
     rows: np.ndarray,
+    *,
+    widened: bool = False,
 ) -> tuple[np.ndarray, Attacked, list[str]]:
     """Attack uint8 ``[N, H, W, C]`` pictures, in padded calls of the classifier's fixed size.
 
     Args:
         labels: int64 ``[N]``, the true ones.
         rows: int64 ``[N]``, row numbers in the dataset's split; they key the randomness.
+        widened: whether an ensemble's audit takes all rows that stand, and not a sample.
 
     Returns:
         The pictures to store, uint8 ``[N, H, W, C]``, inside the ball and the box; how they were
@@ -53,13 +57,16 @@ def perturb_rows(
     device = classifier.device
     x = to_unit(images).to(device)
     y, row = (torch.from_numpy(values.copy()).to(device) for values in (labels, rows))
-    how = {"seed": settings.seed, "rows_per_call": classifier.rows_per_call}
-    attacks = settings.build()
-    if len(attacks) == 1:
-        attacked = attack_rows(attacks[0][1], classifier, x, y, row, **how)
-        return from_unit(attacked.adversarial), attacked, [attacks[0][0]] * len(images)
-    in_turn = attack_in_turn(attacks, classifier, x, y, row, **how)
-    names = [attacks[number][0] for number in in_turn.attack.tolist()]
+    how: dict[str, Any] = {"seed": settings.seed, "rows_per_call": classifier.rows_per_call}
+    ensemble = settings.build()
+    if len(ensemble.names) == 1:
+        ((name, attack),) = ensemble.attacks
+        attacked = attack_rows(attack, classifier, x, y, row, **how)
+        return from_unit(attacked.adversarial), attacked, [name] * len(images)
+    if widened:
+        ensemble = ensemble.widened()
+    in_turn = attack_in_turn(ensemble, classifier, x, y, row, **how)
+    names = [ensemble.names[number] for number in in_turn.attack.tolist()]
     return from_unit(in_turn.adversarial), in_turn, names
 
 
@@ -71,6 +78,7 @@ class Perturber:
         split: of the dataset.
         output: the perturbation set's directory.
         settings: the attack.
+        widened: see `perturb_rows`.
         quarantine: whether rows without a label among the classes are set aside; else the first
             one ends the work.
         device: a torch device.
@@ -84,6 +92,7 @@ class Perturber:
         split: str,
         output: Path,
         settings: AttackSettings,
+        widened: bool = False,
         quarantine: bool = False,
         device: str = "cpu",
     ) -> None:
@@ -91,7 +100,7 @@ class Perturber:
         self._classifier = Classifier.load(classifier, device)
         self._split = split
         self._output = output
-        self._settings = settings
+        self._settings, self._widened = settings, widened
         self._quarantine = quarantine
 
     def __call__(self, shard: dict[str, Any]) -> dict[str, Any]:
@@ -129,7 +138,7 @@ class Perturber:
             return {"num_rows": 0, "files": [], **_NOTHING}
         images, labels = images_of(clean), labels_of(clean)
         stored, attacked, found_by = perturb_rows(
-            self._classifier, self._settings, images, labels, rows
+            self._classifier, self._settings, images, labels, rows, widened=self._widened
         )
         logits = self._classifier.logits_of(stored)
         columns = PerturbationColumns(
@@ -166,6 +175,7 @@ class Perturber:
         return {
             **asdict(written),
             "verified": check.num_verified,
+            **_audit_counts(attacked),
             "clean_right": check.num_clean_right,
             "successes": check.num_successes,
             "unmoved": int(((squared == 0) & attacked.clean_right.cpu().numpy()).sum()),
@@ -200,4 +210,14 @@ def attack_record(settings: AttackSettings) -> dict[str, Any]:
         "step_size": settings.step_size,
         "restarts": settings.restarts,
         "seed": settings.seed,
+        "ensemble": settings.ensemble,
+    }
+
+
+def _audit_counts(attacked: Attacked) -> dict[str, int]:
+    if not isinstance(attacked, AttackedInTurn):
+        return {"audited": 0, "overturned": 0}
+    return {
+        "audited": int(attacked.audited.sum()),
+        "overturned": int(attacked.overturned.sum()),
     }

@@ -35,7 +35,13 @@ def write_inputs(path: Path) -> tuple[DatasetInfo, Classifier]:
 
 
 def make_shards(
-    inputs: Path, output: Path, attack: AttackSettings, rows_per_shard: int, stop: int = 60
+    inputs: Path,
+    output: Path,
+    attack: AttackSettings,
+    rows_per_shard: int,
+    stop: int = 60,
+    *,
+    widened: bool = False,
 ) -> list[dict[str, Any]]:
     """The records of a perturbation set's shards, made in this process."""
     worker = Perturber(
@@ -44,6 +50,7 @@ def make_shards(
         split="test",
         output=output,
         settings=attack,
+        widened=widened,
     )
     return [
         worker({"file": f"part-{start:05d}.parquet", "start": start, "stop": min(stop, end)})

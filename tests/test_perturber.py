@@ -11,8 +11,10 @@ from perturbation_faults import make_shards, settings, write_inputs
 from pipeline import perturber
 from pipeline.attacks import settings as settings_module
 from pipeline.attacks.apgd import Apgd
+from pipeline.attacks.audit import Audit
 from pipeline.attacks.ball import Ball
 from pipeline.attacks.base import Norm
+from pipeline.attacks.ensemble import Ensemble
 from pipeline.attacks.fgsm import fgsm
 from pipeline.attacks.settings import AttackSettings
 from pipeline.classifier import Classifier
@@ -159,7 +161,7 @@ def test_autoattack_says_which_of_its_attacks_found_each_picture(
         ("fgsm", fgsm(Ball(Norm.LINF, 40))),
         ("apgd_ce", Apgd(Ball(Norm.LINF, 40), 20)),
     )
-    monkeypatch.setattr(settings_module, "standard", lambda ball: attacks)
+    monkeypatch.setattr(settings_module, "standard", lambda ball: Ensemble(attacks))
     chosen = settings(attack="autoattack", steps=1)
     (record,) = make_shards(inputs, tmp_path / "both", chosen, 60)
     table = read_part(tmp_path / "both" / record["file"], 0, 60)
@@ -172,3 +174,26 @@ def test_autoattack_says_which_of_its_attacks_found_each_picture(
     assert (found[won & ~broken] == "apgd_ce").all()
     assert (won & ~broken).any()
     assert won[broken].all()
+
+
+@pytest.mark.parametrize("widened", [False, True])
+def test_an_audited_set_is_the_same_bits_in_any_shards_and_counts_what_was_overturned(
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, widened: bool
+) -> None:
+    ball = Ball(Norm.LINF, 20)
+    ensemble = Ensemble(
+        (("fgsm", fgsm(ball)),), audit=Audit((("audit_apgd_ce", Apgd(ball, 20)),), 0.5)
+    )
+    monkeypatch.setattr(settings_module, "fast", lambda ball: ensemble)
+    chosen = settings(attack="autoattack", steps=1, ensemble="fast", eps_levels=20)
+    records = make_shards(inputs, tmp_path / "a", chosen, 60, widened=widened)
+    parts = make_shards(inputs, tmp_path / "b", chosen, 13, widened=widened)
+    table = joined(tmp_path / "a", records)
+    assert joined(tmp_path / "b", parts).equals(table)
+    assert sum(part["audited"] for part in parts) == records[0]["audited"]
+    found = np.array(table.column("found_attack").to_pylist())
+    won = np.array(table.column("success").to_pylist())
+    overturned = int((won & (found == "audit_apgd_ce")).sum())
+    assert sum(part["overturned"] for part in parts) == records[0]["overturned"] == overturned > 0
+    standing = records[0]["clean_right"] - records[0]["successes"] + overturned
+    assert (records[0]["audited"] == standing) == widened

@@ -28,6 +28,11 @@ class PerturbConfig(JobConfig):
     split: str = Field("test", description="the dataset's split")
     limit: int | None = Field(None, ge=1, description="perturb this many rows, from the first")
     attack: str = Field("pgd", description=f"one of {', '.join(ATTACKS)}")
+    ensemble: Literal["standard", "fast"] | None = Field(
+        None,
+        description="of autoattack: standard (unless told otherwise), or fast, which stops where "
+        "little is gained and audits a sample of what withstood with the standard attacks",
+    )
     norm: Literal["linf", "l2", "l1"] = Field(
         "linf",
         description="what eps bounds: the largest change, the change's length, or its sum",
@@ -78,7 +83,11 @@ class PerturbConfig(JobConfig):
             step_size=self.step_size,
             restarts=self.restarts,
             seed=self.seed,
+            ensemble=self._ensemble(),
         )
+
+    def _ensemble(self) -> Literal["standard", "fast"] | None:
+        return self.ensemble or ("standard" if self.attack == "autoattack" else None)
 
     def _eps_levels(self) -> int:
         if self.eps is not None:

@@ -9,11 +9,13 @@ from typing import Any, overload
 class RowRanges(Sequence[dict[str, Any]]):
     """Shards that cover rows 0 to `stop`: index, file, start, stop (exclusive), num_rows.
 
-    All have `rows_per_shard` rows, but for the last, which has what is left.
+    All have `rows_per_shard` rows, but for the last, which has what is left. `name` begins their
+    files' names.
     """
 
     stop: int
     rows_per_shard: int
+    name: str = "part"
 
     def __len__(self) -> int:
         return -(-self.stop // self.rows_per_shard)
@@ -34,7 +36,7 @@ class RowRanges(Sequence[dict[str, Any]]):
         stop = min(start + self.rows_per_shard, self.stop)
         return {
             "index": index,
-            "file": f"part-{index:05d}.parquet",
+            "file": f"{self.name}-{index:05d}.parquet",
             "start": start,
             "stop": stop,
             "num_rows": stop - start,

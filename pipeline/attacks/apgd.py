@@ -24,8 +24,9 @@ class Apgd(GradientSteps):
     Attributes:
         ball: L∞ or L2.
         steps: gradient steps.
-        loss: ce, the cross-entropy; dlr, the difference of logits ratio; targeted, the same for a
-            given wrong class: restart i aims at the i-th most likely one.
+        loss: ce, the cross-entropy (by the log odds, which rise with it); dlr, the difference of
+            logits ratio; targeted, the same for a given wrong class: restart i aims at the i-th
+            most likely one.
         restarts: beginnings, each at a random point; of targeted, the classes aimed at.
     """
 
@@ -68,7 +69,7 @@ class Apgd(GradientSteps):
                 here, losses.targeted_logits_ratio, s["target"], wanted=wanted
             )
         else:
-            raised = losses.cross_entropy if self.loss == "ce" else losses.logits_ratio
+            raised = losses.log_odds if self.loss == "ce" else losses.logits_ratio
             loss, gradient = queries.gradient(here, raised, wanted=wanted)
         first = rows.step == 0
         s["rises"] = s["rises"] + ((loss > s["last_loss"]) & ~first)

@@ -75,15 +75,25 @@ class Rows:
 class Queries(Protocol):
     """How an attack asks the model about pictures ``[N, C, H, W]`` of its rows.
 
-    Each row's passes are counted. Unless ``record`` is false, the picture must be one that can be
-    stored (whole levels, in the ball): the best of them that a row is asked about is its result.
+    Each row's passes are counted. Unless ``record``, of all rows or bool ``[N]``, is false, the
+    picture must be one that can be stored (whole levels, in the ball): the best of them that a row
+    is asked about is its result. Where ``asked``, bool ``[N]``, is false, the row takes no pass,
+    what is returned for it is void, and its picture may be any.
     """
 
-    def logits(self, x: Tensor, *, record: bool = True) -> Tensor:
+    def logits(
+        self, x: Tensor, *, asked: Tensor | None = None, record: bool | Tensor = True
+    ) -> Tensor:
         """The logits ``[N, K]``; a forward pass."""
 
     def gradient(
-        self, x: Tensor, loss: Loss, *others: Tensor, wanted: Tensor, record: bool = True
+        self,
+        x: Tensor,
+        loss: Loss,
+        *others: Tensor,
+        wanted: Tensor,
+        asked: Tensor | None = None,
+        record: bool | Tensor = True,
     ) -> tuple[Tensor, Tensor]:
         """``ℓ = loss(logits, label, *others)`` of each row and ``∇_x ℓ``; forward and backward.
 
@@ -94,6 +104,17 @@ class Queries(Protocol):
         Returns:
             ``[N]`` and ``[N, C, H, W]``.
         """
+
+    def answers(
+        self,
+        x: Tensor,
+        loss: Loss,
+        *others: Tensor,
+        wanted: Tensor,
+        asked: Tensor | None = None,
+        record: bool | Tensor = True,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As `gradient`, with the logits ``[N, K]`` before what that returns."""
 
 
 class GradientSteps:
@@ -136,6 +157,9 @@ class StepAttack(Protocol):
 
     def step(self, rows: Rows, state: State, queries: Queries) -> State:
         """One step of each row. A bool tensor ``done`` in the state ends rows before their time."""
+
+
+Named = tuple[str, StepAttack]  # an attack, and what it is called in a set
 
 
 def row_norm(delta: Tensor, norm: Norm) -> Tensor:

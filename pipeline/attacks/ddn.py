@@ -10,6 +10,7 @@ from torch import Tensor
 from pipeline.attacks.annealing import along_cosine
 from pipeline.attacks.base import GradientSteps, Norm, Queries, Rows, State, per_row, row_norm
 from pipeline.attacks.lattice import gap, on_lattice
+from pipeline.attacks.losses import log_odds
 
 _LAST_STEP = 0.01  # of the step size, reached along half a cosine
 
@@ -54,12 +55,7 @@ class Ddn(GradientSteps):
 
 
 def _raised(logits: Tensor, label: Tensor) -> Tensor:
-    """The value of `gap`, with the gradient of ``log Σ_{i≠y} exp z_i - z_y``: one query tells both.
-
-    The cross-entropy's gradient is that one times ``1 - p_y``, so g / ||g|| is the same. But it is
-    0 in float32 where another class is behind by 104 or more, and the attack would not set out.
-    """
-    own = logits.gather(1, label[:, None]).squeeze(1)
-    others = logits.scatter(1, label[:, None], -torch.inf)
-    loss = others.logsumexp(dim=1) - own
+    """The value of `gap`, with the gradient of the log odds, whose g / ||g|| is that of the
+    cross-entropy: one query tells both."""
+    loss = log_odds(logits, label)
     return loss - loss.detach() + gap(logits, label).detach()

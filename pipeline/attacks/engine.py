@@ -2,7 +2,7 @@
 
 A row leaves at the step at which it is broken, and the next one takes its place at once: on a model
 that few steps break, forty-step PGD costs some five gradients a picture and not forty. Rows are
-asked about in calls of one fixed size and draw noise by keys of their own, so what comes out of a
+asked about in calls of fixed sizes and draw noise by keys of their own, so what comes out of a
 row does not depend on which rows were there, in which order, or how many at a time.
 """
 
@@ -19,6 +19,12 @@ from pipeline.errors import UserError
 from pipeline.formats.perturbation_set import MARGIN
 
 
+# Rows in work at a time: of so many calls, which spreads what a step costs besides them and leaves
+# few calls half filled; and of at most so many values, 1 MiB a tensor.
+_CALLS_AT_A_TIME = 4
+_CACHED_VALUES = 1 << 18
+
+
 @dataclass(frozen=True)
 class Attacked:
     """What came of an attack on N rows.
@@ -32,9 +38,9 @@ class Attacked:
         broken: bool ``[N]``: whether the margin exceeds `formats.perturbation_set.MARGIN`.
         step, restart: int64 ``[N]``: when the picture was found; both 0 for the clean one.
         forwards, backwards: int64 ``[N]``: the passes that each row was asked, the one of the clean
-            picture included.
+            picture included where its logits were not known.
         clean_right: bool ``[N]``: whether the clean picture is answered rightly.
-        calls: of the model, each of the fixed number of rows.
+        calls: of the model.
     """
 
     adversarial: Tensor
@@ -58,6 +64,7 @@ def attack_rows(
     seed: int = 0,
     rows_per_call: int = 64,
     capacity: int | None = None,
+    logits: Tensor | None = None,
 ) -> Attacked:
     """Attacks rows until each is broken or has had all its steps and restarts.
 
@@ -67,19 +74,24 @@ def attack_rows(
         y: int64 ``[N]``, the true labels.
         rows: int64 ``[N]``, row numbers in the dataset; they key the randomness.
         seed: keys it as well.
-        rows_per_call: rows in each call of the model.
-        capacity: rows that are worked on at a time; ``rows_per_call`` by default. Changes no bit.
+        rows_per_call: rows in a full call of the model; see `smaller_calls` for others.
+        capacity: rows that are worked on at a time; by default those of a few calls, while a few
+            dozen tensors of their pictures fit in a CPU's cache. Changes no bit.
+        logits: the model's for ``x``, ``[N, K]``, where they are known: then the clean pictures
+            are not asked about, nor counted.
 
     Raises:
         ValueError: x, y, rows, rows_per_call or capacity are not what they should be.
         UserError: the model's logits for a clean picture are not finite.
     """
     _check(x, y, rows)
-    capacity = rows_per_call if capacity is None else capacity
     for name, value in (("rows_per_call", rows_per_call), ("capacity", capacity)):
-        if value < 1:
+        if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, not {value}")
-    run = _Run(attack, model, x, y, rows, seed, rows_per_call)
+    if capacity is None:
+        fitting = _CACHED_VALUES // max(1, x[:1].numel())
+        capacity = max(rows_per_call, min(fitting, _CALLS_AT_A_TIME * rows_per_call))
+    run = _Run(attack, model, x, y, rows, seed, rows_per_call, logits)
     if x.shape[0]:
         run.take_all(capacity)
     return run.result()
@@ -97,21 +109,25 @@ class _Run:
         rows: Tensor,
         seed: int,
         rows_per_call: int,
+        logits: Tensor | None,
     ) -> None:
         self._attack, self._seed = attack, seed
-        self._asker = Asker(model, rows_per_call)
+        self._asker = Asker(model, rows_per_call, x)
         num = x.shape[0]
         zeros = torch.zeros(num, dtype=torch.int64, device=x.device)
+        asked = logits is None
+        if logits is None:
+            logits = self._asker.logits(x) if num else x.new_zeros(0, 2)
         # Of each row; what the result and a further restart need.
         self._rows: State = {
             "clean": x,
             "label": y.to(x.device),
             "row": rows.to(x.device),
-            "logits": self._asker.logits(x) if num else x.new_zeros(0, 2),
+            "logits": logits,
             "best": x.clone(),
             "found_step": zeros.clone(),
             "found_restart": zeros.clone(),
-            "forwards": zeros + 1,
+            "forwards": zeros + asked,
             "backwards": zeros.clone(),
         }
         finite = self._rows["logits"].isfinite().all(dim=1)

@@ -2,22 +2,22 @@
 Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free
 attacks", 2020 (arXiv 2003.01690), section 5."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
 
+from pipeline.attacks import losses
 from pipeline.attacks.apgd import Apgd
+from pipeline.attacks.audit import Audit
 from pipeline.attacks.ball import Ball
-from pipeline.attacks.base import Model, Norm, StepAttack
+from pipeline.attacks.base import Model, Named, Norm, StepAttack
+from pipeline.attacks.brief_apgd import BriefApgd
 from pipeline.attacks.engine import Attacked, attack_rows
 from pipeline.attacks.fab import FabTargeted
+from pipeline.attacks.queries import Asker
 from pipeline.attacks.square import Square
-from pipeline.fixed_batch import padded_calls
-
-Named = tuple[str, StepAttack]
 
 
 @dataclass(frozen=True)
@@ -25,17 +25,55 @@ class AttackedInTurn(Attacked):
     """What came of several attacks on N rows.
 
     As `Attacked`, and ``step`` and ``restart`` count within the attack that found the picture.
-    Passes are those of all attacks together; each asks about the clean picture of its rows anew.
+    Passes are those of all attacks together.
 
     Attributes:
-        attack: int64 ``[N]``: which of the attacks found the picture, counted from 0; 0 for the
-            clean one as well.
+        attack: int64 ``[N]``: which of the attacks found the picture, counted from 0, those of the
+            audit after the others; 0 for the clean one as well.
+        audited: bool ``[N]``: whether the row withstood the attacks and was drawn for the audit.
     """
 
     attack: Tensor
+    audited: Tensor
+
+    @property
+    def overturned(self) -> Tensor:
+        """The rows that the audit alone broke, bool ``[N]``."""
+        return self.audited & self.broken
 
 
-def standard(ball: Ball) -> tuple[Named, ...]:
+@dataclass(frozen=True)
+class Ensemble:
+    """Attacks that are tried in turn, each on the rows that withstood those before.
+
+    Attributes:
+        attacks: with their names, in the order in which they are tried. One that is equal to one
+            before it is passed over.
+        hopeless: a row leaves whose lead, in logits, is still more than this share of the clean
+            picture's after an attack; 1 keeps all.
+        audit: what a sample of the rows is given that are not broken in the end.
+    """
+
+    attacks: tuple[Named, ...]
+    hopeless: float = 1.0
+    audit: Audit | None = None
+
+    def __post_init__(self) -> None:
+        if not self.attacks:
+            raise ValueError("there must be at least one attack")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the attacks and then of the audit's."""
+        audited = self.audit.attacks if self.audit else ()
+        return tuple(name for name, _ in (*self.attacks, *audited))
+
+    def widened(self) -> "Ensemble":
+        """With an audit of all rows that are not broken."""
+        return replace(self, audit=self.audit and replace(self.audit, share=1.0))
+
+
+def standard(ball: Ball) -> Ensemble:
     """The attacks of AutoAttack's standard version, with its numbers of steps, in its order.
 
     In L∞ these are four. In L2 they are the three with gradients, since `Square` is for L∞.
@@ -49,78 +87,159 @@ def standard(ball: Ball) -> tuple[Named, ...]:
         ("fab_targeted", FabTargeted(ball, 100, restarts=9)),
     )
     if ball.norm is not Norm.LINF:
-        return with_gradients
-    return (*with_gradients, ("square", Square(ball, 5000)))
+        return Ensemble(with_gradients)
+    return Ensemble((*with_gradients, ("square", Square(ball, 5000))))
+
+
+def fast(ball: Ball) -> Ensemble:
+    """Auto-PGD on the cross-entropy and towards nine classes, the likeliest first, which leaves a
+    row where it gains too little; and the standard attacks on a sample of what is left standing.
+
+    Three rules, each about one row alone, so that the rows' bytes do not depend on their company:
+    a beginning ends at a checkpoint from which the border is out of reach (`BriefApgd`); a row that
+    kept more than half of its lead is not aimed at class by class; and whether a row is audited is
+    drawn by its number.
+
+    On a trained network (Fashion-MNIST, 25 levels) the rows that only the nine targets break had
+    kept at most 23 % of their lead, the median of all rows that stand 50 %.
+
+    Raises:
+        UserError: the ball's norm is L1.
+    """
+    return Ensemble(
+        (
+            ("apgd_ce", BriefApgd(ball, 100)),
+            ("apgd_targeted", BriefApgd(ball, 100, "targeted", restarts=9)),
+        ),
+        hopeless=0.5,
+        audit=Audit(tuple((f"audit_{n}", a) for n, a in standard(ball).attacks), share=1 / 16),
+    )
 
 
 def attack_in_turn(
-    attacks: Sequence[Named],
+    ensemble: Ensemble,
     model: Model,
     x: Tensor,
     y: Tensor,
     rows: Tensor,
     *,
+    widen: bool = False,
     seed: int = 0,
     rows_per_call: int = 64,
     capacity: int | None = None,
 ) -> AttackedInTurn:
     """Attacks rows with one attack after the other until each is broken or has withstood all.
 
-    A row gets from each attack what it would get from that attack alone, with the same draws. So
-    the rows that are broken are those that any of the attacks would break alone. Attacks that aim
-    at one class after the other are cut to the wrong classes that there are: see `for_classes`.
+    A row gets from each attack what it would get from that attack alone, with the same draws. So,
+    unless rows leave as hopeless, those are broken that any of the attacks would break alone.
+    Attacks that aim at one class after the other are cut to the wrong classes that there are: see
+    `for_classes`.
 
     Args:
-        attacks: with their names, in the order in which they are tried. One that is equal to one
-            before it is passed over.
+        ensemble: the attacks.
+        widen: where the audit breaks one of these rows, it is extended to all of them. Only for
+            rows that are the whole set: else what comes of a row depends on its company.
         model, x, y, rows, seed, rows_per_call, capacity: see `attack_rows`.
 
     Raises:
-        ValueError: there is no attack; else as `attack_rows`.
-        UserError: as `attack_rows`.
+        ValueError, UserError: as `attack_rows`.
     """
-    if not attacks:
-        raise ValueError("there must be at least one attack")
     if rows_per_call < 1:  # `attack_rows` says so too, but the first call comes before it
         raise ValueError(f"rows_per_call must be at least 1, not {rows_per_call}")
+    turns = _Turns(
+        ensemble,
+        model,
+        (x, y.to(x.device), rows.to(x.device)),
+        {"seed": seed, "rows_per_call": rows_per_call, "capacity": capacity},
+    )
+    turns.attack()
+    if ensemble.audit:
+        turns.audit(ensemble.audit.drawn(turns.rows, seed))
+        if widen and bool(turns.overturned.any()):
+            turns.audit(torch.ones_like(turns.overturned))
+    return turns.result()
 
-    def alone(attack: StepAttack, chosen: Tensor | slice) -> Attacked:
+
+class _Turns:
+    """One call of `attack_in_turn`."""
+
+    def __init__(
+        self,
+        ensemble: Ensemble,
+        model: Model,
+        given: tuple[Tensor, Tensor, Tensor],
+        how: dict[str, Any],
+    ) -> None:
+        self._ensemble, self._model, self._how = ensemble, model, how
+        self._x, self._y, self.rows = given
+        num = self._x.shape[0]
+        asker = Asker(model, how["rows_per_call"], self._x)
+        self._logits = asker.logits(self._x) if num else self._x.new_zeros(0, 2)
+        self._lead = -losses.margin(self._logits, self._y)
+        audited = ensemble.audit.attacks if ensemble.audit else ()
+        self._tried = [
+            for_classes(attack, self._logits.shape[1])
+            for _, attack in (*ensemble.attacks, *audited)
+        ]
+        first = self._alone(0, torch.arange(num, device=self._x.device))
+        self._values = {f.name: getattr(first, f.name) for f in fields(first)}
+        self._values["forwards"] = first.forwards + 1  # the clean picture
+        self._values["calls"] += asker.calls
+        self._values["attack"] = torch.zeros_like(first.step)
+        self._values["audited"] = torch.zeros_like(first.broken)
+
+    @property
+    def overturned(self) -> Tensor:
+        """The rows that the audit broke, bool ``[N]``."""
+        overturned: Tensor = self._values["audited"] & self._values["broken"]
+        return overturned
+
+    def attack(self) -> None:
+        """Tries the ensemble's attacks after the first."""
+        for number in range(1, len(self._ensemble.attacks)):
+            near = -self._values["margin"] <= self._ensemble.hopeless * self._lead
+            self._give(number, self._standing() & near)
+
+    def audit(self, chosen: Tensor) -> None:
+        """Gives the audit to those of the chosen rows that stand and had none."""
+        new = self._standing() & chosen & ~self._values["audited"]
+        self._values["audited"] = self._values["audited"] | new
+        for number in range(len(self._ensemble.attacks), len(self._tried)):
+            self._give(number, self._standing() & new)
+
+    def result(self) -> AttackedInTurn:
+        """What has come of all rows."""
+        return AttackedInTurn(**self._values)
+
+    def _standing(self) -> Tensor:
+        standing: Tensor = self._values["clean_right"] & ~self._values["broken"]
+        return standing
+
+    def _alone(self, number: int, at: Tensor) -> Attacked:
         return attack_rows(
-            attack,
-            model,
-            x[chosen],
-            y[chosen],
-            rows[chosen],
-            seed=seed,
-            rows_per_call=rows_per_call,
-            capacity=capacity,
+            self._tried[number],
+            self._model,
+            self._x[at],
+            self._y[at],
+            self.rows[at],
+            logits=self._logits[at],
+            **self._how,
         )
 
-    y, rows = y.to(x.device), rows.to(x.device)
-    calls = 0
-    tried = [attack for _, attack in attacks]
-    if x.shape[0] and any(_aims(attack) for attack in tried):
-        classes, calls = _num_classes(model, x, rows_per_call), 1
-        tried = [for_classes(attack, classes) for attack in tried]
-    first = alone(tried[0], slice(None))
-    values = {f.name: getattr(first, f.name) for f in fields(first)}
-    calls += values.pop("calls")
-    values["attack"] = torch.zeros_like(first.step)
-    for number, attack in enumerate(tried[1:], start=1):
-        standing = (first.clean_right & ~values["broken"]).nonzero().flatten()
+    def _give(self, number: int, chosen: Tensor) -> None:
+        """Has an attack try rows, and keeps what is better."""
+        at = chosen.nonzero().flatten()
         # The same attack would draw the same numbers again.
-        if attack in tried[:number] or not len(standing):
-            continue
-        found = alone(attack, standing)
-        calls += found.calls
-        better = found.margin > values["margin"][standing]
-        at = standing[better]
+        if self._tried[number] in self._tried[:number] or not len(at):
+            return
+        found, values = self._alone(number, at), self._values
+        values["calls"] += found.calls
+        better = found.margin > values["margin"][at]
         for name in ("adversarial", "margin", "broken", "step", "restart"):
-            values[name][at] = getattr(found, name)[better]
-        values["attack"][at] = number
+            values[name][at[better]] = getattr(found, name)[better]
+        values["attack"][at[better]] = number
         for name in ("forwards", "backwards"):
-            values[name][standing] += getattr(found, name)
-    return AttackedInTurn(**values, calls=calls)
+            values[name][at] += getattr(found, name)
 
 
 def for_classes(attack: StepAttack, classes: int) -> StepAttack:
@@ -142,10 +261,3 @@ def _aims(attack: StepAttack) -> TypeGuard[Apgd | FabTargeted]:
     return isinstance(attack, FabTargeted) or (
         isinstance(attack, Apgd) and attack.loss == "targeted"
     )
-
-
-def _num_classes(model: Model, x: Tensor, rows_per_call: int) -> int:
-    """By one call about the first picture, of the number of rows that all calls have."""
-    _, (part,) = next(padded_calls(x[:1], rows_per_call=rows_per_call))
-    with torch.no_grad():
-        return model(part).shape[1]

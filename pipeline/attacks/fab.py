@@ -28,21 +28,24 @@ class FabTargeted:
 
     It looks for the smallest change, and walks where that leads, outside the ball as well; the ball
     only decides when a row is done. So there are two kinds of questions. Those of the walk are
-    about pictures in floating point, wherever they lie, and are not recorded. Once an iteration the
-    row is asked about a picture of whole levels in the ball: the walk's, where it lies in the ball
-    and is wrong; else the one at the end of its direction, on the sphere or where the box ends,
-    because a change just below the radius may lose to rounding what a whole level more keeps (in
-    L∞, 3.4 levels round to 3, and a ball of 4 has room for 4).
+    about pictures in floating point, wherever they lie, and are not recorded. Where the walk comes
+    into the ball, the row is also asked about a picture of whole levels there: the walk's, where it
+    is wrong; else the one at the end of its direction, on the sphere or where the box ends, because
+    a change just below the radius may lose to rounding what a whole level more keeps (in L∞, 3.4
+    levels round to 3, and a ball of 4 has room for 4).
 
-    An iteration takes three forward passes, one of them with a gradient. Unlike in the source the
-    border is where the target leads by `MARGIN`, as a row counts as broken there.
+    An iteration outside the ball takes two forward passes, one of them with a gradient, as in the
+    source; and one, with a gradient, where the walk goes on from the very picture that was looked
+    at, since the answer about it is known then. Which of the two it will be is guessed from the
+    iteration before. Unlike in the source the border is where the target leads by `MARGIN`, as a
+    row counts as broken there.
 
     Attributes:
         ball: L∞ or L2.
         iterations: linearisations of a row, for each class aimed at.
         restarts: the classes aimed at: beginning i aims at the i-th most likely wrong one, from the
             picture itself. Where there are fewer wrong classes, a beginning without a class is
-            given up after its first step: three passes.
+            given up unasked.
     """
 
     ball: Ball
@@ -64,40 +67,66 @@ class FabTargeted:
         rivals = rows.rivals
         most = rivals.shape[1] - 1
         aimed = rows.restart.clamp_max(most)
+        nothing = torch.zeros_like(rows.label, dtype=torch.bool)
         return {
             "point": rows.clean,
             "target": rivals.gather(1, aimed[:, None]).squeeze(1),
             "in_vain": rows.restart > most,
-            "own_asked": torch.zeros_like(rows.label, dtype=torch.bool),
-            "done": torch.zeros_like(rows.label, dtype=torch.bool),
+            # Of the point, where an answer about it is known.
+            "known": nothing,
+            "lead": torch.zeros_like(rows.logits[:, 0]),
+            "gradient": torch.zeros_like(rows.clean),
+            "was_wrong": nothing,
+            "own_asked": nothing,
+            "done": nothing,
         }
 
     def step(self, rows: Rows, state: State, queries: Queries) -> State:
         """One linearisation, and looks at where it leads and at a picture that can be stored."""
-        here = state["point"]
+        here, known, alive = state["point"], state["known"], ~state["in_vain"]
+        fresh = alive & ~known
         lead, gradient = queries.gradient(
-            here, _lead, state["target"], wanted=~state["in_vain"], record=False
+            here, _lead, state["target"], wanted=fresh, asked=fresh, record=False
         )
-        gradient = gradient.masked_fill(per_row(state["in_vain"]), 0.0)
+        lead = state["lead"].where(known, lead)
+        gradient = state["gradient"].where(per_row(known), gradient)
         ahead = self._ahead(here, rows.clean, -lead, gradient)
-        wrong = gap(queries.logits(ahead, record=False), rows.label) < 0
-        change = ahead - rows.clean
-        length = row_norm(change, self.ball.norm)
-        inside = (length <= self.ball.eps + _ON_SPHERE).flatten()
-        # A row that is still here after its own picture was asked lost it to rounding.
-        own = wrong & inside & ~state["own_asked"]
-        stretch = (self.ball.eps / length.clamp_min(_SHORTEST)).clamp_min(1.0)
-        end = self.ball.project(rows.clean + stretch * change, rows.clean)
-        queries.logits(self.ball.snap(ahead.where(per_row(own), end), rows.clean))
-        back = rows.clean + _BACK * change
         # Where the picture's own gradient is nought, every iteration would be this one.
         stuck = (rows.step == 0) & (gradient == 0).flatten(1).all(dim=1)
+        goes_on = alive & ~stuck & ~state["was_wrong"] & (rows.step + 1 < self.iterations)
+        logits, lead_ahead, gradient_ahead = queries.answers(
+            ahead, _lead, state["target"], wanted=goes_on, asked=alive, record=False
+        )
+        wrong = gap(logits, rows.label) < 0
+        own = self._look_inside(rows, state, queries, ahead, wrong)
+        back = rows.clean + _BACK * (ahead - rows.clean)
         return {
             **state,
             "point": back.where(per_row(wrong), ahead),
+            "known": goes_on & ~wrong,
+            "lead": lead_ahead,
+            "gradient": gradient_ahead,
+            "was_wrong": wrong,
             "own_asked": own,
             "done": state["in_vain"] | stuck,
         }
+
+    def _look_inside(
+        self, rows: Rows, state: State, queries: Queries, ahead: Tensor, wrong: Tensor
+    ) -> Tensor:
+        """Asks the rows whose walk is in the ball about a picture there; the rows whose own
+        picture that was."""
+        change = ahead - rows.clean
+        length = row_norm(change, self.ball.norm)
+        inside = (length <= self.ball.eps + _ON_SPHERE).flatten() & ~state["in_vain"]
+        # A row that is still here after its own picture was asked lost it to rounding.
+        own = wrong & inside & ~state["own_asked"]
+        if bool(inside.any()):
+            stretch = (self.ball.eps / length.clamp_min(_SHORTEST)).clamp_min(1.0)
+            end = self.ball.project(rows.clean + stretch * change, rows.clean)
+            asked = self.ball.snap(ahead.where(per_row(own), end), rows.clean)
+            queries.logits(asked, asked=inside)
+        return own
 
     def _ahead(self, here: Tensor, clean: Tensor, missing: Tensor, gradient: Tensor) -> Tensor:
         """Beyond the hyperplane, between the steps to it from here and from the clean picture."""
@@ -116,8 +145,10 @@ def to_hyperplane_in_box(missing: Tensor, gradient: Tensor, point: Tensor, norm:
     """The smallest r with ``<gradient, r> = missing`` and ``point + r`` in [0, 1]: section 3.1.
 
     Each value moves by ``min(t v, room)`` in the direction that helps, with v = 1 in L∞ and
-    v = |gradient| in L2. The gain ``Σ |gradient| min(t v, room)`` is linear in t between those t at
-    which a value uses up its room, so these are sorted and t follows from the piece that it is in.
+    v = |gradient| in L2. The gain ``Σ |gradient| min(t v, room)`` bends down at each t at which a
+    value uses up its room, so Newton's method from t = 0 comes to its root from below, and is there
+    when no further value uses up its room on the way: some five rounds, where sorting the values
+    by that t, as the source does, takes as long as a forward pass of a small network.
 
     Args:
         missing: ``[N]``; below 0 the gain is to be negative.
@@ -133,28 +164,31 @@ def to_hyperplane_in_box(missing: Tensor, gradient: Tensor, point: Tensor, norm:
     room = torch.where(direction > 0, 1 - point, point).masked_fill(direction == 0, 0.0)
     # In float64: sums of many pieces, of which the last may be small.
     slope, room_at = gradient.abs().double().flatten(1), room.double().flatten(1)
-    rate = torch.ones_like(slope) if norm is Norm.LINF else slope
-    used_up = torch.where(room_at > 0, room_at / rate, 0.0)
-    used_up, order = used_up.sort(dim=1, stable=True)
-    gain_at_end = (slope * room_at).gather(1, order)
-    speed = (slope * rate).gather(1, order)
-    # Of the values before each one, which have no room left, and of it and those after it.
-    at_end = _running_sums(gain_at_end) - gain_at_end
-    moving = _running_sums(speed.flip(1)).flip(1)
+    linf = norm is Norm.LINF
+    # Where there is no room, the rest of what follows is 0 as well.
+    slope = slope.masked_fill(room_at == 0, 0.0)
+    gain_at_end, speed = slope * room_at, slope if linf else slope * slope
+    used_up_at = room_at if linf else room_at / slope.clamp_min(1e-300)
     wanted = missing.abs().double()[:, None]
-    piece = (at_end + used_up * moving < wanted).sum(dim=1, keepdim=True)
-    beyond = piece == slope.shape[1]
-    piece = piece.clamp_max(slope.shape[1] - 1)
-    t = (wanted - at_end.gather(1, piece)) / moving.gather(1, piece).clamp_min(1e-300)
-    t = t.masked_fill(beyond, torch.inf)
+    t = torch.zeros_like(wanted)
+    while True:
+        used_up = used_up_at <= t
+        left = wanted - _row_sums(torch.where(used_up, gain_at_end, 0.0))
+        moving = _row_sums(torch.where(used_up, 0.0, speed))
+        # Where nothing moves any more, all go to the end; a row that is there stays as it is.
+        ahead = torch.where(moving > 0, left / moving.clamp_min(1e-300), torch.inf)
+        ahead = torch.maximum(ahead, t)
+        if not bool(((used_up_at <= ahead) != used_up).any()):
+            break
+        t = ahead
     # 0 · ∞ where the slope is 0: there is no room either.
-    size = torch.minimum((t * rate).nan_to_num(nan=0.0, posinf=torch.inf), room_at)
-    return direction * size.to(point.dtype).reshape(point.shape)
+    size = ahead if linf else (ahead * slope).nan_to_num(nan=0.0, posinf=torch.inf)
+    return direction * torch.minimum(size, room_at).to(point.dtype).reshape(point.shape)
 
 
-def _running_sums(values: Tensor) -> Tensor:
-    """Along each row of ``[N, D]``."""
-    return never_alone(values).cumsum(dim=1)[: values.shape[0]]
+def _row_sums(values: Tensor) -> Tensor:
+    """Of each row of ``[N, D]``, ``[N, 1]``."""
+    return never_alone(values).sum(dim=1, keepdim=True)[: values.shape[0]]
 
 
 def _lead(logits: Tensor, label: Tensor, target: Tensor) -> Tensor:

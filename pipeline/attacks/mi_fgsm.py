@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pipeline.attacks.ball import Ball
 from pipeline.attacks.base import GradientSteps, Norm, Queries, Rows, State, row_norm
-from pipeline.attacks.losses import cross_entropy
+from pipeline.attacks.losses import log_odds
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class MiFgsm(GradientSteps):
     def step(self, rows: Rows, state: State, queries: Queries) -> State:
         """``g ← μ g + ∇ℓ / ||∇ℓ||_1``, ``x ← Π(x + α d(g))``."""
         here = self.ball.snap(state["point"], rows.clean)
-        _, gradient = queries.gradient(here, cross_entropy, wanted=self.wants_gradient(rows))
+        _, gradient = queries.gradient(here, log_odds, wanted=self.wants_gradient(rows))
         share = gradient / row_norm(gradient, Norm.L1).clamp_min(1e-30)
         average = self.decay * state["average"] + share
         direction = self.ball.steepest(self.ball.movable(average, state["point"]))

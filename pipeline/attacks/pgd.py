@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pipeline.attacks.ball import Ball
 from pipeline.attacks.base import GradientSteps, Loss, Queries, Rows, State, per_row
-from pipeline.attacks.losses import cross_entropy
+from pipeline.attacks.losses import log_odds
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Pgd(GradientSteps):
             from any other and leaves room to turn.
         random_start: begin at a point drawn uniformly from the ball, not at the picture itself.
         restarts: beginnings; those after the first are random in any case.
-        loss: what is raised.
+        loss: what is raised; the log odds point where the cross-entropy does.
     """
 
     ball: Ball
@@ -29,7 +29,7 @@ class Pgd(GradientSteps):
     step_size: float | None = None
     random_start: bool = True
     restarts: int = 1
-    loss: Loss = cross_entropy
+    loss: Loss = log_odds
     smallest: None = None
 
     def begin(self, rows: Rows) -> State:

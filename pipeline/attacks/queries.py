@@ -1,4 +1,4 @@
-"""How the engine asks the model: always about as many rows, with each row's passes counted and the
+"""How the engine asks the model: in calls of fixed sizes, with each row's passes counted and the
 best picture of each row kept."""
 
 from collections.abc import Callable
@@ -8,20 +8,36 @@ from torch import Tensor
 
 from pipeline.attacks import losses
 from pipeline.attacks.base import Loss, Model, State, per_row
-from pipeline.fixed_batch import in_fixed_batches, padded_calls
+from pipeline.attacks.call_sizes import smaller_calls
+from pipeline.fixed_batch import call_sizes, in_fixed_batches, padded_calls
+
+_BACKWARD = 1.25  # of a forward pass, on a small convolutional network
 
 
 class Asker:
-    """Calls the model, always with the same number of rows."""
+    """Calls the model, always with the same number of rows, or with fewer of the same bits.
 
-    def __init__(self, model: Model, rows_per_call: int) -> None:
-        self._model, self._rows_per_call = model, rows_per_call
+    Args:
+        model: see `pipeline.attacks`.
+        rows_per_call: rows of a full call.
+        like: pictures ``[N, C, H, W]`` of the shape and on the device that it is asked about.
+    """
+
+    def __init__(self, model: Model, rows_per_call: int, like: Tensor) -> None:
+        self._model, self._like = model, like[:0]
+        self._rows_per_call = rows_per_call
+        self._smaller: tuple[int, ...] | None = None  # until a call would not be full
         self.calls = 0
 
     def logits(self, x: Tensor) -> Tensor:
         """The logits of N pictures, ``[N, K]``."""
         with torch.no_grad():
-            return in_fixed_batches(self._call, x, rows_per_call=self._rows_per_call)
+            return in_fixed_batches(
+                self._call,
+                x,
+                rows_per_call=self._rows_per_call,
+                smaller=self._smaller_for(x.shape[0]),
+            )
 
     def gradient(self, x: Tensor, loss: Loss, *others: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Logits, losses, and their gradients by ``x`` alone.
@@ -30,7 +46,12 @@ class Asker:
         """
         found: list[tuple[Tensor, ...]] = []
         with torch.enable_grad():
-            for real, (part, *rest) in padded_calls(x, *others, rows_per_call=self._rows_per_call):
+            for real, (part, *rest) in padded_calls(
+                x,
+                *others,
+                rows_per_call=self._rows_per_call,
+                smaller=self._smaller_for(x.shape[0]),
+            ):
                 probe = part.detach().requires_grad_(True)
                 logits = self._call(probe)
                 values = loss(logits, *rest)
@@ -38,6 +59,17 @@ class Asker:
                 found.append((logits.detach()[:real], values.detach()[:real], gradient[:real]))
         logits, values, gradient = (torch.cat(parts) for parts in zip(*found, strict=True))
         return logits, values, gradient
+
+    def rows_called(self, num_rows: int) -> int:
+        """The rows of the calls about so many rows, padding included."""
+        return sum(call_sizes(num_rows, self._rows_per_call, self._smaller_for(num_rows)))
+
+    def _smaller_for(self, num_rows: int) -> tuple[int, ...]:
+        if self._smaller is None:
+            if num_rows % self._rows_per_call == 0:
+                return ()
+            self._smaller = smaller_calls(self._model, self._like, self._rows_per_call)
+        return self._smaller
 
     def _call(self, x: Tensor) -> Tensor:
         self.calls += 1
@@ -52,32 +84,94 @@ class NotedQueries:
     ) -> None:
         self._asker, self._active, self._score = asker, active, score
 
-    def logits(self, x: Tensor, *, record: bool = True) -> Tensor:
-        logits = self._asker.logits(x)
-        self._note(x, logits, record)
+    def logits(
+        self, x: Tensor, *, asked: Tensor | None = None, record: bool | Tensor = True
+    ) -> Tensor:
+        if asked is None:
+            logits = self._asker.logits(x)
+        else:
+            logits = self._void()
+            self._ask_forward(logits, x, asked)
+        self._note(x, logits, asked, record)
         return logits
 
     def gradient(
-        self, x: Tensor, loss: Loss, *others: Tensor, wanted: Tensor, record: bool = True
+        self,
+        x: Tensor,
+        loss: Loss,
+        *others: Tensor,
+        wanted: Tensor,
+        asked: Tensor | None = None,
+        record: bool | Tensor = True,
     ) -> tuple[Tensor, Tensor]:
-        active = self._active
-        if bool(wanted.any()):
-            logits, values, gradient = self._asker.gradient(x, loss, active["label"], *others)
-        else:
-            logits = self._asker.logits(x)
-            values, gradient = loss(logits, active["label"], *others), torch.zeros_like(x)
-        self._note(x, logits, record)
-        active["backwards"] = active["backwards"] + wanted
+        _, values, gradient = self.answers(
+            x, loss, *others, wanted=wanted, asked=asked, record=record
+        )
         return values, gradient
 
-    def _note(self, x: Tensor, logits: Tensor, record: bool) -> None:
+    def answers(
+        self,
+        x: Tensor,
+        loss: Loss,
+        *others: Tensor,
+        wanted: Tensor,
+        asked: Tensor | None = None,
+        record: bool | Tensor = True,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        label = self._active["label"]
+        every = bool(wanted.all())
+        if every and asked is None:
+            logits, values, gradient = self._asker.gradient(x, loss, label, *others)
+        else:
+            asked_for = torch.ones_like(wanted) if asked is None else asked
+            with_gradient = self._with_gradient(asked_for, wanted)
+            logits, gradient = self._void(), torch.zeros_like(x)
+            self._ask_forward(logits, x, asked_for & ~with_gradient)
+            values = loss(logits, label, *others)
+            chosen = with_gradient.nonzero().flatten()
+            if len(chosen):
+                logits[chosen], values[chosen], gradient[chosen] = self._asker.gradient(
+                    x[chosen], loss, label[chosen], *(other[chosen] for other in others)
+                )
+            wanted = wanted & asked_for
+        self._note(x, logits, asked, record)
+        self._active["backwards"] = self._active["backwards"] + wanted
+        return logits, values, gradient
+
+    def _void(self) -> Tensor:
+        """Logits of every row for those that are not asked: the clean pictures', which are
+        finite and belong to the row."""
+        return self._active["logits"].clone()
+
+    def _ask_forward(self, logits: Tensor, x: Tensor, asked: Tensor) -> None:
+        """Puts the answers about the chosen rows where they belong."""
+        chosen = asked.nonzero().flatten()
+        if len(chosen):
+            logits[chosen] = self._asker.logits(x[chosen])
+
+    def _with_gradient(self, asked: Tensor, wanted: Tensor) -> Tensor:
+        """The rows to ask in calls with a gradient: those that want one, or all where asking the
+        others apart would cost more."""
+        wanting, rest = int((asked & wanted).sum()), int((asked & ~wanted).sum())
+        if not wanting or not rest:
+            return asked & wanted
+        rows = self._asker.rows_called
+        apart = (1 + _BACKWARD) * rows(wanting) + rows(rest)
+        return asked if (1 + _BACKWARD) * rows(wanting + rest) <= apart else asked & wanted
+
+    def _note(
+        self, x: Tensor, logits: Tensor, asked: Tensor | None, record: bool | Tensor
+    ) -> None:
         active = self._active
-        active["forwards"] = active["forwards"] + 1
-        if not record:
+        active["forwards"] = active["forwards"] + (1 if asked is None else asked)
+        if record is False:
             return
         margin = losses.margin(logits, active["label"])
         score = self._score(margin, x, active["clean"])
         better = score > active["score"]
+        for mask in (asked, record):
+            if isinstance(mask, Tensor):
+                better = better & mask
         active["best"] = torch.where(per_row(better), x, active["best"])
         for name, values in (
             ("score", score),
@@ -86,3 +180,4 @@ class NotedQueries:
             ("found_restart", active["restart"]),
         ):
             active[name] = torch.where(better, values, active[name])
+

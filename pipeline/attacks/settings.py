@@ -11,7 +11,7 @@ from pipeline.attacks.base import MOST_RESTARTS, MOST_STEPS, Norm, StepAttack
 from pipeline.attacks.carlini_wagner import CarliniWagner
 from pipeline.attacks.ddn import Ddn
 from pipeline.attacks.deepfool import DeepFool
-from pipeline.attacks.ensemble import Named, standard
+from pipeline.attacks.ensemble import Ensemble, fast, standard
 from pipeline.attacks.fab import FabTargeted
 from pipeline.attacks.fgsm import fgsm
 from pipeline.attacks.fmn import Fmn
@@ -38,6 +38,7 @@ class AttackSettings:
         restarts: how often a row may begin; of apgd_targeted and fab_targeted, the classes that
             they aim at.
         seed: of what is drawn.
+        ensemble: which version of autoattack; None for other attacks.
     """
 
     attack: str
@@ -47,6 +48,7 @@ class AttackSettings:
     step_size: float | None
     restarts: int
     seed: int
+    ensemble: Literal["standard", "fast"] | None = None
 
     def __post_init__(self) -> None:
         if self.attack not in ATTACKS:
@@ -80,14 +82,14 @@ class AttackSettings:
         """The ball's radius in [0, 1] units."""
         return self.ball.eps
 
-    def build(self) -> tuple[Named, ...]:
+    def build(self) -> Ensemble:
         """The attack, or those tried in turn, by name; UserError where the settings contradict
         each other."""
         built = ATTACKS[self.attack].build(self)
-        return built if isinstance(built, tuple) else ((self.attack, built),)
+        return built if isinstance(built, Ensemble) else Ensemble(((self.attack, built),))
 
 
-Build = Callable[[AttackSettings], StepAttack | tuple[Named, ...]]
+Build = Callable[[AttackSettings], StepAttack | Ensemble]
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,11 @@ def is_bounded(attack: str) -> bool:
 
 def _only(settings: AttackSettings, *taken: str) -> None:
     """Refuses settings that the attack would silently ignore."""
-    given = {"step_size": settings.step_size is not None, "restarts": settings.restarts > 1}
+    given = {
+        "step_size": settings.step_size is not None,
+        "restarts": settings.restarts > 1,
+        "ensemble": settings.ensemble is not None,
+    }
     for name, value in given.items():
         if value and name not in taken:
             raise UserError(f"{settings.attack} takes no {name}; leave it out")
@@ -133,6 +139,7 @@ def _fgsm(s: AttackSettings) -> StepAttack:
 
 
 def _pgd(s: AttackSettings) -> StepAttack:
+    _only(s, "step_size", "restarts")
     return Pgd(s.ball, s.steps, s.step_size, restarts=s.restarts)
 
 
@@ -159,11 +166,11 @@ def _fab_targeted(s: AttackSettings) -> StepAttack:
     return FabTargeted(s.ball, s.steps, s.restarts)
 
 
-def _autoattack(s: AttackSettings) -> tuple[Named, ...]:
-    _only(s)
+def _autoattack(s: AttackSettings) -> Ensemble:
+    _only(s, "ensemble")
     if s.steps != 1:
         raise UserError("autoattack's attacks have their own steps; leave steps out")
-    return standard(s.ball)
+    return fast(s.ball) if s.ensemble == "fast" else standard(s.ball)
 
 
 def _smallest(attack: Callable[[Norm, int], StepAttack]) -> Build:

@@ -37,6 +37,7 @@ class Purpose(IntEnum):
     BOUND = 8
     INIT = 9
     SPLIT = 10
+    AUDIT = 11
 
 
 def philox4x32(counter: Sequence[Tensor], key: Sequence[Tensor]) -> tuple[Tensor, ...]:

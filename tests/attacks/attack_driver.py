@@ -49,19 +49,39 @@ class Recorder:
     asked: list[Tensor] = field(default_factory=list)
     wanted: list[Tensor] = field(default_factory=list)
 
-    def logits(self, x: Tensor, *, record: bool = True) -> Tensor:
+    def logits(
+        self, x: Tensor, *, asked: Tensor | None = None, record: bool | Tensor = True
+    ) -> Tensor:
         self.asked.append(x.clone())
         return self.model(x)
 
     def gradient(
-        self, x: Tensor, loss: Loss, *others: Tensor, wanted: Tensor, record: bool = True
+        self,
+        x: Tensor,
+        loss: Loss,
+        *others: Tensor,
+        wanted: Tensor,
+        asked: Tensor | None = None,
+        record: bool | Tensor = True,
     ) -> tuple[Tensor, Tensor]:
+        return self.answers(x, loss, *others, wanted=wanted)[1:]
+
+    def answers(
+        self,
+        x: Tensor,
+        loss: Loss,
+        *others: Tensor,
+        wanted: Tensor,
+        asked: Tensor | None = None,
+        record: bool | Tensor = True,
+    ) -> tuple[Tensor, Tensor, Tensor]:
         self.asked.append(x.clone())
         self.wanted.append(wanted.clone())
         probe = x.clone().requires_grad_(True)
-        values = loss(self.model(probe), self.label, *others)
+        logits = self.model(probe)
+        values = loss(logits, self.label, *others)
         (gradient,) = torch.autograd.grad(values.sum(), probe)
-        return values.detach(), gradient
+        return logits.detach(), values.detach(), gradient
 
 
 def drive(

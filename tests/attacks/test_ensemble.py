@@ -10,13 +10,16 @@ from attack_driver import conv_network, lattice_pictures
 from torch import Tensor
 
 from pipeline.attacks.apgd import Apgd
+from pipeline.attacks.audit import Audit
 from pipeline.attacks.ball import Ball
-from pipeline.attacks.base import Norm, Queries, Rows, State, StepAttack
+from pipeline.attacks.base import Named, Norm, Queries, Rows, State, StepAttack
+from pipeline.attacks.brief_apgd import BriefApgd
 from pipeline.attacks.engine import attack_rows
 from pipeline.attacks.ensemble import (
     AttackedInTurn,
-    Named,
+    Ensemble,
     attack_in_turn,
+    fast,
     for_classes,
     standard,
 )
@@ -95,7 +98,7 @@ def in_turn(
     **more: int,
 ) -> AttackedInTurn:
     return attack_in_turn(
-        attacks, model, x, y, torch.arange(len(x)), **{"rows_per_call": 4, **more}
+        Ensemble(attacks), model, x, y, torch.arange(len(x)), **{"rows_per_call": 4, **more}
     )
 
 
@@ -131,9 +134,9 @@ def test_later_attacks_ask_about_survivors_alone_and_passes_add_up() -> None:
     )
     model = Counted(level_model)
     found = in_turn(falls, model, x, y, rows_per_call=1)
-    # The clean pass of each attack that a row was given to, and its steps: two of the first (four
+    # One clean pass, and the steps of each attack that a row was given to: two of the first (four
     # where it begins twice), three of the second, two of the third and one of the fourth.
-    first, second, third, fourth = 1 + 4, 1 + 3, 1 + 2, 1 + 1
+    first, second, third, fourth = 1 + 4, 3, 2, 1
     assert found.forwards.tolist() == [
         1 + 2,
         first + second,
@@ -145,10 +148,10 @@ def test_later_attacks_ask_about_survivors_alone_and_passes_add_up() -> None:
     assert found.backwards.tolist() == [0] * 6
     # With one row a call, calls are passes.
     assert found.calls == len(model.sizes) == int(found.forwards.sum())
-    # The fourth's two calls are about row 4 alone, the third's before them about rows 3 and 4.
+    # The fourth's call is about row 4 alone, the third's four before it about rows 3 and 4.
     asked = [level for (level,) in model.levels]
-    assert asked[-2:] == [150, 141]
-    assert set(asked[-8:-2]) == {140, 133, 80, 150}
+    assert asked[-1] == 141
+    assert set(asked[-5:-1]) == {133, 80, 150}
     in_calls_of_four = in_turn(falls, Counted(level_model), x, y)
     assert torch.equal(in_calls_of_four.forwards, found.forwards)
     assert in_calls_of_four.calls < found.calls
@@ -185,7 +188,7 @@ def test_no_attack_is_refused() -> None:
         in_turn((), level_model, PICTURES, torch.ones(6, dtype=torch.int64))
 
 
-@pytest.mark.parametrize("attacks", [TOYS, standard(LINF8)])
+@pytest.mark.parametrize("attacks", [TOYS, standard(LINF8).attacks])
 def test_calls_of_no_rows_are_refused(attacks: tuple[Named, ...]) -> None:
     with pytest.raises(ValueError, match="rows_per_call must be at least 1, not 0"):
         in_turn(attacks, level_model, PICTURES, torch.ones(6, dtype=torch.int64), rows_per_call=0)
@@ -235,21 +238,43 @@ def test_the_verdicts_contain_those_of_each_attack_alone() -> None:
     assert len(set(found.attack[found.broken & found.clean_right].tolist())) > 1
 
 
-def test_rows_do_not_depend_on_their_order_and_capacity() -> None:
+def fast_and_short(ball: Ball) -> Ensemble:
+    """As the fast ones, with fewer steps, and every second row audited."""
+    return Ensemble(
+        (
+            ("apgd_ce", BriefApgd(ball, 8)),
+            ("apgd_targeted", BriefApgd(ball, 8, "targeted", restarts=9)),
+        ),
+        hopeless=0.5,
+        audit=Audit(short(ball), 0.5),
+    )
+
+
+@pytest.mark.parametrize("version", [lambda ball: Ensemble(short(ball)), fast_and_short])
+def test_rows_do_not_depend_on_their_order_and_capacity(
+    version: Callable[[Ball], Ensemble],
+) -> None:
     model, x, y = pictures()
-    attacks = short(Ball(Norm.LINF, 6))
+    ensemble = version(Ball(Norm.LINF, 6))
     rows = torch.arange(len(x))
-    wanted = attack_in_turn(attacks, model, x, y, rows, rows_per_call=8)
+    wanted = attack_in_turn(ensemble, model, x, y, rows, rows_per_call=8)
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(3))
     for capacity in (1, 5, 40):
         found = attack_in_turn(
-            attacks, model, x[order], y[order], rows[order], rows_per_call=8, capacity=capacity
+            ensemble,
+            model,
+            x[order],
+            y[order],
+            rows[order],
+            rows_per_call=8,
+            capacity=capacity,
         )
         for name in (
             "adversarial",
             "margin",
             "broken",
             "attack",
+            "audited",
             "step",
             "restart",
             "forwards",
@@ -271,7 +296,7 @@ def test_rows_do_not_depend_on_their_order_and_capacity() -> None:
 def test_the_standard_attacks_aim_at_each_wrong_class_at_most_once(
     classes: int, targeted: StepAttack, fab: StepAttack
 ) -> None:
-    assert [(name, for_classes(attack, classes)) for name, attack in standard(LINF8)] == [
+    assert [(name, for_classes(attack, classes)) for name, attack in standard(LINF8).attacks] == [
         ("apgd_ce", Apgd(LINF8, 100, "ce", 1)),
         ("apgd_targeted", targeted),
         ("fab_targeted", fab),
@@ -280,7 +305,7 @@ def test_the_standard_attacks_aim_at_each_wrong_class_at_most_once(
 
 
 def test_in_l2_the_standard_attacks_are_those_with_gradients_and_in_l1_there_are_none() -> None:
-    assert [name for name, _ in standard(Ball(Norm.L2, 100))] == [
+    assert list(standard(Ball(Norm.L2, 100)).names) == [
         "apgd_ce",
         "apgd_targeted",
         "fab_targeted",
@@ -303,11 +328,11 @@ def test_with_few_classes_each_is_aimed_at_once(classes: int) -> None:
     assert found.calls == len(model.sizes)
     assert set(model.sizes) == {4}
     # A beginning of Auto-PGD takes its steps and a look; one of FAB, stuck, three passes.
-    ce, square = 1 + 5, 1 + 60
+    clean, ce, square = 1, 5, 60
     # With two classes the cross-entropy again, here with other steps, so it is not passed over.
-    targeted = {2: 1 + 4, 3: 1 + 4, 4: 1 + 3 * 4}[classes]
-    fab = 1 + 3 * (classes - 1)
-    assert found.forwards.tolist() == [ce + targeted + fab + square] * 3
+    targeted = {2: 4, 3: 4, 4: 3 * 4}[classes]
+    fab = 3 * (classes - 1)
+    assert found.forwards.tolist() == [clean + ce + targeted + fab + square] * 3
     assert not found.broken.any()
 
 
@@ -319,3 +344,102 @@ def test_weak_steps_first_leave_fewer_rows_to_the_strong_ones() -> None:
     before, after = in_turn(attacks, model, x, y), in_turn((weak, *attacks), model, x, y)
     assert not (before.broken & ~after.broken).any()
     assert (after.attack == 0)[after.broken].any()
+
+
+def test_a_row_that_kept_more_than_its_share_of_the_lead_leaves() -> None:
+    # Of leads of 10 levels the first attack takes 6, 5 and 4; the second would break every row.
+    first = (("six", Falls((0,), (6,))), ("five", Falls((1,), (5,))), ("four", Falls((2,), (4,))))
+    last: Named = ("last", Falls((0, 1, 2), (11,)))
+    y, rows = torch.ones(3, dtype=torch.int64), torch.arange(3)
+    found = attack_in_turn(
+        Ensemble((*first, last), hopeless=0.501), level_model, of_levels(110, 110, 110), y, rows
+    )
+    # After "six" the rows 1 and 2 still have all of their lead, and leave then and there.
+    assert found.broken.tolist() == [True, False, False]
+    together: Named = ("first", Falls((0, 1), (6,)))
+    found = attack_in_turn(
+        Ensemble((together, last), hopeless=0.501), level_model, of_levels(110, 110, 110), y, rows
+    )
+    assert found.broken.tolist() == [True, True, False]
+    assert found.forwards.tolist() == [1 + 1 + 1] * 2 + [1 + 1]
+
+
+def many_levels(num: int) -> tuple[Tensor, Tensor, Tensor]:
+    return of_levels(*[110] * num), torch.ones(num, dtype=torch.int64), torch.arange(num)
+
+
+def test_the_audit_is_given_to_a_keyed_sample_of_what_stands_and_to_no_other_row() -> None:
+    x, y, rows = many_levels(400)
+    weak: Named = ("weak", Falls(tuple(range(0, 400, 2)), (11,)))
+    ensemble = Ensemble((weak,), audit=Audit((("strong", Falls((7, 9, 11), (12,))),), 0.25))
+    found = attack_in_turn(ensemble, level_model, x, y, rows, seed=5)
+    # Every second row is broken before; of the other 200 a quarter is drawn: binomial, sd 6.1.
+    assert not found.audited[::2].any()
+    assert abs(int(found.audited.sum()) - 50) < 4 * 6.2
+    assert torch.equal(found.forwards, 2 + found.audited.long())
+    struck = torch.isin(rows, torch.tensor([7, 9, 11])) & found.audited
+    assert torch.equal(found.overturned, struck)
+    assert torch.equal(found.broken, (rows % 2 == 0) | struck)
+    assert ensemble.names == ("weak", "strong")
+    assert torch.equal(found.attack, struck.long())
+    # In another company the same rows are drawn, and others with another seed.
+    alone = attack_in_turn(ensemble, level_model, x[301:], y[301:], rows[301:], seed=5)
+    assert torch.equal(alone.audited, found.audited[301:])
+    other = attack_in_turn(ensemble, level_model, x, y, rows, seed=6)
+    assert not torch.equal(other.audited, found.audited)
+
+
+def test_an_audit_that_breaks_a_row_is_widened_to_all_where_that_is_wanted() -> None:
+    x, y, rows = many_levels(60)
+    weak: Named = ("weak", Falls((), (11,)))
+
+    def audited(struck: tuple[int, ...], widen: bool) -> AttackedInTurn:
+        ensemble = Ensemble((weak,), audit=Audit((("strong", Falls(struck, (12,))),), 0.2))
+        return attack_in_turn(ensemble, level_model, x, y, rows, widen=widen)
+
+    sample = audited((), False).audited
+    assert 0 < sample.sum() < 60
+    inside, outside = int(rows[sample][0]), int(rows[~sample][0])
+    # What breaks outside of the sample is not seen,
+    for widen in (False, True):
+        found = audited((outside,), widen)
+        assert not found.broken.any()
+        assert torch.equal(found.audited, sample)
+    # unless something breaks in it.
+    assert audited((inside, outside), False).broken.nonzero().flatten().tolist() == [inside]
+    found = audited((inside, outside), True)
+    assert found.broken[[inside, outside]].all()
+    assert int(found.broken.sum()) == 2
+    assert found.audited.all()
+    assert found.forwards.tolist() == [1 + 1 + 1] * 60
+    ensemble = Ensemble((weak,), audit=Audit((("strong", Falls((inside, outside), (12,))),), 0.2))
+    whole = attack_in_turn(ensemble.widened(), level_model, x, y, rows)
+    for name in ("adversarial", "margin", "attack", "audited", "forwards"):
+        assert torch.equal(getattr(whole, name), getattr(found, name)), name
+
+
+def test_an_audited_row_has_the_verdict_of_the_standard_attacks() -> None:
+    model, x, y = pictures()
+    ball = Ball(Norm.LINF, 6)
+    found = attack_in_turn(
+        fast_and_short(ball).widened(), model, x, y, torch.arange(len(x)), rows_per_call=8
+    )
+    wanted = in_turn(short(ball), model, x, y, rows_per_call=8)
+    assert not (wanted.broken & ~found.broken).any()
+    assert 0 < found.audited.sum() < len(x)
+
+
+def test_the_fast_attacks_are_audited_by_the_standard_ones() -> None:
+    assert fast(LINF8).names == (
+        "apgd_ce",
+        "apgd_targeted",
+        "audit_apgd_ce",
+        "audit_apgd_targeted",
+        "audit_fab_targeted",
+        "audit_square",
+    )
+    audit = fast(LINF8).audit
+    assert audit is not None
+    assert [attack for _, attack in audit.attacks] == [a for _, a in standard(LINF8).attacks]
+    with pytest.raises(UserError, match="l1"):
+        fast(Ball(Norm.L1, 100))

@@ -18,11 +18,19 @@ def some_logits(num: int = 40, classes: int = 5, seed: int = 0) -> tuple[Tensor,
 
 def plain(logits: Tensor, label: Tensor, target: Tensor) -> dict[str, list[float]]:
     """Each loss of each row, in Python's own arithmetic."""
-    found: dict[str, list[float]] = {"ce": [], "margin": [], "ratio": [], "targeted": []}
+    found: dict[str, list[float]] = {
+        "ce": [],
+        "odds": [],
+        "margin": [],
+        "ratio": [],
+        "targeted": [],
+    }
     for z, y, t in zip(logits.tolist(), label.tolist(), target.tolist(), strict=True):
         ranked = sorted(z, reverse=True)
         lead = max(v for i, v in enumerate(z) if i != y) - z[y]
         found["ce"].append(math.log(sum(math.exp(v) for v in z)) - z[y])
+        against = sum(math.exp(v) for i, v in enumerate(z) if i != y)
+        found["odds"].append(math.log(against / math.exp(z[y])))
         found["margin"].append(lead)
         found["ratio"].append(lead / (ranked[0] - ranked[2]))
         scale = ranked[0] - (ranked[2] + ranked[3]) / 2
@@ -35,6 +43,7 @@ def test_losses_agree_with_a_plain_computation() -> None:
     target = (label + 1) % 5
     found = {
         "ce": losses.cross_entropy(logits, label),
+        "odds": losses.log_odds(logits, label),
         "margin": losses.margin(logits, label),
         "ratio": losses.logits_ratio(logits, label),
         "targeted": losses.targeted_logits_ratio(logits, label, target),
@@ -90,6 +99,28 @@ def test_a_scale_hides_the_gradient_of_the_cross_entropy_but_not_of_the_ratio() 
     assert sizes["logits_ratio"] == pytest.approx(1 / 3, abs=0.12)
 
 
+def test_the_log_odds_rise_with_the_cross_entropy_and_point_where_it_does() -> None:
+    logits, label = some_logits()
+    directions = []
+    for loss in (losses.cross_entropy, losses.log_odds):
+        probe = logits.clone().requires_grad_(True)
+        (gradient,) = torch.autograd.grad(loss(probe, label).sum(), probe)
+        directions.append(gradient / gradient.norm(dim=1, keepdim=True))
+    torch.testing.assert_close(directions[0], directions[1])
+    entropy, odds = losses.cross_entropy(logits, label), losses.log_odds(logits, label)
+    torch.testing.assert_close(entropy, torch.nn.functional.softplus(odds))
+
+
+def test_the_log_odds_keep_value_and_gradient_at_a_lead_of_1000_logits_in_float32() -> None:
+    logits = torch.tensor([[1000.0, 0.0, 0.0], [1001.0, 0.0, -500.0]], requires_grad=True)
+    label = torch.tensor([0, 0])
+    assert losses.cross_entropy(logits, label).tolist() == [0.0, 0.0]
+    odds = losses.log_odds(logits, label)
+    assert odds.tolist() == pytest.approx([math.log(2) - 1000, -1001])
+    (gradient,) = torch.autograd.grad(odds.sum(), logits)
+    torch.testing.assert_close(gradient, torch.tensor([[-1.0, 0.5, 0.5], [-1.0, 1.0, 0.0]]))
+
+
 @pytest.mark.parametrize("loss", [losses.margin, losses.logits_ratio])
 def test_the_margin_and_the_ratio_are_positive_exactly_where_the_answer_is_wrong(
     loss: Loss,
@@ -111,6 +142,7 @@ def test_each_rows_loss_depends_on_that_row_alone() -> None:
         part = slice(row, row + 1)
         for loss, others in (
             (losses.cross_entropy, ()),
+            (losses.log_odds, ()),
             (losses.margin, ()),
             (losses.logits_ratio, ()),
             (losses.targeted_logits_ratio, (target,)),

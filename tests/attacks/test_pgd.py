@@ -8,10 +8,12 @@ from attack_driver import FreeBall, conv_network, drive, lattice_pictures
 from linear_models import classifier_with_margin, dual_norm
 
 from pipeline.attacks import losses
+from pipeline.attacks.apgd import Apgd
 from pipeline.attacks.ball import Ball
-from pipeline.attacks.base import Norm
+from pipeline.attacks.base import Norm, StepAttack
 from pipeline.attacks.engine import attack_rows
 from pipeline.attacks.fgsm import fgsm
+from pipeline.attacks.mi_fgsm import MiFgsm
 from pipeline.attacks.pgd import Pgd
 from pipeline.formats.perturbation_set import MARGIN
 
@@ -181,3 +183,22 @@ def test_more_steps_come_nearer_to_breaking_a_network() -> None:
     assert rest.any()
     assert (one.margin > clean)[rest].all()
     assert float(many.margin[rest].mean()) > float(one.margin[rest].mean())
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        Pgd(Ball(Norm.LINF, 40), 10),
+        fgsm(Ball(Norm.LINF, 40)),
+        MiFgsm(Ball(Norm.LINF, 40)),
+        Apgd(Ball(Norm.LINF, 40), 10),
+    ],
+)
+def test_a_classifier_that_is_sure_by_1000_logits_is_broken_all_the_same(
+    attack: StepAttack,
+) -> None:
+    model, x, y = classifier_with_margin(1.0)
+    model.weight, model.bias = model.weight * 1000, model.bias * 1000
+    assert float(model.margin(x)[0]) == pytest.approx(1000, rel=1e-3)
+    found = attack_rows(attack, model, x, y, torch.arange(2), rows_per_call=2)
+    assert found.broken.all()

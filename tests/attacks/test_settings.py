@@ -9,7 +9,7 @@ from pipeline.attacks.base import MOST_RESTARTS, MOST_STEPS, Norm, StepAttack
 from pipeline.attacks.carlini_wagner import CarliniWagner
 from pipeline.attacks.ddn import Ddn
 from pipeline.attacks.deepfool import DeepFool
-from pipeline.attacks.ensemble import standard
+from pipeline.attacks.ensemble import fast, standard
 from pipeline.attacks.fab import FabTargeted
 from pipeline.attacks.fgsm import fgsm
 from pipeline.attacks.fmn import Fmn
@@ -66,16 +66,18 @@ BUILT: list[tuple[dict[str, object], StepAttack]] = [
 def test_each_name_builds_its_attack_with_the_settings(
     change: dict[str, object], expected: StepAttack
 ) -> None:
-    ((name, built),) = settings(**change).build()
+    ((name, built),) = settings(**change).build().attacks
     assert name == change.get("attack", "pgd")
     assert built == expected
     assert built.restarts == change.get("restarts", 1)
 
 
 def test_autoattack_is_its_standard_version_with_its_own_steps() -> None:
-    assert settings(attack="autoattack", steps=1).build() == standard(LINF8)
-    names = [name for name, _ in standard(LINF8)]
-    assert names == ["apgd_ce", "apgd_targeted", "fab_targeted", "square"]
+    for version in (None, "standard"):
+        built = settings(attack="autoattack", steps=1, ensemble=version).build()
+        assert built == standard(LINF8)
+    assert standard(LINF8).names == ("apgd_ce", "apgd_targeted", "fab_targeted", "square")
+    assert settings(attack="autoattack", steps=1, ensemble="fast").build() == fast(LINF8)
 
 
 def test_every_name_is_built_above() -> None:
@@ -145,6 +147,7 @@ def test_the_radius_is_the_levels_over_255() -> None:
         ({"attack": "autoattack"}, "have their own steps; leave steps out"),
         ({"attack": "autoattack", "steps": 1, "restarts": 2}, "autoattack takes no restarts"),
         ({"attack": "autoattack", "steps": 1, "norm": Norm.L1}, "norm l1"),
+        ({"ensemble": "fast"}, "pgd takes no ensemble; leave it out"),
         ({"attack": "fab_targeted", "step_size": 0.1}, "fab_targeted takes no step_size"),
         ({"attack": "square", "norm": Norm.L2}, "square is for the norm linf, not l2"),
         ({"attack": "square", "step_size": 0.1}, "square takes no step_size"),

@@ -19,7 +19,12 @@ from PIL import Image
 
 from jobs.perturb import COMMAND, PICTURE_FILE, PerturbConfig, main
 from noisestack.flags import read_config
-from pipeline.attacks.ball import whole_levels
+from pipeline.attacks.apgd import Apgd
+from pipeline.attacks.audit import Audit
+from pipeline.attacks.ball import Ball, whole_levels
+from pipeline.attacks.base import Norm
+from pipeline.attacks.ensemble import Ensemble
+from pipeline.attacks.fgsm import fgsm
 from pipeline.classifier import Classifier, save_classifier
 from pipeline.errors import UserError
 from pipeline.formats.dataset import (
@@ -290,3 +295,39 @@ def test_a_split_of_bad_rows_alone_makes_no_set(inputs: Path, tmp_path: Path) ->
     with pytest.raises(UserError, match=re.escape(f"none of the 6 rows of {data}, split test")):
         main(config(inputs, tmp_path / "set", dataset=data, on_bad_row="quarantine"))
     assert not (tmp_path / "set" / MANIFEST_FILE).exists()
+
+
+@pytest.mark.usefixtures("without_ray")
+@pytest.mark.parametrize("second", [1, 20])  # steps of the audit: one breaks nothing more
+def test_an_audit_stands_in_the_manifest_and_is_widened_to_all_rows_where_it_breaks_one(
+    inputs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    second: int,
+) -> None:
+    ball = Ball(Norm.LINF, 20)
+    dear = fgsm(ball) if second == 1 else Apgd(ball, second)
+    ensemble = Ensemble((("fgsm", fgsm(ball)),), audit=Audit((("audit", dear),), 0.3))
+    monkeypatch.setattr("pipeline.attacks.settings.fast", lambda ball: ensemble)
+    changes = {"attack": "autoattack", "ensemble": "fast", "eps": 20 / 255, "steps": None}
+    path = main(config(inputs, tmp_path / "set", rows_per_shard=9, **changes))
+    manifest = read_json(path / MANIFEST_FILE)
+    audit, counts = manifest["audit"], manifest["counts"]
+    assert manifest["attack"]["ensemble"] == "fast"
+    assert audit["standing"] == counts["clean_right"] - counts["successes"] + audit["overturned"]
+    names = {shard["file"].split("-")[0] for shard in manifest["shards"]}
+    if second == 1:
+        assert 0 < audit["audited"] < audit["standing"]
+        assert (audit["overturned"], audit["difference"], audit["widened_after"]) == (0, 0.0, None)
+        assert audit["difference_interval_95"][1] > 0
+        assert names == {"part"}
+    else:
+        sample = audit["widened_after"]
+        assert 0 < sample["overturned"] < audit["overturned"]
+        assert sample["audited"] < audit["audited"] == audit["standing"]
+        assert audit["difference_interval_95"] == [0.0, 0.0]
+        assert names == {"widened"}
+    assert sorted(p.name for p in path.glob("*.parquet")) == [s["file"] for s in manifest["shards"]]
+    assert verify_directory(path).faults.lines() == []
+    assert f"broke {audit['overturned']} of {audit['audited']} audited" in capsys.readouterr().out

@@ -1,0 +1,70 @@
+"""Ours and our peers' attacks on one and the same frozen network, one library a module.
+
+Every peer's module has `pgd` with one signature (see `Pgd`): pictures float32 ``[N, C, H, W]`` in
+[0, 1] and labels in, what the library calls its adversarial pictures out, as it returns them. All
+begin at a random point and take steps of the same length. A network's parameters want no gradients
+here: libraries that fill them all the same are spared that.
+"""
+
+import sys
+import types
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+# The fastest of 16, 32, 64, 128, 250 and 500 for every library on one CPU thread, by a few percent.
+PEER_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is attacked: pictures in L∞.
+
+    Attributes:
+        network: to logits, frozen.
+        x: float32 ``[N, C, H, W]`` in [0, 1].
+        y: int64 ``[N]``.
+        levels: the ball's radius in levels of 1/255.
+        seed: of what is drawn.
+    """
+
+    network: nn.Module
+    x: Tensor
+    y: Tensor
+    levels: int
+    seed: int = 0
+
+    @property
+    def eps(self) -> float:
+        """The radius in [0, 1] units."""
+        return self.levels / 255
+
+    def in_batches(self, attack: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """What the attack makes of all pictures, so many at a time as suit a peer best."""
+        torch.manual_seed(self.seed)
+        starts = range(0, len(self.x), PEER_BATCH)
+        return torch.cat(
+            [attack(self.x[i : i + PEER_BATCH], self.y[i : i + PEER_BATCH]) for i in starts]
+        )
+
+
+Pgd = Callable[[Task, int, float], Tensor]  # a task, the steps, and their length in [0, 1] units
+
+
+@contextmanager
+def without(*modules: str) -> Iterator[None]:
+    """Empty stand-ins for modules that a library imports and does not need here."""
+    missing = [name for name in modules if name not in sys.modules]
+    for name in missing:
+        sys.modules[name] = types.ModuleType(name)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            yield
+    finally:
+        for name in missing:
+            del sys.modules[name]
