@@ -2,7 +2,7 @@
 
 OUTPUT/part-00000.parquet ...   the perturbation set's shards
 OUTPUT/classifier.onnx          the classifier for others' checks, with --export-onnx
-OUTPUT/perturbations.png        original | perturbation × 10 | perturbed, for a few rows
+OUTPUT/perturbations.png        original | perturbation, amplified | perturbed, for a few rows
 OUTPUT/robustness.png           accuracy against the change's size, sizes, passes a picture
 OUTPUT/manifest.json            attack, identities, counts, accuracies; written last
 """

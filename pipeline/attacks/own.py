@@ -4,7 +4,8 @@ The function is called as ``function(model, x, y, eps)``; one without a paramete
 the smallest change, and is called as ``function(model, x, y)``. It gets a torch module that gives
 logits, float32 pictures ``[N, C, H, W]`` in [0, 1] that the model gets right, their labels, and
 returns pictures ``[N, C, H, W]``. Whatever it claims of them is not asked: each is brought into the
-box and the ball, rounded to whole levels, and shown to the model anew.
+box and the ball, rounded to whole levels, and shown to the model anew. Without a ball, a change that
+rounding makes too short is lengthened by up to its own length.
 """
 
 import hashlib
@@ -29,6 +30,10 @@ from pipeline.errors import UserError
 from pipeline.fixed_batch import padded_calls
 from pipeline.formats.perturbation_set import MARGIN
 from pipeline.importable import import_function, source_sha256, told
+
+# The smallest change ends just behind the border: rounded, half of them are in front of it again.
+# Such a change is lengthened by these factors in turn, until the rounded picture breaks the row.
+_LONGER = (1.02, 1.05, 1.1, 1.2, 1.5, 2.0)
 
 
 @dataclass(frozen=True)
@@ -150,17 +155,25 @@ def attack_with(
             counts[:, chosen] += -(-asked[:, None] // rows_per_call)
             calls, start = calls + counting.calls, start + real
         raw[index] = torch.cat(parts)
-    stored = _stored(own, raw, x)
-    lost = torch.zeros_like(right)
-    best = x.clone()
+    lost, best = torch.zeros_like(right), x.clone()
     if len(index):
-        claimed = losses.margin(asker.logits(raw[index]), y[index]) > MARGIN
-        met = losses.margin(asker.logits(stored[index]), y[index])
+        clean, label = x[index], y[index]
+        claimed = losses.margin(asker.logits(raw[index]), label) > 0
+        stored = _stored(own, raw[index], clean)
+        met = losses.margin(asker.logits(stored), label)
+        counts[0, index] += 2
+        for factor in () if own.bounded else _LONGER:
+            short = claimed & (met <= MARGIN)
+            if not bool(short.any()):
+                break
+            longer = clean[short] + factor * (raw[index[short]] - clean[short])
+            stored[short] = _stored(own, longer, clean[short])
+            met[short] = losses.margin(asker.logits(stored[short]), label[short])
+            counts[0, index[short]] += 1
         lost[index] = claimed & (met <= MARGIN)
         better = met > margin[index]
-        best[index] = torch.where(per_row(better), stored[index], x[index])
+        best[index] = torch.where(per_row(better), stored, clean)
         margin[index] = torch.where(better, met, margin[index])
-        counts[0, index] += 2
     return AttackedByOther(
         adversarial=best,
         margin=margin,

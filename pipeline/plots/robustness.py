@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import LogFormatter, PercentFormatter
 
 from pipeline.formats.output import atomic_path
 from pipeline.formats.perturbation_set import LEVELS
@@ -24,7 +24,7 @@ _NAMES = {
     "l2": "length of the change (L2), values in [0, 1]",
     "l1": "sum of the changes (L1), values in [0, 1]",
 }
-_BINS = 40
+_BINS, _COST_BINS = 40, 24
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def _draw_accuracy(axes: Axes, figures: SetFigures) -> None:
             [*left, left[-1]],
             where="post",
             color=_BROKEN,
-            label="what was found, smaller than ε",
+            label="what was found",
         )
         low, high = clopper_pearson(round(left[-1] * figures.rows), figures.rows)
         axes.errorbar(
@@ -210,7 +210,8 @@ def _draw_cost(axes: Axes, figures: SetFigures) -> None:
     if not highest:
         _say_none(axes, "no picture was attacked")
         return
-    edges = np.geomspace(0.9, highest * 1.1, _BINS + 1)
+    lowest = min(min(counts) for _, counts, _ in both if counts)
+    edges = np.geomspace(max(lowest, 1) * 0.9, highest * 1.1, _COST_BINS + 1)
     for name, counts, colour in both:
         if counts:
             axes.hist(
@@ -223,8 +224,11 @@ def _draw_cost(axes: Axes, figures: SetFigures) -> None:
             )
     total = sum(passes * number for _, counts, _ in both for passes, number in counts.items())
     if won := sum(figures.passes_broken.values()):
-        axes.plot([], [], " ", label=f"{total / won:,.0f} passes a success, all pictures'")
+        axes.plot([], [], " ", label=f"{total / won:,.0f} passes in all for each success")
     axes.set_xscale("log")
+    for which in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        which(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
+    axes.set_ylim(top=axes.get_ylim()[1] * 1.3)  # room for the legend
     axes.legend(fontsize=8)
 
 

@@ -42,6 +42,14 @@ def smallest(model, x, y):
     return best
 
 
+def exact(model, x, y):
+    """Closed form, less than a rounding error behind the border."""
+    linear = model._model
+    weight = linear.weight
+    length = -linear.margin(x) / (weight**2).sum()
+    return x + 1.0001 * length[:, None, None, None] * weight
+
+
 def cheating(model, x, y, eps):
     return fgsm(model, x, y, 4 * eps)
 
@@ -90,8 +98,8 @@ def busy(model, x, y, eps):
 def module(monkeypatch):
     brought = types.ModuleType("brought_attacks")
     for name in (
-        "fgsm", "smallest", "cheating", "outside", "drawing", "raising", "nan", "fewer", "numbers",
-        "in_place", "busy",
+        "fgsm", "smallest", "exact", "cheating", "outside", "drawing", "raising", "nan", "fewer",
+        "numbers", "in_place", "busy",
     ):  # fmt: skip
         setattr(brought, name, globals()[name])
     monkeypatch.setitem(sys.modules, "brought_attacks", brought)
@@ -151,11 +159,28 @@ def test_an_attack_without_eps_looks_for_the_smallest_change(problem):
     least = model.margin(x).abs() / dual_norm(model.weight, Norm.L2)
     length = (found.adversarial - x).flatten(1).norm(dim=1)
     won = found.broken & found.clean_right
-    assert won.sum() + found.lost.sum() >= 8
-    # The lattice's changes are no longer than what was found, in steps of a fiftieth.
-    assert ((length >= least) & (length <= least + 0.02))[won].all()
+    assert torch.equal(won, found.clean_right)
+    assert not found.lost.any()
+    assert ((length >= least) & (length <= least + 0.03))[won].all()  # found in steps of 0.02
     with pytest.raises(UserError, match=r"has no parameter eps, .* leave --eps out"):
         attacked(problem, "smallest")
+
+
+def test_what_rounding_brings_back_in_front_of_the_border_is_lengthened(problem):
+    """The exact smallest change, which no rounded picture is as short as."""
+    model, x, _ = problem
+    found = attacked(problem, "exact", eps=0, norm=Norm.L2)
+    least = model.margin(x).abs() / dual_norm(model.weight, Norm.L2)
+    length = (found.adversarial - x).flatten(1).norm(dim=1)
+    won = found.broken & found.clean_right
+    # A change far below one level has no lattice point at twice its length.
+    assert torch.equal(won, found.clean_right & ~found.lost)
+    assert not found.lost[least > 2 / 255].any()
+    assert won.sum() >= 8
+    assert (length > least)[won].all()
+    assert (length <= 2 * least)[won].all()
+    # The clean picture, two of ours, and at least one longer than the first
+    assert int(found.forwards[won].min()) >= 1 + 2 + 1
 
 
 def test_passes_are_counted_by_call_for_all_rows_of_the_batch(problem):

@@ -86,7 +86,7 @@ def test_each_panel_tells_its_figures_in_words(tmp_path: Path) -> None:
         "median 5",
         "4 broken, median 11",
         "1 standing, median 79",
-        "32 passes a success",  # (7 + 11 + 11 + 19 + 79) / 4 = 31.75
+        "32 passes in all for each success",  # (7 + 11 + 11 + 19 + 79) / 4 = 31.75
     ):
         assert text in told
     free = words(robustness_figure(figures_of(tmp_path, write_rows(tmp_path, "l2", 0)), "fmn"))
