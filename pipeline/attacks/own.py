@@ -3,9 +3,9 @@
 The function is called as ``function(model, x, y, eps)``; one without a parameter ``eps`` looks for
 the smallest change, and is called as ``function(model, x, y)``. It gets a torch module that gives
 logits, float32 pictures ``[N, C, H, W]`` in [0, 1] that the model gets right, their labels, and
-returns pictures ``[N, C, H, W]``. Whatever it claims of them is not asked: each is brought into the
-box and the ball, rounded to whole levels, and shown to the model anew. Without a ball, a change that
-rounding makes too short is lengthened by up to its own length.
+returns pictures ``[N, C, H, W]``. Whatever it claims of them is not asked: each is brought into
+the box and the ball, rounded to whole levels, and shown to the model anew. Without a ball, a change
+that rounding makes too short is lengthened by up to its own length.
 """
 
 import hashlib

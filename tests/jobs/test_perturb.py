@@ -305,7 +305,7 @@ def test_a_split_of_bad_rows_alone_makes_no_set(inputs: Path, tmp_path: Path) ->
 def test_a_run_that_died_half_way_is_finished_with_the_same_bytes(
     inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    straight = main(config(inputs, tmp_path / "straight", rows_per_shard=16))
+    straight = main(config(inputs, tmp_path / "straight", limit=30, rows_per_shard=8, steps=2))
     made = []
 
     class Dying(Perturber):
@@ -319,10 +319,10 @@ def test_a_run_that_died_half_way_is_finished_with_the_same_bytes(
     with monkeypatch.context() as patched:
         patched.setattr("jobs.perturb.Perturber", Dying)
         with pytest.raises(KeyboardInterrupt):
-            main(config(inputs, tmp_path / "set", rows_per_shard=16))
+            main(config(inputs, tmp_path / "set", limit=30, rows_per_shard=8, steps=2))
     assert not (tmp_path / "set" / MANIFEST_FILE).exists()
     before = {file: (tmp_path / "set" / file).stat().st_mtime_ns for file in made}
-    path = main(config(inputs, tmp_path / "set", rows_per_shard=16))
+    path = main(config(inputs, tmp_path / "set", limit=30, rows_per_shard=8, steps=2))
     assert {file: (path / file).stat().st_mtime_ns for file in made} == before
     for shard in open_perturbation_set(straight).shards:
         assert (straight / shard.file).read_bytes() == (path / shard.file).read_bytes()
