@@ -79,8 +79,6 @@ def in_fixed_batches(
     return torch.cat(
         [
             function(*parts)[:num_real]
-            for num_real, parts in padded_calls(
-                *rows, rows_per_call=rows_per_call, smaller=smaller
-            )
+            for num_real, parts in padded_calls(*rows, rows_per_call=rows_per_call, smaller=smaller)
         ]
     )

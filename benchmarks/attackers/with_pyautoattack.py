@@ -8,9 +8,7 @@ from benchmarks.attackers import PEER_BATCH, Task
 
 def standard(task: Task) -> Tensor:
     """AutoAttack's standard version."""
-    attack = AutoAttack(
-        task.network, norm="Linf", eps=task.eps, seed=task.seed, version="standard"
-    )
+    attack = AutoAttack(task.network, norm="Linf", eps=task.eps, seed=task.seed, version="standard")
     attack.verbose = False
     found: Tensor = attack.run_standard_evaluation(task.x, task.y, batch_size=PEER_BATCH)[0]
     return found

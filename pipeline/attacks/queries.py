@@ -159,9 +159,7 @@ class NotedQueries:
         apart = (1 + _BACKWARD) * rows(wanting) + rows(rest)
         return asked if (1 + _BACKWARD) * rows(wanting + rest) <= apart else asked & wanted
 
-    def _note(
-        self, x: Tensor, logits: Tensor, asked: Tensor | None, record: bool | Tensor
-    ) -> None:
+    def _note(self, x: Tensor, logits: Tensor, asked: Tensor | None, record: bool | Tensor) -> None:
         active = self._active
         active["forwards"] = active["forwards"] + (1 if asked is None else asked)
         if record is False:
@@ -180,4 +178,3 @@ class NotedQueries:
             ("found_restart", active["restart"]),
         ):
             active[name] = torch.where(better, values, active[name])
-
