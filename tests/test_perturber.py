@@ -73,7 +73,7 @@ def test_pictures_keep_their_bits_in_one_shard_or_four_in_any_order_and_size_of_
         ("apgd_ce", Apgd(Ball(Norm.LINF, 12), 8)),
         ("square", settings_module.Square(Ball(Norm.LINF, 12), 20)),
     )
-    monkeypatch.setattr(settings_module, "standard", lambda ball: short)
+    monkeypatch.setattr(settings_module, "standard", lambda ball: Ensemble(short))
     classifier = Classifier.load(inputs / "classifier")
     images, labels, rows = *(values[-60:] for values in digits()), np.arange(60)
 

@@ -342,6 +342,7 @@ def test_an_audit_stands_in_the_manifest_and_is_widened_to_all_rows_where_it_bre
     assert f"broke {audit['overturned']} of {audit['audited']} audited" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("without_ray")
 def test_a_run_that_died_half_way_is_finished_with_the_same_bytes(
     inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
