@@ -40,6 +40,7 @@ from benchmarks.classifiers import FOLDERS, QUICK_ROWS, ROWS, Subject, subjects
 from benchmarks.common import Options, Stopwatch, alternate, median, read_options, report
 from jobs import perturb
 from jobs.common.perturb_config import PerturbConfig
+from pipeline.allocator import keep_freed_memory
 from pipeline.attacks.ball import Ball
 from pipeline.attacks.base import Norm
 from pipeline.attacks.engine import Attacked, attack_rows
@@ -209,7 +210,7 @@ def job_figures(subject: Subject, rows: int, repeats: int, place: Path) -> dict[
             perturb.main(
                 PerturbConfig(
                     dataset=subject.dataset,
-                    classifier=subject.folder,
+                    classifier=str(subject.folder),
                     output=output,
                     split=subject.split,
                     limit=2 * rows,
@@ -250,6 +251,7 @@ def measure(name: str, subject: Subject, options: Options) -> dict[str, Any]:
 def main() -> None:
     """Measures all sides on both classifiers and prints the figures as one line, the last."""
     options = read_options(__doc__, folders=FOLDERS)
+    keep_freed_memory()  # as the job's workers do; every side has it
     figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="attack-speed-") as directory:
         place = Path(directory)

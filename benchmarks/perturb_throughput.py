@@ -41,7 +41,7 @@ def run_job(subject: Subject, output: Path, shards: int, rows: int, actors: int)
     perturb.main(
         PerturbConfig(
             dataset=subject.dataset,
-            classifier=subject.folder,
+            classifier=str(subject.folder),
             output=output,
             split=subject.split,
             limit=shards * rows,

@@ -1,10 +1,12 @@
 """What it gains to train two equal stages at once, on a core each, rather than one after another.
 
 Both by `train-stack` with a network for each stage and one worker of one thread a stage. The stages
-are made equal by measurement: the costlier one trains on a smaller share of each batch. The time is
-that of the steps of both stages (with one after another: the sum of both), start-up left out, and
-with it the first steps: Ray goes on starting processes of its own for some 15 s, on the same cores.
-The ratio of the whole trainings, start-up included, stands beside it.
+are made equal by measurement: the costlier one trains on a smaller share of each batch.
+
+Looked at is the time in which both train, without the first steps: Ray goes on starting processes
+of its own for some 15 s, on the same cores, and the two runs begin some seconds apart. The ratio is
+what the steps done in that time take one after another, divided by that time. The ratio of the
+whole trainings, start-up included, stands beside it.
 """
 
 import tempfile
@@ -14,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from benchmarks.common import alternate, median, read_options, report
@@ -21,6 +24,7 @@ from benchmarks.datasets import pictures, write_dataset
 from jobs.common.stack_config import TrainStackConfig
 from jobs.train_stack import plan_runs, plan_stack, train_runs
 from noisestack.session import ray_session
+from pipeline.allocator import keep_freed_memory
 from pipeline.formats.dataset import DatasetInfo
 from pipeline.formats.metrics import METRICS_FILE, read_metrics
 from pipeline.pictures import to_signed
@@ -36,12 +40,42 @@ CALIBRATION_STEPS = 8
 
 
 @dataclass(frozen=True)
-class Measured:
-    """Seconds of one run of the job: of its optimiser steps, in all, and of each stage's steps."""
+class Progress:
+    """When a stage had done so many of its steps, in Unix seconds, start-up left out."""
 
-    steps: float
+    steps: tuple[int, ...]
+    times: tuple[float, ...]
+
+    @property
+    def seconds(self) -> float:
+        """Of all these steps."""
+        return self.times[-1] - self.times[0]
+
+    @property
+    def seconds_a_step(self) -> float:
+        """On average."""
+        return self.seconds / (self.steps[-1] - self.steps[0])
+
+    def steps_at(self, time: float) -> float:
+        """How many were done by then, between two looks in proportion."""
+        return float(np.interp(time, self.times, self.steps))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One run of the job: its seconds in all, and each stage's progress."""
+
     whole: float
-    stages: tuple[float, ...]
+    stages: tuple[Progress, ...]
+
+
+def gain(at_once: Sequence[Progress], in_turn: Sequence[Progress]) -> float:
+    """How much faster stages are at once, in the time in which all of them train."""
+    start = max(stage.times[0] for stage in at_once)
+    stop = min(stage.times[-1] for stage in at_once)
+    done = [stage.steps_at(stop) - stage.steps_at(start) for stage in at_once]
+    alone = [stage.seconds_a_step for stage in in_turn]
+    return sum(n * seconds for n, seconds in zip(done, alone, strict=True)) / (stop - start)
 
 
 def config(dataset: Path, output: Path, steps: int, shares: Sequence[float]) -> TrainStackConfig:
@@ -97,22 +131,21 @@ def run(
         start = time.perf_counter()
         train_runs(asked.model_copy(update={"stages_at_once": at_once}), runs)
         whole = time.perf_counter() - start
-        spans = [stage_span(run.output, skipped) for run in runs]
-    stages = tuple(stop - start for start, stop in spans)
-    begun, ended = zip(*spans, strict=True)
-    return Measured(sum(stages) if at_once == 1 else max(ended) - min(begun), whole, stages)
+        return Measured(whole, tuple(stage_progress(run.output, skipped) for run in runs))
 
 
-def stage_span(output: Path, skipped: int) -> tuple[float, float]:
-    """When a stage's measured optimiser steps began and ended, in Unix seconds."""
-    lines = read_metrics(output / METRICS_FILE)
-    (begun,) = [line["unix_seconds"] for line in lines if line["step"] == skipped]
-    return begun, lines[-1]["unix_seconds"]
+def stage_progress(output: Path, skipped: int) -> Progress:
+    """From a stage's metrics."""
+    lines = [line for line in read_metrics(output / METRICS_FILE) if line["step"] >= skipped]
+    return Progress(
+        tuple(line["step"] for line in lines), tuple(line["unix_seconds"] for line in lines)
+    )
 
 
 def main() -> None:
     """Measures, and prints the ratio."""
     options = read_options(__doc__)
+    keep_freed_memory()  # as workers do: what is calibrated here must cost them the same
     steps, skipped = QUICK if options.quick else FULL
     images, labels = pictures(2_000 if options.quick else 20_000)
     with tempfile.TemporaryDirectory() as directory, ray_session():
@@ -128,16 +161,17 @@ def main() -> None:
         results = alternate(sides, options.repeats)
     pairs = list(zip(results["at_once"], results["in_turn"], strict=True))
     figures = {
-        "ratio_two_stages": median([turn.steps / once.steps for once, turn in pairs]),
+        "ratio_two_stages": median([gain(once.stages, turn.stages) for once, turn in pairs]),
         "ratio_whole_run": median([turn.whole / once.whole for once, turn in pairs]),
         "share_of_stage_14": shares[0],
         "share_of_stage_28": shares[1],
     }
     for name, measured in results.items():
-        figures[f"{name}_steps_seconds"] = median([m.steps for m in measured])
         figures[f"{name}_whole_seconds"] = median([m.whole for m in measured])
         for number, side in enumerate(SIDES):
-            figures[f"{name}_stage_{side}_seconds"] = median([m.stages[number] for m in measured])
+            figures[f"{name}_stage_{side}_seconds"] = median(
+                [m.stages[number].seconds for m in measured]
+            )
     report("stages_side_by_side", figures, options=options, targets=TARGETS)
 
 

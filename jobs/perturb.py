@@ -2,14 +2,19 @@
 
 OUTPUT/part-00000.parquet ...   the perturbation set's shards
 OUTPUT/classifier.onnx          the classifier for others' checks, with --export-onnx
-OUTPUT/perturbations.png        original | perturbation × 10 | perturbed, for a few rows
+OUTPUT/perturbations.png        original | perturbation, amplified | perturbed, for a few rows
+OUTPUT/robustness.png           accuracy against the change's size, sizes, passes a picture
 OUTPUT/manifest.json            attack, identities, counts, accuracies; written last
 """
 
+import platform
 from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import ray
 import torch
 
@@ -25,10 +30,10 @@ from noisestack.command import Command
 from noisestack.config import describe
 from noisestack.session import ray_session
 from pipeline.attacks.audit import audit_report
-from pipeline.attacks.settings import AttackSettings
-from pipeline.classifier import Classifier
+from pipeline.attacks.own import OwnAttack
+from pipeline.classifier import FrozenClassifier
 from pipeline.errors import UserError
-from pipeline.formats.dataset import DatasetInfo, check_fits, load_dataset
+from pipeline.formats.dataset import DatasetInfo, load_dataset
 from pipeline.formats.output import atomic_path, claim_output
 from pipeline.formats.perturbation_set import (
     CLASSIFIER_FILE,
@@ -36,16 +41,19 @@ from pipeline.formats.perturbation_set import (
     open_perturbation_set,
     write_perturbation_manifest,
 )
+from pipeline.formats.perturbation_warnings import TrustWarning, row_warnings
 from pipeline.formats.shard import read_part
 from pipeline.intervals import clopper_pearson
 from pipeline.onnx_export import export_classifier
-from pipeline.perturber import Perturber, attack_record
+from pipeline.perturber import Perturber, Settings, attack_record, look_at_rows, lost_warnings
 from pipeline.plots.perturbations import choose_examples, perturbation_figure
+from pipeline.plots.robustness import draw_robustness
+from pipeline.user_models.load import load_classifier
 
 PICTURE_FILE = "perturbations.png"
 _COUNTED = (
-    "verified", "clean_right", "successes", "unmoved", "forwards", "backwards",
-    "audited", "overturned",
+    "verified", "clean_right", "successes", "unmoved", "gradient_free", "last_restart", "lost",
+    "forwards", "backwards", "audited", "overturned",
 )  # fmt: skip
 
 
@@ -57,17 +65,14 @@ def main(config: PerturbConfig) -> Path:
 
     Raises:
         UserError: classifier and dataset do not fit, the attack contradicts itself, eps is below
-            one level, or the output holds other results.
+            one level, the classifier cannot be attacked (see `pipeline.attacks.trust`), or the
+            output holds other results.
     """
     info = load_dataset(config.dataset)
-    classifier = Classifier.load(config.classifier)
-    check_fits(
-        info,
-        shape=classifier.shape,
-        classes=classifier.classes,
-        what=f"the classifier {config.classifier}",
-    )
     settings = config.settings()
+    classifier = load_classifier(
+        config.classifier, info, weights=config.weights, rows_per_call=config.rows_per_call
+    )
     rows = info.num_rows(config.split)
     stop = min(rows, config.limit or rows)
     if stop == 0:
@@ -76,6 +81,7 @@ def main(config: PerturbConfig) -> Path:
         "job": "perturb",
         "dataset_sha256": info.sha256,
         "classifier_sha256": classifier.sha256,
+        "rows_per_call": classifier.rows_per_call,
         "split": config.split,
         "rows": stop,
         "rows_per_shard": config.rows_per_shard,
@@ -89,6 +95,8 @@ def main(config: PerturbConfig) -> Path:
             print(f"perturbation set: {output.path} (finished before)", flush=True)
             return output.path
         _say_attack(config, settings)
+        noticed = look_at_rows(classifier, settings, info, config.split, stop)
+        _say_warnings(noticed)
         # First, so that a missing extra costs nothing else.
         onnx_sha256 = (
             export_classifier(classifier, output.directory / CLASSIFIER_FILE)
@@ -103,6 +111,9 @@ def main(config: PerturbConfig) -> Path:
                     {
                         "dataset": config.dataset,
                         "classifier": config.classifier,
+                        "weights": config.weights,
+                        "rows_per_call": config.rows_per_call,
+                        "classifier_sha256": classifier.sha256,
                         "split": config.split,
                         "output": output.directory,
                         "settings": settings,
@@ -122,15 +133,17 @@ def main(config: PerturbConfig) -> Path:
         with ray_session():
             records, sample = run_audited(run, stop, config.rows_per_shard, output.directory)
         manifest = manifest_of(
-            records, config, settings, classifier, info, stop, onnx_sha256, sample
+            records, config, settings, classifier, info, stop, onnx_sha256, noticed, sample
         )
         refuse_quarantine(config.on_bad_row, manifest["counts"]["quarantined"], output.directory)
         _draw(
             output.directory, manifest["shards"][0], manifest, classifier.classes, config.examples
         )
+        draw_robustness(output.directory, manifest)
         write_perturbation_manifest(output.directory, manifest)
         remove_records(output.directory)
     _say_result(manifest, output.path)
+    _say_warnings([TrustWarning(**told) for told in manifest["warnings"][len(noticed) :]])
     print(f"perturbation set: {output.path}", flush=True)
     return output.path
 
@@ -138,16 +151,18 @@ def main(config: PerturbConfig) -> Path:
 def manifest_of(
     records: Sequence[Record],
     config: PerturbConfig,
-    settings: AttackSettings,
-    classifier: Classifier,
+    settings: Settings,
+    classifier: FrozenClassifier,
     info: DatasetInfo,
     stop: int,
     onnx_sha256: str | None = None,
+    noticed: Sequence[TrustWarning] = (),
     sample: Record | None = None,
 ) -> dict[str, Any]:
     """The manifest: what was done to what, the shards, and the counts over all of them.
 
     Args:
+        noticed: what was seen of the classifier before the attack; what the rows show follows it.
         sample: what the audit of a sample counted before it was widened to all rows.
 
     Raises:
@@ -171,11 +186,19 @@ def manifest_of(
             "classes; there is nothing to attack"
         )
     robust_right = clean_right - counts["successes"]
+    attack = attack_record(settings)
+    warnings = [
+        *noticed,
+        *row_warnings(counts, attack, len(classifier.classes)),
+        *lost_warnings(counts["lost"], clean_right),
+    ]
     return {
         "config": describe(config),
         "model": {
             "sha256": classifier.sha256,
             "classes": list(classifier.classes),
+            "rows_per_call": classifier.rows_per_call,
+            **classifier.origin,
             **({"onnx_sha256": onnx_sha256} if onnx_sha256 else {}),
         },
         "dataset": {
@@ -185,7 +208,8 @@ def manifest_of(
             "start": 0,
             "stop": stop,
         },
-        "attack": attack_record(settings),
+        "attack": attack,
+        "warnings": [asdict(warning) for warning in warnings],
         "counts": counts,
         **_audit(settings, counts, sample),
         "clean_accuracy": clean_right / rows,
@@ -207,30 +231,33 @@ def manifest_of(
             "noisestack": __version__,
             "torch": torch.__version__,
             "ray": ray.__version__,
+            "numpy": np.__version__,
+            "pyarrow": version("pyarrow"),
+            "python": platform.python_version(),
         },
+        "devices": sorted({record["device"] for record in records if "device" in record}),
     }
 
 
-def _audit(
-    settings: AttackSettings, counts: dict[str, int], sample: Record | None
-) -> dict[str, Any]:
+def _audit(settings: Settings, counts: dict[str, int], sample: Record | None) -> dict[str, Any]:
     """What the audit says, where there is one; see `audit_report`."""
-    if settings.build().audit is None:
+    if isinstance(settings, OwnAttack) or settings.build().audit is None:
         return {}
     standing = counts["clean_right"] - counts["successes"] + counts["overturned"]
     report = audit_report(counts["rows"], standing, counts["audited"], counts["overturned"])
     return {"audit": {**report, "widened_after": sample}}
 
 
-def _say_attack(config: PerturbConfig, settings: AttackSettings) -> None:
+def _say_attack(config: PerturbConfig, settings: Settings) -> None:
     if not settings.bounded:
         print(f"perturb: {config.attack}, the smallest change in {config.norm}", flush=True)
         return
     levels = settings.eps_levels if config.eps is None else config.eps * LEVELS
     rounded = "" if abs(levels - settings.eps_levels) < 1e-6 else f", down from {levels:.2f}"
+    steps = "" if isinstance(settings, OwnAttack) else f", {settings.steps} steps"
     print(
         f"perturb: {config.attack} in {config.norm}, eps {settings.eps_levels} levels of 1/255"
-        f"{rounded} ({settings.eps:.4f}), {settings.steps} steps",
+        f"{rounded} ({settings.eps_levels / LEVELS:.4f}){steps}",
         flush=True,
     )
 
@@ -257,13 +284,11 @@ def _say_result(manifest: dict[str, Any], path: Path) -> None:
         )
     if counts["quarantined"]:
         print(f"perturb: bad rows: {set_aside(counts['quarantined'], path)}", flush=True)
-    if counts["unmoved"]:
-        print(
-            f"perturb: {counts['unmoved']:,} rows did not change at all: no picture that was tried "
-            "came nearer to another class, as where the gradient vanishes; their robustness is not "
-            "shown, so try another attack or step_size",
-            flush=True,
-        )
+
+
+def _say_warnings(warnings: Sequence[TrustWarning]) -> None:
+    for warning in warnings:
+        print(f"perturb: warning: {warning.text}", flush=True)
 
 
 def _draw(

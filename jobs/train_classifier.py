@@ -13,77 +13,31 @@ import ray.train
 import ray.train.torch
 import torch
 import torch.distributed
-from pydantic import Field
 
+from jobs.common.classifier_config import TrainClassifierConfig
+from jobs.common.classifier_publisher import (
+    CHECKPOINTS,
+    MODEL_DIRECTORY,
+    TEST,
+    TRAIN,
+    publish_classifier,
+)
 from jobs.common.progress import duration
 from jobs.common.stream import TrainingData, training_batches
 from jobs.common.training import Workers, run_training
 from noisestack.command import Command
-from noisestack.config import JobConfig, describe
 from noisestack.session import ray_session
-from pipeline.classifier import Classifier, save_classifier
 from pipeline.errors import UserError
-from pipeline.formats.dataset import (
-    DatasetInfo,
-    images_of,
-    iterate_shards,
-    labels_of,
-    load_dataset,
-)
-from pipeline.formats.metrics import METRICS_FILE, MetricsLog, read_metrics
+from pipeline.formats.dataset import DatasetInfo, load_dataset
+from pipeline.formats.metrics import METRICS_FILE, MetricsLog
 from pipeline.formats.model import CARD_FILE
 from pipeline.formats.output import claim_output
-from pipeline.intervals import clopper_pearson
+from pipeline.formats.sample_set import SampleSet
 from pipeline.networks.classifier import ClassifierNetwork, ClassifierShape
-from pipeline.plots.losses import LOSSES_FILE, plot_losses
 from pipeline.training.checkpoint import newest_checkpoint, newest_step, save_checkpoint
-from pipeline.training.classifier import (
-    ClassifierFit,
-    ClassifierRecipe,
-    Evaluation,
-    evaluate,
-    first_not_finite,
-)
+from pipeline.training.classifier import ClassifierFit, first_not_finite
 from pipeline.training.draws import share_of_batch
-
-MODEL_DIRECTORY = "model"
-_CHECKPOINTS = "checkpoints"
-_TRAIN, _TEST = "train", "test"
-# What decides where and how it runs, and not what comes out.
-_CIRCUMSTANCES = {
-    "dataset", "output", "overwrite", "num_workers", "use_gpu", "cpus_per_worker", "max_failures",
-    "log_every", "checkpoint_every",
-}  # fmt: skip
-
-
-class TrainClassifierConfig(JobConfig):
-    """Train a small residual classifier on the train split and measure it on the test split.
-
-    OUTPUT/model is the classifier, OUTPUT/losses.png its losses. The same command goes on where an
-    interrupted one stopped.
-    """
-
-    dataset: Path = Field(description="directory of the dataset, as `ingest` writes it")
-    output: Path = Field(description="directory of the run; the classifier is OUTPUT/model")
-    steps: int = Field(300, ge=1, description="optimiser steps")
-    batch_size: int = Field(128, ge=1, description="pictures a step, over all workers")
-    learning_rate: float = Field(3e-3, gt=0, le=100, description="peak learning rate of AdamW")
-    weight_decay: float = Field(0.05, ge=0, description="decoupled weight decay")
-    max_shift: int = Field(0, ge=0, description="pixels by which pictures are moved at random")
-    widths: tuple[int, ...] = Field(
-        (32, 64), description="channels a level, multiples of 8; the sides halve between levels"
-    )
-    blocks: int = Field(1, ge=1, description="residual blocks a level")
-    seed: int = Field(0, ge=0, description="of initial weights, order and shifts")
-    log_every: int = Field(20, ge=1, description="steps between lines of progress")
-    checkpoint_every: int = Field(100, ge=1, description="steps between checkpoints")
-    num_workers: int = Field(
-        1, ge=0, description="training processes; 0 trains in the driver's own process"
-    )
-    use_gpu: bool = Field(False, description="give each worker a GPU")
-    cpus_per_worker: int = Field(1, ge=1, description="CPU cores a worker")
-    max_failures: int = Field(3, ge=0, description="how often lost workers are replaced")
-    overwrite: bool = Field(False, description="replace finished results of another config")
+from pipeline.training.generated import GeneratedRows, open_generated
 
 
 def main(config: TrainClassifierConfig) -> Path:
@@ -104,39 +58,57 @@ def main(config: TrainClassifierConfig) -> Path:
             f"batch_size {config.batch_size} cannot be split evenly over {share} workers; "
             f"give a multiple of {share}"
         )
-    fingerprint = {k: v for k, v in describe(config).items() if k not in _CIRCUMSTANCES}
-    fingerprint |= {"job": "train_classifier", "dataset_sha256": info.sha256}
+    config.objective()  # refuses what does not fit together, before anything is written
+    samples = None if config.generated is None else open_generated(config.generated, info)
+    fingerprint = {
+        **config.fingerprint(),
+        "job": "train_classifier",
+        "dataset_sha256": info.sha256,
+        "generated_sha256": None if samples is None else samples.sha256,
+    }
     marker = f"{MODEL_DIRECTORY}/{CARD_FILE}"
     with claim_output(
         config.output, fingerprint, overwrite=config.overwrite, marker=marker
     ) as output:
         if not output.finished:
-            checkpoints = output.directory / _CHECKPOINTS
+            checkpoints = output.directory / CHECKPOINTS
             if newest_step(checkpoints) < config.steps:
                 with ray_session():
-                    _train(config, info, shape, output.directory)
-            _publish(config, info, shape, output.directory)
+                    _train(config, info, samples, shape, output.directory)
+            publish_classifier(config, info, samples, shape, output.directory)
     print(f"classifier: {output.path / MODEL_DIRECTORY}", flush=True)
     return output.path / MODEL_DIRECTORY
 
 
 def _network_shape(config: TrainClassifierConfig, info: DatasetInfo) -> ClassifierShape:
-    for split in (_TRAIN, _TEST):
+    for split in (TRAIN, TEST):
         if info.num_rows(split) == 0:
             raise UserError(f"the split {split} of {info.path} is empty; ingest more pictures")
     height, width, channels = info.shape
-    return ClassifierShape(height, width, channels, len(info.classes), config.widths, config.blocks)
+    return ClassifierShape(
+        height,
+        width,
+        channels,
+        num_classes=len(info.classes),
+        widths=config.widths,
+        blocks=config.blocks,
+        pooled=config.pooled,
+        stem_stride=config.stem_stride,
+    )
 
 
 def _train(
-    config: TrainClassifierConfig, info: DatasetInfo, shape: ClassifierShape, output: Path
+    config: TrainClassifierConfig,
+    info: DatasetInfo,
+    samples: SampleSet | None,
+    shape: ClassifierShape,
+    output: Path,
 ) -> None:
-    data = TrainingData.of(
-        info, _TRAIN, seed=config.seed, batch_size=config.batch_size, mode="auto"
-    )
+    _announce(config, samples)
+    data = TrainingData.of(info, TRAIN, seed=config.seed, batch_size=config.batch_size, mode="auto")
     run_training(
         train_loop,
-        {"config": config, "shape": shape, "output": output, "data": data},
+        {"config": config, "shape": shape, "output": output, "data": data, "samples": samples},
         output=output,
         workers=Workers(
             num_workers=config.num_workers,
@@ -146,7 +118,8 @@ def _train(
         ),
         progress=lambda line: (
             f"classifier: step {line['step']:,} of {config.steps:,}, loss {line['loss']:.4f}, "
-            f"accuracy {line['accuracy']:.1%}, {line['pictures_per_second']:,.0f} pictures/s, "
+            f"accuracy{'' if config.adversarial_loss == 'none' else ' on perturbed pictures'} "
+            f"{line['accuracy']:.1%}, {line['pictures_per_second']:,.0f} pictures/s, "
             f"{duration(line['seconds_left'])} left"
         ),
     )
@@ -164,29 +137,26 @@ def train_loop(job: dict[str, Any]) -> None:
     rank, world = context.get_world_rank(), context.get_world_size()
     torch.manual_seed(config.seed)
     network = ClassifierNetwork(job["shape"])
-    checkpoint = newest_checkpoint(output / _CHECKPOINTS)
+    checkpoint = newest_checkpoint(output / CHECKPOINTS)
     network.to(ray.train.torch.get_device())
-    recipe = ClassifierRecipe(
-        steps=config.steps,
-        learning_rate=config.learning_rate,
-        weight_decay=config.weight_decay,
-        max_shift=config.max_shift,
-        seed=config.seed,
-    )
     parallel = ray.train.torch.prepare_model(network) if world > 1 else network
     rows = share_of_batch(config.batch_size, rank, world)
-    fit = ClassifierFit(network, recipe, parallel=parallel, first_row=rows.start)
+    fit = ClassifierFit(network, config.recipe(), parallel=parallel, first_row=rows.start)
     step = 0
     if checkpoint is not None:
         step = checkpoint[0]
         fit.load_state(checkpoint[1])
+    generated = _generated(config, job["samples"])
     log = MetricsLog(output / METRICS_FILE, after_step=step) if rank == 0 else None
     outcomes: list[torch.Tensor] = []
     since = 0.0
     for batch in training_batches(job["data"], rows, range(step, config.steps)):
         if not outcomes:
             since = time.monotonic()
-        loss, right = fit.step(step, batch["image"], batch["label"])
+        images, labels = batch["image"], batch["label"]
+        if generated is not None:
+            images, labels = generated.mixed(step, rows, images, labels)
+        loss, right = fit.step(step, images, labels)
         outcomes.append(torch.stack((loss, right)))
         step += 1
         last = step == config.steps
@@ -212,10 +182,36 @@ def train_loop(job: dict[str, Any]) -> None:
                     "kept: lower learning_rate and train into another directory"
                 )
             if keep and rank == 0:
-                save_checkpoint(output / _CHECKPOINTS, step, fit.state())
+                save_checkpoint(output / CHECKPOINTS, step, fit.state())
             outcomes = []
     if step != config.steps:
         raise RuntimeError(f"the stream ended at step {step} of {config.steps}")
+
+
+def _generated(config: TrainClassifierConfig, samples: SampleSet | None) -> GeneratedRows | None:
+    if samples is None:
+        return None
+    return GeneratedRows.read(
+        samples, share=config.generated_share, batch_size=config.batch_size, seed=config.seed
+    )
+
+
+def _announce(config: TrainClassifierConfig, samples: SampleSet | None) -> None:
+    """Says what is trained on, where that is not the dataset's pictures as they are."""
+    if config.adversarial_loss != "none":
+        beta = f" with beta {config.trades_beta:g}" if config.adversarial_loss == "trades" else ""
+        print(
+            f"classifier: adversarial training, {config.adversarial_loss}{beta}, within "
+            f"{config.levels} of 255 levels in linf, {config.attack_steps} gradient step(s) a "
+            "picture",
+            flush=True,
+        )
+    if samples is not None:
+        print(
+            f"classifier: {config.generated_share:.0%} of each batch from {samples.num_rows:,} "
+            f"samples of {samples.path}",
+            flush=True,
+        )
 
 
 def _over_workers(outcomes: list[torch.Tensor], world: int) -> tuple[list[float], float]:
@@ -235,51 +231,6 @@ def _refuse_not_finite(losses: list[float], step: int) -> None:
             f"the loss is {losses[position]} at step {step - len(losses) + position + 1}; the last "
             "good checkpoint is kept: lower learning_rate and train into another directory"
         )
-
-
-def _publish(
-    config: TrainClassifierConfig, info: DatasetInfo, shape: ClassifierShape, output: Path
-) -> None:
-    checkpoint = newest_checkpoint(output / _CHECKPOINTS)
-    if checkpoint is None or checkpoint[0] != config.steps:
-        raise RuntimeError(f"training ended without the checkpoint of step {config.steps}")
-    network = ClassifierNetwork(shape)
-    recipe = ClassifierRecipe(config.steps, config.learning_rate, config.weight_decay, 0, 0)
-    ClassifierFit(network, recipe).load_state(checkpoint[1])
-    device = "cuda" if config.use_gpu and torch.cuda.is_available() else "cpu"
-    classifier = Classifier(network, info.classes, device=device)
-    lines = read_metrics(output / METRICS_FILE)
-    plot_losses(
-        [line["step"] for line in lines],
-        {"loss": [line["loss"] for line in lines]},
-        output / LOSSES_FILE,
-        title="classifier",
-    )
-    tested = _test(classifier, info)
-    low, high = clopper_pearson(tested.num_right, tested.num_rows)
-    save_classifier(
-        output / MODEL_DIRECTORY,
-        network,
-        info.classes,
-        {
-            "dataset_sha256": info.sha256,
-            "training": describe(config),
-            "test_rows": tested.num_rows,
-            "test_accuracy": tested.accuracy,
-            "test_accuracy_interval_95": [low, high],
-            "versions": {"torch": torch.__version__, "ray": ray.__version__},
-        },
-    )
-    print(
-        f"classifier: test accuracy {tested.accuracy:.2%} of {tested.num_rows:,} pictures "
-        f"(95 % interval {low:.2%} to {high:.2%})",
-        flush=True,
-    )
-
-
-def _test(classifier: Classifier, info: DatasetInfo) -> Evaluation:
-    tables = iterate_shards(info, _TEST, columns=["image", "label"])
-    return evaluate(classifier, ((images_of(table), labels_of(table)) for table in tables))
 
 
 COMMAND = Command(TrainClassifierConfig, main)

@@ -5,17 +5,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import CliPositionalArg
 
+from jobs.common.perturb_config import WEIGHTS, classifier_spec
 from jobs.common.progress import Progress
 from noisestack.command import Command
 from noisestack.config import JobConfig
-from pipeline.classifier import Classifier
 from pipeline.errors import UserError
 from pipeline.formats.dataset import load_dataset
 from pipeline.formats.perturbation_check import verify_perturbation_set
 from pipeline.formats.perturbation_set import read_perturbation_manifest
+from pipeline.user_models.load import load_judge
 from pipeline.verification.directory import Verification, verify_directory
 
 FAULTS_FOUND = 1
@@ -32,15 +33,18 @@ class VerifyConfig(JobConfig):
     dataset: Path | None = Field(
         None, description="perturbation set: the dataset that was perturbed; with classifier"
     )
-    classifier: Path | None = Field(
+    classifier: str | None = Field(
         None,
-        description="perturbation set: the classifier's directory; with dataset, every "
-        "picture and every prediction is worked out again",
+        description="perturbation set: the classifier, in any form that perturb takes, or an ONNX "
+        "file that perturb wrote; with dataset, every picture and prediction is worked out again",
     )
+    weights: Path | None = Field(None, description=WEIGHTS)
     limit: int = Field(10, ge=1, description="faults of each kind that are told in full")
     threads: int | None = Field(
         None, ge=1, description="files hashed at a time; none for as many as there are CPUs"
     )
+
+    _classifier_spec = field_validator("classifier", mode="before")(classifier_spec)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -87,9 +91,13 @@ def _comparison(config: VerifyConfig) -> Callable[[], tuple[str, ...]] | None:
     are given; opened before all else, so that a wrong path is not told after an hour."""
     if config.dataset is None or config.classifier is None:
         return None
-    read_perturbation_manifest(config.directory)
-    info, classifier = load_dataset(config.dataset), Classifier.load(config.classifier)
-    return lambda: verify_perturbation_set(config.directory, classifier, info).faults
+    opened = read_perturbation_manifest(config.directory)
+    info = load_dataset(config.dataset)
+    told = opened.manifest["model"]
+    # A Noisestack model carries its own number of rows a call; of others the set tells it.
+    rows = int(told["rows_per_call"]) if told.get("kind") in ("function", "transformers") else None
+    judge = load_judge(config.classifier, info, weights=config.weights, rows_per_call=rows)
+    return lambda: verify_perturbation_set(config.directory, judge, info).faults
 
 
 def _praise(found: Verification) -> str:

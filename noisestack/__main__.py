@@ -21,6 +21,7 @@ COMMANDS = {
     "generate": ("jobs.generate", "random noise into labelled pictures, through a stack"),
     "perturb": ("jobs.perturb", "chosen noise that fools a classifier, for each picture"),
     "evaluate": ("jobs.evaluate", "judge samples: agreement, Fréchet distance, bits/dim"),
+    "compare": ("jobs.compare", "perturbation sets side by side: accuracy against ε"),
     "verify": ("jobs.verify", "check a dataset, samples, perturbations or a model on disk"),
     "serve": ("serve.command", "answer the OpenAI images API from a stack"),
 }

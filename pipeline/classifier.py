@@ -1,4 +1,4 @@
-"""A trained classifier, loaded from its model directory, as a callable from pictures to logits."""
+"""Classifiers as frozen callables from pictures to logits: any network, and Noisestack's own."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipeline.errors import UserError
 from pipeline.fixed_batch import in_fixed_batches
@@ -18,20 +18,80 @@ from pipeline.pictures import to_unit
 KIND = "classifier"
 _WEIGHTS = "classifier"
 # Calls on uint8 pictures are padded to this many rows; part of the model's identity.
-_ROWS_PER_CALL = 64
+ROWS_PER_CALL = 64
+# What every classifier is given; what it does to that itself is said beside it.
+UNIT_RANGE = {"input": "float32 [N, C, H, W], levels / 255"}
+_ACT_OTHERWISE = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._NormBase)
 
 
-class Classifier:
-    """Pictures to logits; its weights are frozen, and it has no training mode.
+class FrozenClassifier:
+    """Pictures to logits by any network; its weights are frozen, and it has no training mode.
 
     Attributes:
         classes: the name of each class, in the order of the logits.
         shape: (height, width, channels) of a picture.
-        sha256: the content hash of the model directory.
+        sha256: the classifier's identity.
         rows_per_call: the fixed size that calls on 8-bit pictures are padded to. On one machine a
             picture's logits then have the same bits whatever other pictures were asked about.
         device: where it computes.
+        origin: where it comes from and what it does to a picture before its first layer, as JSON
+            can hold it.
+        left_training: the names of layers that act otherwise in training and came in that mode;
+            they are in evaluation mode now.
     """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        classes: tuple[str, ...],
+        shape: tuple[int, int, int],
+        *,
+        sha256: str = "",
+        rows_per_call: int = ROWS_PER_CALL,
+        device: torch.device | str = "cpu",
+        origin: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.classes = classes
+        self.shape = shape
+        self.sha256 = sha256
+        self.rows_per_call = rows_per_call
+        self.device = torch.device(device)
+        self.origin = dict(origin or {})
+        self.left_training = tuple(
+            name
+            for name, module in network.named_modules()
+            if module.training and isinstance(module, _ACT_OTHERWISE)
+        )
+        self._network = network.eval().requires_grad_(False).to(self.device)
+
+    @property
+    def network(self) -> nn.Module:
+        """The frozen network, on `device`. Not to be changed."""
+        return self._network
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """float32 ``[N, C, H, W]`` in [0, 1] to logits ``[N, K]``, differentiable by ``x``."""
+        logits: Tensor = self._network(x.to(self.device))
+        return logits
+
+    def logits_of(self, images: np.ndarray) -> np.ndarray:
+        """uint8 ``[N, H, W, C]`` to float32 logits ``[N, K]``, in padded calls of a fixed size."""
+        return self._rowwise(self, images)
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """uint8 ``[N, H, W, C]`` to the most likely class, int64 ``[N]``."""
+        return np.asarray(self.logits_of(images).argmax(axis=1), dtype=np.int64)
+
+    def _rowwise(self, function: Any, images: np.ndarray) -> np.ndarray:
+        if images.shape[1:] != self.shape or images.dtype != np.uint8:
+            raise ValueError(f"images must be uint8 [N, {self.shape}], not {images.shape}")
+        with torch.inference_mode():
+            rows = in_fixed_batches(function, to_unit(images), rows_per_call=self.rows_per_call)
+        return np.asarray(rows.cpu().numpy())
+
+
+class Classifier(FrozenClassifier):
+    """A classifier of Noisestack's own; its identity is the content hash of its directory."""
 
     def __init__(
         self,
@@ -39,17 +99,23 @@ class Classifier:
         classes: tuple[str, ...],
         *,
         sha256: str = "",
-        rows_per_call: int = _ROWS_PER_CALL,
+        rows_per_call: int = ROWS_PER_CALL,
         device: torch.device | str = "cpu",
+        origin: Mapping[str, Any] | None = None,
     ) -> None:
-        self.classes = classes
-        self.shape = (network.shape.height, network.shape.width, network.shape.channels)
-        self.sha256 = sha256
-        self.rows_per_call = rows_per_call
-        self.device = torch.device(device)
         # A fifth faster on a CPU, forward and backward, than with each channel by itself.
-        network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._network = network.eval().requires_grad_(False)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        shape = (network.shape.height, network.shape.width, network.shape.channels)
+        super().__init__(
+            network,
+            classes,
+            shape,
+            sha256=sha256,
+            rows_per_call=rows_per_call,
+            device=device,
+            origin=origin,
+        )
+        self._own = network
 
     @classmethod
     def load(cls, path: Path | str, device: torch.device | str = "cpu") -> "Classifier":
@@ -69,46 +135,31 @@ class Classifier:
                 "train the classifier again"
             ) from None
         return cls(
-            network, classes, sha256=stored.sha256, rows_per_call=rows_per_call, device=device
+            network,
+            classes,
+            sha256=stored.sha256,
+            rows_per_call=rows_per_call,
+            device=device,
+            origin={"kind": "noisestack", "preprocessing": UNIT_RANGE},
         )
 
     @property
     def network(self) -> ClassifierNetwork:
         """The frozen network, on `device`. Not to be changed."""
-        return self._network
+        return self._own
 
     @property
     def num_features(self) -> int:
         """D, the length of `features`."""
-        return self._network.num_features
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """float32 ``[N, C, H, W]`` in [0, 1] to logits ``[N, K]``, differentiable by ``x``."""
-        logits: Tensor = self._network(x.to(self.device))
-        return logits
+        return self._own.num_features
 
     def features(self, x: Tensor) -> Tensor:
         """float32 ``[N, C, H, W]`` in [0, 1] to penultimate features ``[N, D]``, >= 0."""
-        return self._network.features(x.to(self.device))
-
-    def logits_of(self, images: np.ndarray) -> np.ndarray:
-        """uint8 ``[N, H, W, C]`` to float32 logits ``[N, K]``, in padded calls of a fixed size."""
-        return self._rowwise(self, images)
-
-    def predict(self, images: np.ndarray) -> np.ndarray:
-        """uint8 ``[N, H, W, C]`` to the most likely class, int64 ``[N]``."""
-        return np.asarray(self.logits_of(images).argmax(axis=1), dtype=np.int64)
+        return self._own.features(x.to(self.device))
 
     def features_of(self, images: np.ndarray) -> np.ndarray:
         """uint8 ``[N, H, W, C]`` to float32 features ``[N, D]``, in calls as of `logits_of`."""
         return self._rowwise(self.features, images)
-
-    def _rowwise(self, function: Any, images: np.ndarray) -> np.ndarray:
-        if images.shape[1:] != self.shape or images.dtype != np.uint8:
-            raise ValueError(f"images must be uint8 [N, {self.shape}], not {images.shape}")
-        with torch.inference_mode():
-            rows = in_fixed_batches(function, to_unit(images), rows_per_call=self.rows_per_call)
-        return np.asarray(rows.cpu().numpy())
 
 
 def save_classifier(
@@ -124,7 +175,7 @@ def save_classifier(
         config={
             "network": asdict(network.shape),
             "classes": list(classes),
-            "rows_per_call": _ROWS_PER_CALL,
+            "rows_per_call": ROWS_PER_CALL,
         },
         weights={_WEIGHTS: network.state_dict()},
         card=dict(card),

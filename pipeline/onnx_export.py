@@ -19,9 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.classifier import Classifier
+from pipeline.classifier import FrozenClassifier
 from pipeline.errors import UserError
 from pipeline.formats.output import sha256_of_file, write_bytes
+from pipeline.importable import told
 
 # Those of ONNX 1.13 (December 2022), which onnxruntime reads since 1.14.
 OPSET = 18
@@ -43,7 +44,7 @@ class _FromStored(nn.Module):
         return logits
 
 
-def export_classifier(classifier: Classifier, path: Path | str) -> str:
+def export_classifier(classifier: FrozenClassifier, path: Path | str) -> str:
     """Write a classifier as ONNX, atomically; one classifier always gives the same bytes.
 
     The same bytes, that is, with the same versions of torch, onnx and onnxscript.
@@ -52,13 +53,13 @@ def export_classifier(classifier: Classifier, path: Path | str) -> str:
         The file's SHA-256.
 
     Raises:
-        UserError: the extra ``[onnx]`` is not installed.
+        UserError: the extra ``[onnx]`` is not installed, or the network has no ONNX form.
     """
     write_bytes(path, onnx_bytes(classifier))
     return sha256_of_file(path)
 
 
-def onnx_bytes(classifier: Classifier) -> bytes:
+def onnx_bytes(classifier: FrozenClassifier) -> bytes:
     """What `export_classifier` writes; UserError without the extra ``[onnx]``."""
     for name in _NEEDED:
         try:
@@ -76,16 +77,22 @@ def onnx_bytes(classifier: Classifier) -> bytes:
     with warnings.catch_warnings():
         # torch 2.13's exporter uses what torch.utils deprecates.
         warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated", FutureWarning)
-        program = torch.onnx.export(
-            module,
-            (example,),
-            input_names=["image"],
-            output_names=["logits"],
-            opset_version=OPSET,
-            dynamic_shapes={"image": {0: torch.export.Dim("N")}},
-            dynamo=True,
-            verbose=False,
-        )
+        try:
+            program = torch.onnx.export(
+                module,
+                (example,),
+                input_names=["image"],
+                output_names=["logits"],
+                opset_version=OPSET,
+                dynamic_shapes={"image": {0: torch.export.Dim("N")}},
+                dynamo=True,
+                verbose=False,
+            )
+        except Exception as error:  # a user's module may hold what has no ONNX
+            raise UserError(
+                f"the classifier cannot be written as ONNX ({told(error)}); leave out "
+                "--export-onnx, or write its forward with operators that ONNX has"
+            ) from None
     assert program is not None
     model: Any = program.model_proto
     _strip(model)

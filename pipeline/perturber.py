@@ -1,5 +1,10 @@
-"""One shard of a perturbation set: read, attack, round, store, read back, verify. No Ray."""
+"""One shard of a perturbation set: read, attack, round, store, read back, verify. No Ray.
 
+A shard is known by its file's name, and its rows by their numbers: no column names the shard, so
+that the same rows have the same bytes however they are cut.
+"""
+
+import platform
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -8,10 +13,13 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from pipeline.allocator import keep_freed_memory
 from pipeline.attacks.engine import Attacked, attack_rows
 from pipeline.attacks.ensemble import AttackedInTurn, attack_in_turn
+from pipeline.attacks.own import AttackedByOther, OwnAttack, attack_with
 from pipeline.attacks.settings import AttackSettings
-from pipeline.classifier import Classifier
+from pipeline.attacks.trust import look_at_model
+from pipeline.classifier import FrozenClassifier
 from pipeline.errors import UserError
 from pipeline.formats.dataset import DatasetInfo, images_of, labels_of, load_dataset, read_rows
 from pipeline.formats.perturbation_check import check_rows
@@ -23,20 +31,24 @@ from pipeline.formats.perturbation_set import (
     perturbation_table,
     squared_l2_levels,
 )
+from pipeline.formats.perturbation_warnings import GRADIENT_FREE, TrustWarning, doubtful_rows
 from pipeline.formats.quarantine import BadRow, write_quarantine
 from pipeline.formats.shard import read_part, write_shard
 from pipeline.pictures import from_unit, to_unit
+from pipeline.user_models.load import load_classifier
+
+Settings = AttackSettings | OwnAttack
 
 _NOTHING = {  # what the record of a shard counts whose rows are all bad
-    "verified": 0, "clean_right": 0, "successes": 0, "unmoved": 0, "forwards": 0, "backwards": 0,
-    "audited": 0, "overturned": 0,
+    "verified": 0, "clean_right": 0, "successes": 0, "unmoved": 0, "gradient_free": 0,
+    "last_restart": 0, "lost": 0, "forwards": 0, "backwards": 0, "audited": 0, "overturned": 0,
     "linf_max": 0, "l2_max": 0.0, "l2_sum": 0.0,
 }  # fmt: skip
 
 
 def perturb_rows(
-    classifier: Classifier,
-    settings: AttackSettings,
+    classifier: FrozenClassifier,
+    settings: Settings,
     images: np.ndarray,
     labels: np.ndarray,
     rows: np.ndarray,
@@ -57,6 +69,11 @@ def perturb_rows(
     device = classifier.device
     x = to_unit(images).to(device)
     y, row = (torch.from_numpy(values.copy()).to(device) for values in (labels, rows))
+    if isinstance(settings, OwnAttack):
+        by_other = attack_with(
+            settings, classifier, x, y, row, rows_per_call=classifier.rows_per_call
+        )
+        return from_unit(by_other.adversarial), by_other, [settings.attack] * len(images)
     how: dict[str, Any] = {"seed": settings.seed, "rows_per_call": classifier.rows_per_call}
     ensemble = settings.build()
     if len(ensemble.names) == 1:
@@ -74,7 +91,8 @@ class Perturber:
     """Holds a classifier and turns row ranges of a dataset into shards of a perturbation set.
 
     Args:
-        dataset, classifier: their directories.
+        dataset: its directory.
+        classifier, weights, rows_per_call: see `pipeline.user_models.load.load_classifier`.
         split: of the dataset.
         output: the perturbation set's directory.
         settings: the attack.
@@ -82,22 +100,37 @@ class Perturber:
         quarantine: whether rows without a label among the classes are set aside; else the first
             one ends the work.
         device: a torch device.
+        classifier_sha256: the identity that the classifier must have; None for any.
+
+    Raises:
+        UserError: the classifier is another one here.
     """
 
     def __init__(
         self,
         *,
         dataset: Path,
-        classifier: Path,
+        classifier: str,
         split: str,
         output: Path,
-        settings: AttackSettings,
+        settings: Settings,
         widened: bool = False,
         quarantine: bool = False,
         device: str = "cpu",
+        weights: Path | None = None,
+        rows_per_call: int | None = None,
+        classifier_sha256: str | None = None,
     ) -> None:
+        keep_freed_memory()
         self._info: DatasetInfo = load_dataset(dataset)
-        self._classifier = Classifier.load(classifier, device)
+        self._classifier = load_classifier(
+            str(classifier), self._info, weights=weights, rows_per_call=rows_per_call, device=device
+        )
+        if classifier_sha256 not in (None, self._classifier.sha256):
+            raise UserError(
+                f"the classifier {classifier} has other weights, or another source, here than "
+                "where the job was started; a function that draws its weights needs --weights"
+            )
         self._split = split
         self._output = output
         self._settings, self._widened = settings, widened
@@ -158,7 +191,8 @@ class Perturber:
             backwards=attacked.backwards.cpu().numpy(),
         )
         attack = attack_record(self._settings)
-        written = write_shard(perturbation_table(columns, attack), self._output, file)
+        table = perturbation_table(columns, attack)
+        written = write_shard(table, self._output, file)
         check = check_rows(
             read_part(self._output / file, 0, written.num_rows),
             clean,
@@ -172,13 +206,16 @@ class Perturber:
                 f"not what they claim to be; first {check.faults[:1]}"
             )
         squared = squared_l2_levels(images, stored)
+        lost = int(attacked.lost.sum()) if isinstance(attacked, AttackedByOther) else 0
         return {
             **asdict(written),
             "verified": check.num_verified,
             **_audit_counts(attacked),
             "clean_right": check.num_clean_right,
             "successes": check.num_successes,
-            "unmoved": int(((squared == 0) & attacked.clean_right.cpu().numpy()).sum()),
+            **doubtful_rows(table, attack["restarts"]),
+            "lost": lost,
+            "device": device_name(self._classifier.device),
             "forwards": int(attacked.forwards.sum()),
             "backwards": int(attacked.backwards.sum()),
             "linf_max": int(linf_levels(images, stored).max()),
@@ -200,12 +237,54 @@ class Perturber:
         return bad
 
 
-def attack_record(settings: AttackSettings) -> dict[str, Any]:
+def look_at_rows(
+    classifier: FrozenClassifier, settings: Settings, info: DatasetInfo, split: str, stop: int
+) -> list[TrustWarning]:
+    """What the first rows of a split show of a classifier, as `look_at_model` tells it; nothing
+    where none of them has a label among the classes.
+
+    Raises:
+        UserError: the classifier cannot be attacked.
+    """
+    table = read_rows(info, split, 0, min(stop, classifier.rows_per_call))
+    labels, num_classes = labels_of(table), len(classifier.classes)
+    good = (labels >= 0) & (labels < num_classes)
+    if not good.any():
+        return []
+    return look_at_model(
+        classifier,
+        to_unit(images_of(table)[good]).to(classifier.device),
+        torch.from_numpy(labels[good]).to(classifier.device),
+        num_classes=num_classes,
+        rows_per_call=classifier.rows_per_call,
+        uses_gradients=settings.attack not in GRADIENT_FREE and not isinstance(settings, OwnAttack),
+        left_training=classifier.left_training,
+    )
+
+
+def lost_warnings(lost: int, clean_right: int) -> list[TrustWarning]:
+    """What is said of a user's attack whose pictures did not keep to the ball, or to 8 bits."""
+    if not lost:
+        return []
+    text = (
+        f"{lost:,} pictures that the attack itself broke are classified rightly once they are "
+        "inside the ball and in 8 bits: it may leave the ball, or rely on what rounding takes away"
+    )
+    return [TrustWarning("lost", lost, clean_right, text)]
+
+
+def attack_record(settings: Settings) -> dict[str, Any]:
     """The settings as the set's columns and manifest hold them: eps in levels of 1/255."""
-    return {
+    told = {
         "attack": settings.attack,
         "norm": settings.norm.value,
         "eps": settings.eps_levels,
+    }
+    if isinstance(settings, OwnAttack):
+        once = {"steps": 1, "step_size": None, "restarts": 1, "seed": settings.seed}
+        return {**told, **once, "source_sha256": settings.source_sha256}
+    return {
+        **told,
         "steps": settings.steps,
         "step_size": settings.step_size,
         "restarts": settings.restarts,
@@ -221,3 +300,10 @@ def _audit_counts(attacked: Attacked) -> dict[str, int]:
         "audited": int(attacked.audited.sum()),
         "overturned": int(attacked.overturned.sum()),
     }
+
+
+def device_name(device: torch.device) -> str:
+    """What computed: a GPU's name, or the CPU's instruction set, which decides the last bits."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"cpu, {platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"

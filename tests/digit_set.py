@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from pipeline.formats.dataset import DatasetInfo, dataset_table, write_dataset_info, write_shard
+from pipeline.formats.sample_set import sample_table, write_manifest
 
 CLASSES = tuple("0123456789")
 
@@ -40,3 +41,15 @@ def write_digits(
     return write_dataset_info(
         path, shape=(8, 8, 1), classes=CLASSES, splits=splits, has_captions=False, origin={}
     )
+
+
+def write_digit_samples(path: Path, labels: np.ndarray, classes: tuple[str, ...] = CLASSES) -> Path:
+    """A sample set of the first digits, in two shards, with these labels."""
+    shards = [
+        write_shard(
+            sample_table(0, part, labels[part], digits()[0][part]), path, f"part-{i:05d}.parquet"
+        )
+        for i, part in enumerate(np.array_split(np.arange(len(labels)), 2))
+    ]
+    write_manifest(path, shape=(8, 8, 1), classes=classes, shards=shards, origin={})
+    return path

@@ -15,6 +15,7 @@ from pipeline.classifier import Classifier, save_classifier
 from pipeline.formats.dataset import DatasetInfo
 from pipeline.formats.output import read_json, write_json
 from pipeline.formats.perturbation_set import MANIFEST_FILE, write_perturbation_manifest
+from pipeline.formats.perturbation_warnings import row_warnings
 from pipeline.formats.shard import read_part, write_shard
 from pipeline.perturber import Perturber, attack_record
 
@@ -61,7 +62,9 @@ def make_shards(
 def write_set(inputs: Path, output: Path, attack: AttackSettings) -> None:
     """A finished perturbation set of 60 rows in two shards."""
     records = make_shards(inputs, output, attack, 40)
-    counts = {name: sum(r[name] for r in records) for name in ("clean_right", "successes")}
+    counted = ("clean_right", "successes", "unmoved", "gradient_free", "last_restart")
+    counts = {name: sum(r[name] for r in records) for name in counted}
+    warnings = row_warnings({"rows": 60, **counts}, attack_record(attack), len(CLASSES))
     manifest = {
         "model": {
             "sha256": Classifier.load(inputs / "classifier").sha256,
@@ -75,6 +78,7 @@ def write_set(inputs: Path, output: Path, attack: AttackSettings) -> None:
             "stop": 60,
         },
         "attack": attack_record(attack),
+        "warnings": [asdict(warning) for warning in warnings],
         "counts": {"read": 60, "rows": 60, "quarantined": 0, **counts},
         "shards": records,
         "quarantine": [],

@@ -63,6 +63,46 @@ def test_rows_are_the_same_bits_however_they_are_cut_into_shards(
     assert parts.equals(whole)
 
 
+@pytest.mark.parametrize(
+    "attack", [settings(), settings(attack="autoattack", steps=1)], ids=lambda a: a.attack
+)
+def test_pictures_keep_their_bits_in_one_shard_or_four_in_any_order_and_size_of_call(
+    inputs: Path, monkeypatch: pytest.MonkeyPatch, attack: AttackSettings
+) -> None:
+    short = (
+        ("apgd_ce", Apgd(Ball(Norm.LINF, 12), 8)),
+        ("square", settings_module.Square(Ball(Norm.LINF, 12), 20)),
+    )
+    monkeypatch.setattr(settings_module, "standard", lambda ball: Ensemble(short))
+    classifier = Classifier.load(inputs / "classifier")
+    images, labels, rows = *(values[-60:] for values in digits()), np.arange(60)
+
+    def run(chosen: np.ndarray, rows_per_call: int = 64) -> list[np.ndarray]:
+        classifier.rows_per_call = rows_per_call
+        stored, how, names = perturb_rows(
+            classifier, attack, images[chosen], labels[chosen], rows[chosen]
+        )
+        told = [how.margin, how.step, how.restart, how.forwards, how.backwards]
+        return [stored, np.array(names), *(values.cpu().numpy() for values in told)]
+
+    whole = run(rows)
+    assert 0 < (whole[2] > 0).sum() < 60
+    shuffled = np.random.default_rng(0).permutation(60)
+    shards = [run(part) for part in np.split(shuffled, 4)]
+    calls = [run(rows, rows_per_call) for rows_per_call in (7, 256)]
+    for number, values in enumerate(whole):
+        joined = np.concatenate([shard[number] for shard in shards])
+        assert np.array_equal(joined, values[shuffled]), number
+        # On one thread of a CPU this network's rows do not even depend on the calls' size; the
+        # margin's last bits may.
+        for other in calls:
+            assert (
+                np.allclose(other[number], values, rtol=0, atol=1e-5)
+                if number == 2
+                else (np.array_equal(other[number], values))
+            ), number
+
+
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda a: f"{a.attack}-{a.norm}")
 def test_stored_rows_are_in_the_ball_and_counted_rightly(
     inputs: Path, tmp_path: Path, attack: AttackSettings

@@ -1,18 +1,35 @@
 """The config of `perturb`: what each key means, and the attack that it spells."""
 
+from os.path import abspath
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from jobs.common.bad_rows import DESCRIPTION, OnBadRow
 from noisestack.config import JobConfig
 from pipeline.attacks.ball import whole_levels
 from pipeline.attacks.base import Norm
+from pipeline.attacks.own import OwnAttack, takes_eps
 from pipeline.attacks.settings import ATTACKS, AttackSettings, default_steps, is_bounded
+from pipeline.errors import UserError
 from pipeline.formats.perturbation_set import CLASSIFIER_FILE
+from pipeline.importable import is_importable
 
 _EPS_LEVELS = 8
+CLASSIFIER = (
+    "directory of a classifier, as train-classifier or transformers write it; or module:function, "
+    "which returns a torch module from [N, C, H, W] in [0, 1] to logits"
+)
+WEIGHTS = "safetensors file for a classifier that is module:function; none where it loads its own"
+ROWS_PER_CALL = "pictures a call of a classifier that is not Noisestack's; none for 64"
+
+
+def classifier_spec(value: Any) -> Any:
+    """A classifier as it is given, its path made absolute; for use as a validator."""
+    if isinstance(value, Path) or (isinstance(value, str) and not is_importable(value)):
+        return abspath(Path(value).expanduser())
+    return value
 
 
 class PerturbConfig(JobConfig):
@@ -23,11 +40,17 @@ class PerturbConfig(JobConfig):
     """
 
     dataset: Path = Field(description="directory of the dataset, as `ingest` writes it")
-    classifier: Path = Field(description="model directory of the classifier to fool")
+    classifier: str = Field(description=f"what to fool: {CLASSIFIER}")
+    weights: Path | None = Field(None, description=WEIGHTS)
+    rows_per_call: int | None = Field(None, ge=1, description=ROWS_PER_CALL)
     output: Path = Field(description="directory that the perturbation set is written to")
     split: str = Field("test", description="the dataset's split")
     limit: int | None = Field(None, ge=1, description="perturb this many rows, from the first")
-    attack: str = Field("pgd", description=f"one of {', '.join(ATTACKS)}")
+    attack: str = Field(
+        "pgd",
+        description=f"one of {', '.join(ATTACKS)}; or your own as module:function, called as "
+        "(model, x, y, eps)",
+    )
     ensemble: Literal["standard", "fast"] | None = Field(
         None,
         description="of autoattack: standard (unless told otherwise), or fast, which stops where "
@@ -73,8 +96,12 @@ class PerturbConfig(JobConfig):
     )
     overwrite: bool = Field(False, description="replace finished results of another config")
 
-    def settings(self) -> AttackSettings:
+    _classifier_spec = field_validator("classifier", mode="before")(classifier_spec)
+
+    def settings(self) -> AttackSettings | OwnAttack:
         """The attack that these values spell; UserError where they contradict each other."""
+        if is_importable(self.attack):
+            return self._own_attack()
         return AttackSettings(
             attack=self.attack,
             norm=Norm(self.norm),
@@ -88,6 +115,20 @@ class PerturbConfig(JobConfig):
 
     def _ensemble(self) -> Literal["standard", "fast"] | None:
         return self.ensemble or ("standard" if self.attack == "autoattack" else None)
+
+    def _own_attack(self) -> OwnAttack:
+        given = {
+            "steps": self.steps,
+            "step_size": self.step_size,
+            "restarts": self.restarts - 1,
+            "ensemble": self.ensemble,
+        }
+        for name, value in given.items():
+            if value:
+                raise UserError(f"the attack {self.attack} is not told {name}; leave it out")
+        default = _EPS_LEVELS if takes_eps(self.attack) else 0
+        levels = default if self.eps is None else whole_levels(self.eps)
+        return OwnAttack(self.attack, Norm(self.norm), levels, self.seed)
 
     def _eps_levels(self) -> int:
         if self.eps is not None:

@@ -16,9 +16,8 @@ from pipeline.formats.output import atomic_path
 from pipeline.pictures import to_signed
 from pipeline.stack import Stack, averaged_stack, save_stack
 from pipeline.stack_spec import ErrorCurve
-from pipeline.training.checkpoint import newest_checkpoint
+from pipeline.training.checkpoint import newest_checkpoint, with_prefix
 from pipeline.training.errors import measure_errors
-from pipeline.training.trainer import with_prefix
 
 MODEL_DIRECTORY = "model"
 _HELD_OUT_ROWS = 512

@@ -13,6 +13,7 @@ import ray.train
 import torch
 from ray.train.torch import TorchTrainer
 
+from pipeline.allocator import KEEP_FREED_MEMORY
 from pipeline.errors import UserError
 from pipeline.formats.metrics import METRICS_FILE, read_metrics
 
@@ -66,10 +67,12 @@ def run_training(
             use_gpu=workers.use_gpu,
             resources_per_worker=resources,
         ),
-        run_config=ray.train.RunConfig(
+        run_config=ray.train.RunConfig(  # type: ignore[call-arg]  # the older Train's types
             name="run",
             storage_path=str(storage),
             failure_config=ray.train.FailureConfig(max_failures=workers.max_failures),
+            # Train runs the loop in a thread of its own.
+            worker_runtime_env={"env_vars": KEEP_FREED_MEMORY},
         ),
     )
     with _Follower(output / METRICS_FILE, progress), _interruptible():

@@ -133,5 +133,7 @@ def keyed_normal(
 
 def keyed_permutation(seed: int, index: int, size: int) -> np.ndarray:
     """A uniform permutation of ``range(size)``, int64, keyed by ``(seed, index)``."""
-    generator = np.random.Generator(np.random.Philox(key=[seed & (2**64 - 1), index]))
+    # As uint64: a list with one number from 2**63 on would pass through float64 and lose its end.
+    key = np.array([seed % 2**64, index], np.uint64)
+    generator = np.random.Generator(np.random.Philox(key=key))
     return generator.permutation(size)

@@ -175,6 +175,18 @@ def open_model(path: Path | str, kind: str) -> StoredModel:
     return StoredModel(path, kind, config, card, card["content_sha256"])
 
 
+def load_weights(file: Path | str) -> dict[str, Tensor]:
+    """The tensors of a safetensors file that stands by itself, on the CPU.
+
+    Raises UserError when the file is missing, unreadable or a pickle.
+    """
+    file = Path(file).absolute()
+    if not file.is_file():
+        raise UserError(f"there is no file {file} with weights; check the path")
+    _refuse_pickles(file)
+    return _load(file)
+
+
 def _refuse_pickles(path: Path) -> None:
     found = [path] if path.is_file() else sorted(path.iterdir()) if path.is_dir() else []
     for file in found:
@@ -200,4 +212,6 @@ def _load(file: Path) -> dict[str, Tensor]:
     try:
         return safetensors.torch.load_file(file)
     except (OSError, safetensors.SafetensorError, json.JSONDecodeError) as error:
-        raise UserError(f"{file} cannot be read ({error}); copy the model anew") from None
+        raise UserError(
+            f"{file} cannot be read as safetensors ({error}); copy the model anew"
+        ) from None

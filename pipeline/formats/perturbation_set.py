@@ -250,8 +250,8 @@ def content_hash(manifest: dict[str, Any]) -> str:
         for name in ("shards", "quarantine")
     }
     told = {key: manifest[key] for key in ("model", "dataset", "attack")}
-    # The same classifier as another program writes it: its bytes are that program's.
-    told["model"] = {k: v for k, v in manifest["model"].items() if k != "onnx_sha256"}
+    # Not where the classifier came from, nor as what another program wrote it.
+    told["model"] = {key: manifest["model"][key] for key in ("sha256", "classes")}
     return sha256_of_json({**told, **rows})
 
 

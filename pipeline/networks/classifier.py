@@ -26,6 +26,10 @@ class ClassifierShape:
         num_classes: the number of logits, at least 2.
         widths: channels at each level, multiples of 8; the picture's sides halve between levels.
         blocks: residual blocks a level.
+        pooled: whether the features are means over the last level's places. If not, the head sees
+            each place by itself: features tell where things are, and there are more of them.
+        stem_stride: pixels between the places that the first convolution looks at: with 2 all
+            levels have half the sides, and a picture costs about a third.
     """
 
     height: int
@@ -34,6 +38,8 @@ class ClassifierShape:
     num_classes: int
     widths: tuple[int, ...] = (32, 64, 128)
     blocks: int = 1
+    pooled: bool = True
+    stem_stride: int = 1
 
     def __post_init__(self) -> None:
         if self.num_classes < 2:
@@ -49,11 +55,14 @@ class ClassifierShape:
             )
         if self.blocks < 1:
             raise UserError(f"blocks must be at least 1, not {self.blocks}")
+        if self.stem_stride not in (1, 2):
+            raise UserError(f"stem_stride must be 1 or 2, not {self.stem_stride}")
         levels = len(self.widths)
-        if min(self.height, self.width) < 2 ** (levels - 1):
+        if min(self.height, self.width) // self.stem_stride < 2 ** (levels - 1):
             raise UserError(
                 f"{levels} widths halve the picture {levels - 1} times, too often for "
-                f"{self.height}×{self.width} pixels; give fewer widths"
+                f"{self.height}×{self.width} pixels and a stem_stride of {self.stem_stride}; "
+                "give fewer widths"
             )
 
 
@@ -83,8 +92,9 @@ class ClassifierNetwork(nn.Module):
     def __init__(self, shape: ClassifierShape) -> None:
         super().__init__()
         self.shape = shape
-        first = shape.widths[0]
-        self.stem = nn.Conv2d(shape.channels, first, 3, padding=1, bias=False)
+        first, stride = shape.widths[0], shape.stem_stride
+        # The kernel grows with the stride, so neighbours overlap by two pixels in any case.
+        self.stem = nn.Conv2d(shape.channels, first, 2 + stride, stride, padding=1, bias=False)
         blocks: list[nn.Module] = []
         channels = first
         for level, width in enumerate(shape.widths):
@@ -94,17 +104,24 @@ class ClassifierNetwork(nn.Module):
                 channels = width
         self.blocks = nn.Sequential(*blocks)
         self.norm = nn.GroupNorm(channels // _GROUP_CHANNELS, channels)
-        self.head = nn.Linear(channels, shape.num_classes)
+        self.head = nn.Linear(self.num_features, shape.num_classes)
 
     @property
     def num_features(self) -> int:
-        """D, the length of `features`: the last width."""
-        return self.shape.widths[-1]
+        """D, the length of `features`: the last width, times the places unless they are pooled."""
+        shape, halvings = self.shape, len(self.shape.widths) - 1
+        if shape.pooled:
+            return shape.widths[-1]
+        # Each halving rounds up, as a padded convolution does; the stem rounds down.
+        sides = [
+            -(-(side // shape.stem_stride) >> halvings) for side in (shape.height, shape.width)
+        ]
+        return shape.widths[-1] * sides[0] * sides[1]
 
     def features(self, x: Tensor) -> Tensor:
         """float32 ``[N, C, H, W]`` in [0, 1] to the penultimate features ``[N, D]``, >= 0."""
-        h = self.blocks(self.stem(2 * x - 1))
-        return torch.mean(F.relu(self.norm(h)), dim=(2, 3))
+        h = F.relu(self.norm(self.blocks(self.stem(2 * x - 1))))
+        return torch.mean(h, dim=(2, 3)) if self.shape.pooled else h.flatten(1)
 
     def forward(self, x: Tensor) -> Tensor:
         """float32 ``[N, C, H, W]`` in [0, 1] to logits ``[N, K]``."""

@@ -1,4 +1,4 @@
-"""The picture of a perturbation set: original | perturbation × 10 | perturbed, row by row."""
+"""The picture of a perturbation set: original | perturbation, amplified | perturbed, row by row."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,6 @@ from pipeline.formats.perturbation_set import linf_levels
 from pipeline.formats.shard import images_of, labels_of
 
 _GAIN = 10
-_HEADINGS = ("original", f"perturbation × {_GAIN}", "perturbed")
 
 
 @dataclass(frozen=True)
@@ -54,10 +53,16 @@ def choose_examples(table: pa.Table, classes: Sequence[str], num: int) -> Pertur
     )
 
 
-def magnified_change(clean: np.ndarray, stored: np.ndarray) -> np.ndarray:
-    """The change times 10 around middle grey, uint8, clipped; grey is where nothing changed."""
+def magnified_change(clean: np.ndarray, stored: np.ndarray, gain: int = _GAIN) -> np.ndarray:
+    """The change times ``gain`` around middle grey, uint8, clipped; grey is no change."""
     change = stored.astype(np.int64) - clean.astype(np.int64)
-    return np.clip(128 + _GAIN * change, 0, 255).astype(np.uint8)
+    return np.clip(128 + gain * change, 0, 255).astype(np.uint8)
+
+
+def gain_for(clean: np.ndarray, stored: np.ndarray) -> int:
+    """The largest whole factor from 1 to 10 by which no change of uint8 ``[N, ...]`` is clipped."""
+    largest = int(linf_levels(clean, stored).max(initial=1))
+    return min(_GAIN, max(1, 127 // max(1, largest)))
 
 
 def perturbation_figure(examples: PerturbationExamples, title: str) -> Figure:
@@ -66,18 +71,20 @@ def perturbation_figure(examples: PerturbationExamples, title: str) -> Figure:
     What the classifier says stands above each picture, green where it is right.
     """
     num = len(examples.images)
+    gain = gain_for(examples.images, examples.adversarial)
+    headings = ("original", f"perturbation × {gain}", "perturbed")
     abreast = 2 if num > 4 else 1
     num_rows = -(-num // abreast)
     figure = Figure(figsize=(4.6 * abreast, 0.8 + 1.7 * num_rows), dpi=110, layout="constrained")
     blocks = figure.subfigures(1, abreast, squeeze=False)[0]
     for number, block in enumerate(blocks):
         axes = block.subplots(num_rows, 3, squeeze=False)
-        for axis, heading in zip(axes[0], _HEADINGS, strict=True):
+        for axis, heading in zip(axes[0], headings, strict=True):
             axis.annotate(heading, (0.5, 1.24), xycoords="axes fraction", ha="center", fontsize=10)
         for row in range(num_rows):
             i = number * num_rows + row
             if i < num:
-                _draw_example(axes[row], examples, i)
+                _draw_example(axes[row], examples, i, gain)
             else:
                 for axis in axes[row]:
                     axis.set_axis_off()
@@ -85,11 +92,11 @@ def perturbation_figure(examples: PerturbationExamples, title: str) -> Figure:
     return figure
 
 
-def _draw_example(axes: Sequence[Axes], examples: PerturbationExamples, i: int) -> None:
+def _draw_example(axes: Sequence[Axes], examples: PerturbationExamples, i: int, gain: int) -> None:
     clean, stored = examples.images[i], examples.adversarial[i]
     truth = int(examples.labels[i])
     _show(axes[0], clean)
-    _show(axes[1], magnified_change(clean, stored))
+    _show(axes[1], magnified_change(clean, stored, gain))
     _show(axes[2], stored)
     for axis, prediction in (
         (axes[0], int(examples.clean_predictions[i])),

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pipeline.allocator import keep_freed_memory
 from pipeline.formats.sample_set import sample_table
 from pipeline.formats.shard import write_shard
 from pipeline.pictures import from_signed
@@ -44,6 +45,7 @@ class SampleJob:
 
     def load(self, stages: list[int] | None = None) -> Stack:
         """The stack, or what some of its stages need, in a process with the threads promised."""
+        keep_freed_memory()
         torch.set_num_threads(self.threads)  # an inherited OMP_NUM_THREADS may say otherwise
         return Stack.load(self.model, self.device, stages)
 

@@ -55,6 +55,11 @@ def newest_step(directory: Path) -> int:
     return max(_checkpoints(directory), default=0)
 
 
+def with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin so, under the rest of their names."""
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
 def _checkpoints(directory: Path) -> dict[int, Path]:
     if not directory.is_dir():
         return {}

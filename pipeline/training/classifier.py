@@ -2,17 +2,28 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from pipeline.attacks.ball import Ball
+from pipeline.attacks.base import Norm
+from pipeline.attacks.engine import attack_rows
+from pipeline.attacks.pgd import Pgd
 from pipeline.classifier import Classifier
 from pipeline.errors import UserError
 from pipeline.networks.classifier import ClassifierNetwork
 from pipeline.pictures import to_unit
+from pipeline.training.averaging import Averaging
+from pipeline.training.checkpoint import with_prefix
+from pipeline.training.draws import RowDraws
+from pipeline.training.objectives.base import Objective, StepRows
+from pipeline.training.objectives.natural import CrossEntropy
+
+# Shifts are keyed by seed and step alone; what an objective draws, by this as well.
+_OBJECTIVE = 1
 
 
 @dataclass(frozen=True)
@@ -25,7 +36,9 @@ class ClassifierRecipe:
             a half cosine down to nothing after it).
         weight_decay: decoupled, of the matrices and kernels only (AdamW).
         max_shift: pictures are moved by up to this many pixels along both axes, at random.
-        seed: of the shifts.
+        seed: of the shifts and of what the objective draws.
+        objective: what the steps make smaller.
+        averaging: of the weights; None for none.
     """
 
     steps: int
@@ -33,6 +46,8 @@ class ClassifierRecipe:
     weight_decay: float
     max_shift: int
     seed: int
+    objective: Objective = field(default_factory=CrossEntropy)
+    averaging: Averaging | None = None
 
 
 @dataclass(frozen=True)
@@ -83,13 +98,17 @@ class ClassifierFit:
             ],
             lr=recipe.learning_rate,
         )
+        self._average: dict[str, Tensor] = {}
+        if recipe.averaging is not None:
+            self._average = {n: p.detach().clone() for n, p in network.named_parameters()}
 
     def step(self, step: int, images: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor]:
         """Step number ``step`` (from 0), on uint8 ``[N, H, W, C]`` and int64 ``[N]``.
 
         Returns:
-            The batch's mean cross-entropy in nats and its share of right answers, as tensors that
-            nobody has waited for yet: `first_not_finite` looks at many of them at once.
+            The batch's mean loss in nats and the share of right answers among the pictures that it
+            was trained on (perturbed ones, if the objective is adversarial), as tensors that nobody
+            has waited for yet: `first_not_finite` looks at many of them at once.
         """
         device = next(self._network.parameters()).device
         key = (self._recipe.seed, step)
@@ -97,12 +116,17 @@ class ClassifierFit:
         x, y = to_unit(moved).to(device), torch.from_numpy(labels.astype(np.int64)).to(device)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate_at(step, self._recipe)
-        logits = self._parallel(x)
-        loss = F.cross_entropy(logits, y)
+        numbers = range(self._first_row, self._first_row + len(y))
+        draws = RowDraws((*key, _OBJECTIVE), numbers, numbers.stop, device)
+        loss, logits = self._recipe.objective(
+            self._network, self._parallel, StepRows(x, y, step, draws)
+        )
         self.optimizer.zero_grad()
         torch.autograd.backward(loss)
         self.optimizer.step()
-        right = (logits.detach().argmax(dim=1) == y).float().mean()
+        if self._recipe.averaging is not None:
+            self._recipe.averaging.update(self._average, self._network, step)
+        right = (logits.argmax(dim=1) == y).float().mean()
         return loss.detach(), right
 
     def is_finite(self) -> bool:
@@ -110,8 +134,9 @@ class ClassifierFit:
         return all(bool(torch.isfinite(p).all()) for p in self._network.parameters())
 
     def state(self) -> dict[str, Tensor]:
-        """Weights and optimiser state by name: what a checkpoint holds."""
+        """Weights, their average and optimiser state by name: what a checkpoint holds."""
         tensors = {f"weights.{name}": tensor for name, tensor in self._network.state_dict().items()}
+        tensors |= {f"ema.{name}": tensor for name, tensor in self._average.items()}
         for name, parameter in self._network.named_parameters():
             for key, value in self.optimizer.state[parameter].items():
                 tensors[f"adam.{key}.{name}"] = torch.as_tensor(value)
@@ -123,13 +148,10 @@ class ClassifierFit:
         Raises:
             UserError: the state is another network's.
         """
-        weights = {
-            name.removeprefix("weights."): tensor
-            for name, tensor in tensors.items()
-            if name.startswith("weights.")
-        }
         try:
-            self._network.load_state_dict(weights)
+            self._network.load_state_dict(with_prefix(tensors, "weights."))
+            for name, average in self._average.items():
+                average.copy_(tensors[f"ema.{name}"])
             for name, parameter in self._network.named_parameters():
                 self.optimizer.state[parameter] = {
                     "step": tensors[f"adam.step.{name}"].clone(),
@@ -140,6 +162,11 @@ class ClassifierFit:
             raise UserError(
                 "the checkpoint is of another network; delete it, or train into another directory"
             ) from None
+
+
+def published_weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Of `ClassifierFit.state` the weights that are published: their average, if there is one."""
+    return with_prefix(tensors, "ema.") or with_prefix(tensors, "weights.")
 
 
 def first_not_finite(losses: Sequence[float]) -> int | None:
@@ -184,3 +211,27 @@ def evaluate(
         right = int((classifier.predict(images) == labels).sum())
         total = total + Evaluation(len(labels), right)
     return total
+
+
+def evaluate_under_pgd(
+    classifier: Classifier, images: np.ndarray, labels: np.ndarray, *, levels: int, steps: int
+) -> Evaluation:
+    """Count the answers that are right and stay so under PGD in L∞, the attack of
+    `pipeline.attacks.pgd` from one random point.
+
+    Args:
+        images: uint8 ``[N, H, W, C]``.
+        labels: int64 ``[N]``.
+        levels: the radius, in levels of 1/255.
+        steps: gradient steps a picture at most.
+    """
+    attacked = attack_rows(
+        Pgd(Ball(Norm.LINF, levels), steps),
+        classifier,
+        to_unit(images).to(classifier.device),
+        torch.from_numpy(labels.astype(np.int64)).to(classifier.device),
+        torch.arange(len(labels)),
+        rows_per_call=classifier.rows_per_call,
+    )
+    withstood = attacked.clean_right & ~attacked.broken
+    return Evaluation(len(labels), int(withstood.sum()))

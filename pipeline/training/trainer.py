@@ -11,7 +11,9 @@ from torch import Tensor, distributed, nn
 
 from pipeline.errors import UserError
 from pipeline.stack import Stack, averaged_stack
-from pipeline.training.draws import RowDraws, rows_of_stage, share_of_batch
+from pipeline.training.averaging import Averaging
+from pipeline.training.checkpoint import with_prefix
+from pipeline.training.draws import RowDraws, evenly_chosen, share_of_batch
 from pipeline.training.loss import stage_loss
 from pipeline.training.weighting import Weighting
 
@@ -56,10 +58,10 @@ class Recipe:
         progress = min(1.0, (step - self.warmup_steps) / span)
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
 
-    def ema_decay_at(self, step: int) -> float:
-        """The moving average's decay; the half-life grows with what was seen (EDM's ramp-up)."""
-        seen = (step + 1) * self.batch_size
-        return float(0.5 ** (self.batch_size / max(1e-8, min(self.ema_halflife, 0.05 * seen))))
+    @property
+    def averaging(self) -> Averaging:
+        """The weights' moving average."""
+        return Averaging(self.ema_halflife, self.batch_size)
 
 
 class StackTrainer:
@@ -129,7 +131,7 @@ class StackTrainer:
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.learning_rate_at(self.step)
         self.optimizer.step()
-        self._average()
+        self.recipe.averaging.update(self.ema, self.stack, self.step)
         self.step += 1
         return values
 
@@ -146,7 +148,7 @@ class StackTrainer:
         rows = range(first + part.start, first + part.stop)
         losses = []
         for stage in self.stack.stages:
-            chosen, numbers, total = rows_of_stage(
+            chosen, numbers, total = evenly_chosen(
                 recipe.stage_share[stage], rows, recipe.batch_size
             )
             weight = 1.0
@@ -185,13 +187,6 @@ class StackTrainer:
                 "lower learning_rate, or look for broken pictures"
             )
 
-    @torch.no_grad()
-    def _average(self) -> None:
-        weight = 1 - self.recipe.ema_decay_at(self.step)
-        torch._foreach_lerp_(
-            list(self.ema.values()), [p.detach() for p in self.stack.parameters()], weight
-        )
-
     def averaged(self) -> Stack:
         """A stack with the averaged weights, for sampling."""
         return averaged_stack(self.stack, self.ema)
@@ -227,8 +222,3 @@ def _sum_over_workers(values: Tensor) -> Tensor:
     if distributed.is_available() and distributed.is_initialized():
         distributed.all_reduce(values)
     return values
-
-
-def with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors of `StackTrainer.state` whose names begin so, under the rest of their names."""
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

@@ -123,6 +123,8 @@ def test_a_permutation_holds_each_number_once_and_is_uniform() -> None:
     assert not np.array_equal(keyed_permutation(3, 1, 1000), keyed_permutation(3, 2, 1000))
     assert sorted(keyed_permutation(-(2**40), 2**40, 5)) == list(range(5))
     assert keyed_permutation(0, 0, 0).size == 0
+    far = [tuple(keyed_permutation(*key, 9)) for key in ((1, 2**63), (1, 2**63 + 1), (2**63, 1))]
+    assert len({*far, tuple(keyed_permutation(2**63 + 1, 1, 9))}) == 4
     # Each of the 6 orders of 3 numbers is as likely as another: chi-square on 3,000 draws.
     drawn = [tuple(keyed_permutation(0, i, 3)) for i in range(3000)]
     counts = [drawn.count(order) for order in set(drawn)]

@@ -5,19 +5,26 @@ import re
 import shutil
 import subprocess
 import sys
+import types
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from digit_models import digit_network
+import safetensors.torch
+import torch
+from digit_models import SHAPE, digit_network, fitted_network
 from digit_set import CLASSES, digits, write_digits
 from in_this_process import in_this_process
 from PIL import Image
+from planted_sets import rehash
+from torch import nn
 
 from jobs.perturb import COMMAND, PICTURE_FILE, PerturbConfig, main
+from noisestack.__main__ import main as verify
 from noisestack.flags import read_config
 from pipeline.attacks.apgd import Apgd
 from pipeline.attacks.audit import Audit
@@ -39,6 +46,8 @@ from pipeline.formats.perturbation_set import CLASSIFIER_FILE, MANIFEST_FILE, op
 from pipeline.formats.shard import read_range
 from pipeline.intervals import clopper_pearson
 from pipeline.networks.classifier import ClassifierNetwork, ClassifierShape
+from pipeline.perturber import Perturber
+from pipeline.plots.robustness import ROBUSTNESS_FILE
 from pipeline.verification.directory import verify_directory
 
 
@@ -331,3 +340,210 @@ def test_an_audit_stands_in_the_manifest_and_is_widened_to_all_rows_where_it_bre
     assert sorted(p.name for p in path.glob("*.parquet")) == [s["file"] for s in manifest["shards"]]
     assert verify_directory(path).faults.lines() == []
     assert f"broke {audit['overturned']} of {audit['audited']} audited" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("without_ray")
+def test_a_run_that_died_half_way_is_finished_with_the_same_bytes(
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    straight = main(config(inputs, tmp_path / "straight", limit=30, rows_per_shard=8, steps=2))
+    made = []
+
+    class Dying(Perturber):
+        def __call__(self, shard: dict[str, Any]) -> dict[str, Any]:
+            if len(made) == 3:
+                (self._output / ".part-00002.parquet.tmp-1-2").write_bytes(b"half")
+                raise KeyboardInterrupt
+            made.append(shard["file"])
+            return super().__call__(shard)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("jobs.perturb.Perturber", Dying)
+        with pytest.raises(KeyboardInterrupt):
+            main(config(inputs, tmp_path / "set", limit=30, rows_per_shard=8, steps=2))
+    assert not (tmp_path / "set" / MANIFEST_FILE).exists()
+    before = {file: (tmp_path / "set" / file).stat().st_mtime_ns for file in made}
+    path = main(config(inputs, tmp_path / "set", limit=30, rows_per_shard=8, steps=2))
+    assert {file: (path / file).stat().st_mtime_ns for file in made} == before
+    for shard in open_perturbation_set(straight).shards:
+        assert (straight / shard.file).read_bytes() == (path / shard.file).read_bytes()
+    ours, theirs = (read_json(place / MANIFEST_FILE) for place in (path, straight))
+    assert ours["content_sha256"] == theirs["content_sha256"]
+    assert verify_directory(path).faults.lines() == []
+
+
+class Nets(types.ModuleType):
+    """An importable module of what a user might bring."""
+
+    @staticmethod
+    def blank():  # type: ignore[no-untyped-def]
+        return ClassifierNetwork(SHAPE)
+
+    @staticmethod
+    def probabilities():  # type: ignore[no-untyped-def]
+        return nn.Sequential(digit_network(), nn.Softmax(dim=1))
+
+    @staticmethod
+    def features():  # type: ignore[no-untyped-def]
+        return nn.Sequential(digit_network(), nn.Linear(10, 7))
+
+    @staticmethod
+    def flat():  # type: ignore[no-untyped-def]
+        return nn.Sequential(nn.Conv2d(1, 1, 3), nn.Flatten(), nn.Linear(100, 10))
+
+    @staticmethod
+    def nan():  # type: ignore[no-untyped-def]
+        network = ClassifierNetwork(SHAPE)
+        nn.init.constant_(network.head.bias, float("nan"))
+        return network
+
+    @staticmethod
+    def random():  # type: ignore[no-untyped-def]
+        class Noisy(nn.Module):
+            def forward(self, x):  # type: ignore[no-untyped-def]
+                return digit_network()(x + 0.1 * torch.randn_like(x))
+
+        return Noisy()
+
+    @staticmethod
+    def drawn():  # type: ignore[no-untyped-def]
+        return ClassifierNetwork(SHAPE)
+
+    @staticmethod
+    def step(model, x, y, eps):  # type: ignore[no-untyped-def]
+        probe = x.clone().requires_grad_(True)
+        (gradient,) = torch.autograd.grad(model(probe).gather(1, y[:, None]).sum(), probe)
+        return x - 2 * eps * gradient.sign()
+
+    @staticmethod
+    def nothing(model, x, y, eps):  # type: ignore[no-untyped-def]
+        return None
+
+
+@pytest.fixture
+def nets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setitem(sys.modules, "brought", Nets("brought"))
+    weights = tmp_path / "weights.safetensors"
+    safetensors.torch.save_file(digit_network().state_dict(), weights)
+    return weights
+
+
+@pytest.mark.usefixtures("without_ray")
+def test_a_users_module_gives_the_very_set_that_the_same_network_gives_as_a_model_directory(
+    inputs: Path, tmp_path: Path, nets: Path
+) -> None:
+    own = main(config(inputs, tmp_path / "own", limit=40))
+    brought = main(
+        config(inputs, tmp_path / "brought", limit=40, classifier="brought:blank", weights=nets)
+    )
+    for shard in open_perturbation_set(own).shards:
+        assert (own / shard.file).read_bytes() == (brought / shard.file).read_bytes()
+    manifest = read_json(brought / MANIFEST_FILE)
+    assert manifest["model"]["kind"] == "function"
+    assert manifest["model"]["function"] == "brought:blank"
+    assert "levels / 255" in manifest["model"]["preprocessing"]["input"]
+    assert manifest["warnings"] == read_json(own / MANIFEST_FILE)["warnings"] == []
+    models = ["--dataset", str(inputs / "digits"), "--classifier", "brought:blank"]
+    assert verify(["verify", str(brought), *models, "--weights", str(nets)]) == 0
+    assert verify(["verify", str(own), *models, "--weights", str(nets)]) == 1  # another identity
+
+
+@pytest.mark.usefixtures("without_ray", "nets")
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"classifier": "brought:probabilities"}, "returns probabilities"),
+        ({"classifier": "brought:nan"}, "not all finite numbers"),
+        ({"classifier": "brought:features"}, r"returns torch.float32 \[64, 7\] for 64 pictures"),
+        ({"classifier": "brought:flat"}, "raised RuntimeError: .* when asked about 64 pictures"),
+        ({"classifier": "brought:random"}, "is randomised"),
+        ({"classifier": "absent.nets:build"}, "is not found; set PYTHONPATH"),
+        ({"classifier": "brought:drawn"}, "other weights, or another source"),
+        ({"attack": "absent:attack", "steps": None}, "is not found; set PYTHONPATH"),
+        ({"attack": "brought:step"}, "is not told steps; leave it out"),
+        ({"attack": "brought:nothing", "steps": None}, "returned NoneType where"),
+    ],
+)
+def test_what_a_user_brings_and_does_not_fit_is_told_in_one_line_and_leaves_nothing(
+    inputs: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    change: dict[str, object],
+    message: str,
+) -> None:
+    with pytest.raises(UserError, match=message) as refused:
+        main(config(inputs, tmp_path / "set", limit=40, **change))
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "set").exists()
+
+
+@pytest.mark.usefixtures("without_ray", "nets")
+def test_a_users_attack_makes_a_set_that_holds_and_tells_what_the_ball_took(
+    inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = {"attack": "brought:step", "steps": None, "eps": 0.05, "limit": 60}
+    path = main(config(inputs, tmp_path / "set", **changes))
+    report = verify_perturbation_set(
+        path, Classifier.load(inputs / "classifier"), load_dataset(inputs / "digits")
+    )
+    assert report.faults == ()
+    assert verify_directory(path).faults.lines() == []
+    manifest = read_json(path / MANIFEST_FILE)
+    assert manifest["attack"]["attack"] == "brought:step"
+    assert manifest["counts"]["successes"] > 0
+    table = rows_of(path)
+    right = pa.compute.equal(table["clean_prediction"], table["label"]).to_numpy()
+    assert table["linf"].to_numpy()[right].max() == 12  # of 24 that it takes
+    assert set(table["backwards"].to_numpy()[right].tolist()) == {1}
+    (lost,) = [told for told in manifest["warnings"] if told["code"] == "lost"]
+    assert lost["count"] == manifest["counts"]["lost"] > 0
+    assert f"perturb: warning: {lost['text']}" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("without_ray")
+def test_a_set_of_another_classifier_is_not_taken_up_and_does_not_verify(
+    inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = main(config(inputs, tmp_path / "set", limit=40))
+    save_classifier(tmp_path / "other", fitted_network(steps=1), CLASSES, {})
+    with pytest.raises(UserError, match=r"another config .*classifier_sha256 is") as refused:
+        main(config(inputs, path, limit=40, classifier=tmp_path / "other"))
+    assert "\n" not in str(refused.value)
+    models = ["--dataset", str(inputs / "digits"), "--classifier", str(tmp_path / "other")]
+    assert verify(["verify", str(path), *models]) == 1
+    said = capsys.readouterr().out
+    assert "the classifier is not the one that the set names" in said
+
+
+@pytest.mark.usefixtures("without_ray")
+def test_a_warning_that_is_taken_out_of_the_manifest_is_a_fault(
+    inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A random network is right about as many digits as a guess, which the set says."""
+    torch.manual_seed(0)
+    save_classifier(tmp_path / "random", ClassifierNetwork(SHAPE), CLASSES, {})
+    path = main(config(inputs, tmp_path / "set", classifier=tmp_path / "random", limit=40))
+    assert "no better than guessing among 10 classes" in capsys.readouterr().out
+    assert verify_directory(path).faults.lines() == []
+    manifest = read_json(path / MANIFEST_FILE)
+    assert [told["code"] for told in manifest["warnings"]] == ["chance"]
+    rehash(path, {**manifest, "warnings": []})
+    (line,) = verify_directory(path).faults.lines()
+    assert "leaves out a warning: the classifier is right about" in line
+    rehash(path, {**manifest, "warnings": [*manifest["warnings"], {"code": "unmoved", "count": 1}]})
+    (line,) = verify_directory(path).faults.lines()
+    assert "has a warning, unmoved, for which its rows give no reason" in line
+
+
+@pytest.mark.usefixtures("without_ray")
+def test_the_manifest_says_what_made_the_set_and_where(inputs: Path, tmp_path: Path) -> None:
+    path = main(config(inputs, tmp_path / "set", limit=20, steps=1))
+    manifest = read_json(path / MANIFEST_FILE)
+    assert manifest["model"]["rows_per_call"] == 64
+    assert manifest["model"]["kind"] == "noisestack"
+    assert {"noisestack", "torch", "ray", "numpy", "pyarrow", "python"} == set(manifest["versions"])
+    (device,) = manifest["devices"]
+    assert device.startswith("cpu, ")
+    assert manifest["warnings"] == []
+    with Image.open(path / ROBUSTNESS_FILE) as picture:
+        assert picture.width > 1000

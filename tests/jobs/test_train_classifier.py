@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from digit_set import CLASSES, digits, write_digits
+from digit_set import CLASSES, digits, write_digit_samples, write_digits
 
 from jobs import train_classifier
 from jobs.train_classifier import COMMAND, TrainClassifierConfig, main
@@ -14,8 +14,10 @@ from pipeline.errors import UserError
 from pipeline.formats.dataset import dataset_table, write_dataset_info, write_shard
 from pipeline.formats.metrics import METRICS_FILE, read_metrics
 from pipeline.formats.output import read_json
+from pipeline.formats.sample_set import open_sample_set
 from pipeline.intervals import clopper_pearson
 from pipeline.training.checkpoint import newest_checkpoint
+from pipeline.training.classifier import evaluate_under_pgd
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +59,7 @@ def test_a_run_publishes_a_classifier_with_its_accuracy_and_can_be_given_again(
     assert card["test_accuracy"] == right / 100 > 0.8
     assert card["test_accuracy_interval_95"] == list(clopper_pearson(right, 100))
     assert card["test_rows"] == 100
+    assert card["pgd"] is None
     lines = read_metrics(tmp_path / "run" / METRICS_FILE)
     assert [line["step"] for line in lines] == sorted({*range(3, 61, 3), *range(4, 61, 4)})
     assert lines[-1]["loss"] < lines[0]["loss"] / 2
@@ -75,9 +78,31 @@ def test_a_run_publishes_a_classifier_with_its_accuracy_and_can_be_given_again(
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
 def test_an_interrupted_run_ends_with_the_same_model_as_one_without_interruption(
-    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    dataset: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    main(config(dataset, tmp_path / "whole"))
+    samples = write_digit_samples(tmp_path / "samples", digits()[1][:50])
+
+    def run(name: str) -> TrainClassifierConfig:
+        return config(
+            dataset,
+            tmp_path / name,
+            adversarial_loss="pgd",
+            eps=0.1,
+            eps_warmup=6,
+            ema_halflife=64,
+            generated=samples,
+            generated_share=0.25,
+        )
+
+    main(run("whole"))
+    said = capsys.readouterr().out
+    assert "adversarial training, pgd, within 25 of 255 levels in linf" in said
+    assert "25% of each batch from 50 samples" in said
+    assert "accuracy on perturbed pictures" in said
+    assert "accuracy under 20 steps of PGD within 25 of 255 levels" in said
     save = train_classifier.save_checkpoint
 
     def interrupted(directory: Path, step: int, tensors: dict[str, torch.Tensor]) -> Path:
@@ -89,13 +114,21 @@ def test_an_interrupted_run_ends_with_the_same_model_as_one_without_interruption
     with monkeypatch.context() as patch:
         patch.setattr(train_classifier, "save_checkpoint", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            main(config(dataset, tmp_path / "parts"))
+            main(run("parts"))
     found = newest_checkpoint(tmp_path / "parts" / "checkpoints")
     assert found is not None
     assert found[0] == 8
-    main(config(dataset, tmp_path / "parts"))
+    main(run("parts"))
     whole, parts = (Classifier.load(tmp_path / name / "model") for name in ("whole", "parts"))
     assert parts.sha256 == whole.sha256
+    card = read_json(tmp_path / "parts" / "model" / "card.json")
+    images, labels = digits()
+    withstood = evaluate_under_pgd(parts, images[-100:], labels[-100:], levels=25, steps=20)
+    assert card["pgd"]["levels"] == 25
+    assert card["pgd"]["rows"] == 100
+    assert card["pgd"]["accuracy"] == withstood.accuracy
+    assert card["generated_sha256"] == open_sample_set(samples).sha256
+    assert card["training"]["generated_share"] == 0.25
     steps = [line["step"] for line in read_metrics(tmp_path / "parts" / METRICS_FILE)]
     assert steps == [3, 4, 6, 8, 9, 12]
 
@@ -205,7 +238,7 @@ def test_the_command_line_answers_a_mistake_with_one_line_and_code_2(
     assert captured.err.count("\n") == 1
 
 
-@pytest.mark.parametrize("name", ["digits", "fashion_mnist"])
+@pytest.mark.parametrize("name", ["digits", "fashion_mnist", "fashion_mnist_robust"])
 def test_the_shipped_configs_are_read(name: str) -> None:
     file = Path(__file__).resolve().parents[2] / "configs" / f"classifier_{name}.yaml"
     shipped = read_config(TrainClassifierConfig, ["--config", str(file)], "train-classifier")

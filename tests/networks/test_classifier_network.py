@@ -29,6 +29,27 @@ def test_logits_and_features_have_their_shapes(
     assert network(x).shape == (3, 7)
 
 
+@pytest.mark.parametrize("stem_stride", [1, 2])
+@pytest.mark.parametrize(("height", "width"), [(28, 28), (9, 13), (8, 7)])
+def test_features_that_are_not_pooled_are_those_of_each_place(
+    height: int, width: int, stem_stride: int
+) -> None:
+    torch.manual_seed(0)
+    shapes = [
+        ClassifierShape(height, width, 1, 4, (8, 16), pooled=pooled, stem_stride=stem_stride)
+        for pooled in (True, False)
+    ]
+    pooled, placed = (ClassifierNetwork(shape) for shape in shapes)
+    weights = pooled.state_dict()
+    del weights["head.weight"]
+    placed.load_state_dict(weights, strict=False)
+    x = torch.rand(3, 1, height, width)
+    each = placed.features(x)
+    assert each.shape == (3, placed.num_features)
+    assert placed(x).shape == (3, 4)
+    torch.testing.assert_close(each.reshape(3, 16, -1).mean(dim=2), pooled.features(x))
+
+
 def test_training_and_evaluation_mode_are_the_same_function() -> None:
     torch.manual_seed(0)
     network = ClassifierNetwork(ClassifierShape(8, 8, 1, 4, (16, 32)))
@@ -63,6 +84,8 @@ def test_blocks_deepen_each_level() -> None:
         ({"widths": ()}, "multiples of 8"),
         ({"blocks": 0}, "blocks must be"),
         ({"widths": (8, 8, 8, 8, 8)}, "fewer widths"),
+        ({"widths": (8, 8, 8, 8), "stem_stride": 2}, "stem_stride of 2; give fewer widths"),
+        ({"stem_stride": 3}, "stem_stride must be 1 or 2"),
     ],
 )
 def test_an_impossible_shape_is_a_user_error(change: dict[str, object], message: str) -> None:

@@ -11,6 +11,7 @@ from pipeline.formats.perturbation_set import PerturbationColumns, perturbation_
 from pipeline.plots.perturbations import (
     PerturbationExamples,
     choose_examples,
+    gain_for,
     magnified_change,
     perturbation_figure,
 )
@@ -53,6 +54,17 @@ def test_the_middle_column_is_the_change_times_ten_around_grey() -> None:
     clean = np.array([100, 100, 100, 0, 255], np.uint8).reshape(1, 1, 5, 1)
     stored = np.array([100, 103, 95, 40, 200], np.uint8).reshape(1, 1, 5, 1)
     assert magnified_change(clean, stored).ravel().tolist() == [128, 158, 78, 255, 0]
+
+
+@pytest.mark.parametrize(
+    ("change", "gain"), [(0, 10), (8, 10), (12, 10), (25, 5), (64, 1), (200, 1)]
+)
+def test_the_change_is_amplified_as_far_as_nothing_is_clipped(change: int, gain: int) -> None:
+    clean = np.full((3, 2, 2, 1), 20, np.uint8)
+    stored = clean.copy()
+    stored[1, 0, 1, 0] += change
+    assert gain_for(clean, stored) == gain
+    assert gain * change <= 127 or gain == 1
 
 
 def test_rows_are_chosen_one_a_class_first_and_never_by_their_success() -> None:

@@ -96,7 +96,7 @@ def test_the_average_is_the_weights_past_values_with_growing_half_life() -> None
         # half-life: 30 pictures, and at most a twentieth of what was seen so far
         half_life = min(30.0, 0.05 * 8 * (step + 1))
         decay = 0.5 ** (8 / half_life)
-        assert trainer.recipe.ema_decay_at(step) == pytest.approx(decay)
+        assert trainer.recipe.averaging.decay(step) == pytest.approx(decay)
         for name, value in trainer.stack.named_parameters():
             expected[name] = decay * expected[name] + (1 - decay) * value.detach().double()
     for name, value in trainer.ema.items():
@@ -105,7 +105,7 @@ def test_the_average_is_the_weights_past_values_with_growing_half_life() -> None
 
 def test_the_averages_half_life_is_in_pictures_once_enough_were_seen() -> None:
     recipe = replace(RECIPE, ema_halflife=800.0)
-    decay = recipe.ema_decay_at(10**6)
+    decay = recipe.averaging.decay(10**6)
     assert decay ** (800 / 8) == pytest.approx(0.5)
 
 

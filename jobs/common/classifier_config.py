@@ -1,0 +1,138 @@
+"""The config of `train-classifier`: what each key means, and what does not fit together."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from noisestack.config import JobConfig, describe
+from pipeline.attacks.ball import whole_levels
+from pipeline.training.averaging import Averaging
+from pipeline.training.classifier import ClassifierRecipe
+from pipeline.training.objectives.base import Objective
+from pipeline.training.objectives.inner import InnerAttack
+from pipeline.training.objectives.natural import CrossEntropy
+from pipeline.training.objectives.pgd import PgdTraining
+from pipeline.training.objectives.trades import Trades
+
+# What decides where and how it runs, and not what comes out; the sets count by their content.
+_CIRCUMSTANCES = {
+    "dataset", "generated", "output", "overwrite", "num_workers", "use_gpu", "cpus_per_worker",
+    "max_failures", "log_every", "checkpoint_every",
+}  # fmt: skip
+# What says nothing without an adversarial loss.
+_ADVERSARIAL = ("eps", "eps_warmup", "attack_steps", "attack_step_size", "trades_beta")
+
+
+class TrainClassifierConfig(JobConfig):
+    """Train a small residual classifier on the train split and measure it on the test split.
+
+    OUTPUT/model is the classifier, OUTPUT/losses.png its losses. The same command goes on where an
+    interrupted one stopped.
+    """
+
+    dataset: Path = Field(description="directory of the dataset, as `ingest` writes it")
+    output: Path = Field(description="directory of the run; the classifier is OUTPUT/model")
+    steps: int = Field(300, ge=1, description="optimiser steps")
+    batch_size: int = Field(128, ge=1, description="pictures a step, over all workers")
+    learning_rate: float = Field(3e-3, gt=0, le=100, description="peak learning rate of AdamW")
+    weight_decay: float = Field(0.05, ge=0, description="decoupled weight decay")
+    ema_halflife: float = Field(
+        0.0, ge=0, description="half-life of the published weights' average, in pictures; 0: none"
+    )
+    max_shift: int = Field(0, ge=0, description="pixels by which pictures are moved at random")
+    adversarial_loss: Literal["none", "pgd", "trades"] = Field(
+        "none",
+        description="none: the pictures' cross-entropy; pgd: that of the worst pictures within "
+        "eps; trades: the first, and trades_beta times how far the answer changes within eps",
+    )
+    eps: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="pgd, trades: largest change of a value, in [0, 1] units; whole levels of "
+        "1/255, downwards",
+    )
+    eps_warmup: int = Field(0, ge=0, description="steps over which eps grows evenly from nothing")
+    attack_steps: int = Field(1, ge=1, le=100, description="gradient steps to the worst picture")
+    attack_step_size: float = Field(
+        1.25, gt=0, le=2, description="length of one of these, in units of eps"
+    )
+    trades_beta: float = Field(6.0, gt=0, le=1000, description="trades: the change's weight")
+    generated: Path | None = Field(
+        None, description="a sample set of `generate`, whose rows take part in the training"
+    )
+    generated_share: float = Field(
+        0.0, ge=0, lt=1, description="the part of each batch that is generated"
+    )
+    widths: tuple[int, ...] = Field(
+        (32, 64), description="channels a level, multiples of 8; the sides halve between levels"
+    )
+    blocks: int = Field(1, ge=1, description="residual blocks a level")
+    pooled: bool = Field(
+        True, description="the head sees means over the last level's places, not each place"
+    )
+    stem_stride: int = Field(
+        1, ge=1, le=2, description="2 halves the sides at once: a third of the cost"
+    )
+    seed: int = Field(0, ge=0, description="of initial weights, order, shifts and perturbations")
+    log_every: int = Field(20, ge=1, description="steps between lines of progress")
+    checkpoint_every: int = Field(100, ge=1, description="steps between checkpoints")
+    num_workers: int = Field(
+        1, ge=0, description="training processes; 0 trains in the driver's own process"
+    )
+    use_gpu: bool = Field(False, description="give each worker a GPU")
+    cpus_per_worker: int = Field(1, ge=1, description="CPU cores a worker")
+    max_failures: int = Field(3, ge=0, description="how often lost workers are replaced")
+    overwrite: bool = Field(False, description="replace finished results of another config")
+
+    @model_validator(mode="after")
+    def _keys_agree(self) -> "TrainClassifierConfig":
+        if self.adversarial_loss == "none":
+            given = [
+                k for k in _ADVERSARIAL if getattr(self, k) != type(self).model_fields[k].default
+            ]
+            if given:
+                raise ValueError(f"{given[0]} is for adversarial_loss pgd or trades")
+        elif self.eps is None:
+            raise ValueError(f"adversarial_loss {self.adversarial_loss} needs eps, for example 0.1")
+        elif self.adversarial_loss == "pgd" and self.trades_beta != 6.0:
+            raise ValueError("trades_beta is for adversarial_loss trades")
+        if (self.generated is None) != (self.generated_share == 0):
+            raise ValueError("generated and generated_share belong together: give both or neither")
+        return self
+
+    @property
+    def levels(self) -> int:
+        """The radius in whole levels of 1/255; 0 without an adversarial loss.
+
+        Raises:
+            UserError: eps is less than one level.
+        """
+        return 0 if self.eps is None else whole_levels(self.eps)
+
+    def objective(self) -> Objective:
+        """What training makes small."""
+        if self.adversarial_loss == "none":
+            return CrossEntropy()
+        attack = InnerAttack(self.levels, self.attack_steps, self.attack_step_size, self.eps_warmup)
+        if self.adversarial_loss == "pgd":
+            return PgdTraining(attack)
+        return Trades(attack, self.trades_beta)
+
+    def recipe(self) -> ClassifierRecipe:
+        """The training recipe that these values spell."""
+        halflife = self.ema_halflife
+        return ClassifierRecipe(
+            steps=self.steps,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            max_shift=self.max_shift,
+            seed=self.seed,
+            objective=self.objective(),
+            averaging=Averaging(halflife, self.batch_size) if halflife > 0 else None,
+        )
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What decides the results, beside the sets."""
+        return {k: v for k, v in describe(self).items() if k not in _CIRCUMSTANCES}

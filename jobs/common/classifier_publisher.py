@@ -1,0 +1,119 @@
+"""The end of a classifier's training: its last checkpoint becomes a model directory, measured."""
+
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+
+from jobs.common.classifier_config import TrainClassifierConfig
+from noisestack.config import describe
+from pipeline.classifier import Classifier, save_classifier
+from pipeline.formats.dataset import DatasetInfo, images_of, iterate_shards, labels_of, read_rows
+from pipeline.formats.metrics import METRICS_FILE, read_metrics
+from pipeline.formats.sample_set import SampleSet
+from pipeline.intervals import clopper_pearson
+from pipeline.networks.classifier import ClassifierNetwork, ClassifierShape
+from pipeline.plots.losses import LOSSES_FILE, plot_losses
+from pipeline.training.checkpoint import newest_checkpoint
+from pipeline.training.classifier import (
+    Evaluation,
+    evaluate,
+    evaluate_under_pgd,
+    published_weights,
+)
+
+MODEL_DIRECTORY = "model"
+CHECKPOINTS = "checkpoints"
+TRAIN, TEST = "train", "test"
+_PGD_ROWS = 500  # of the test split; robust accuracy is then known to about 4 points
+_PGD_STEPS = 20
+
+
+def publish_classifier(
+    config: TrainClassifierConfig,
+    info: DatasetInfo,
+    samples: SampleSet | None,
+    shape: ClassifierShape,
+    output: Path,
+) -> None:
+    """Measures the trained classifier on the test split and publishes ``output/model``.
+
+    Args:
+        info: the dataset.
+        samples: the generated samples that took part; None without.
+        shape: the network's.
+        output: the job's directory; its losses are drawn there too.
+    """
+    checkpoint = newest_checkpoint(output / CHECKPOINTS)
+    if checkpoint is None or checkpoint[0] != config.steps:
+        raise RuntimeError(f"training ended without the checkpoint of step {config.steps}")
+    network = ClassifierNetwork(shape)
+    network.load_state_dict(published_weights(checkpoint[1]))
+    device = "cuda" if config.use_gpu and torch.cuda.is_available() else "cpu"
+    classifier = Classifier(network, info.classes, device=device)
+    lines = read_metrics(output / METRICS_FILE)
+    plot_losses(
+        [line["step"] for line in lines],
+        {"loss": [line["loss"] for line in lines]},
+        output / LOSSES_FILE,
+        title="classifier",
+    )
+    tested = _test(classifier, info)
+    low, high = clopper_pearson(tested.num_right, tested.num_rows)
+    withstood = _test_under_pgd(config, classifier, info)
+    save_classifier(
+        output / MODEL_DIRECTORY,
+        network,
+        info.classes,
+        {
+            "dataset_sha256": info.sha256,
+            "training": describe(config),
+            "generated_sha256": None if samples is None else samples.sha256,
+            "test_rows": tested.num_rows,
+            "test_accuracy": tested.accuracy,
+            "test_accuracy_interval_95": [low, high],
+            "pgd": withstood,
+            "versions": {"torch": torch.__version__, "ray": ray.__version__},
+        },
+    )
+    print(
+        f"classifier: test accuracy {tested.accuracy:.2%} of {tested.num_rows:,} pictures "
+        f"(95 % interval {low:.2%} to {high:.2%})",
+        flush=True,
+    )
+    if withstood is not None:
+        low, high = withstood["accuracy_interval_95"]
+        print(
+            f"classifier: accuracy under {withstood['steps']} steps of PGD within "
+            f"{withstood['levels']} of 255 levels {withstood['accuracy']:.1%} of the first "
+            f"{withstood['rows']:,} (95 % interval {low:.1%} to {high:.1%}); a stronger attack, as "
+            "perturb's autoattack, leaves less",
+            flush=True,
+        )
+
+
+def _test(classifier: Classifier, info: DatasetInfo) -> Evaluation:
+    tables = iterate_shards(info, TEST, columns=["image", "label"])
+    return evaluate(classifier, ((images_of(table), labels_of(table)) for table in tables))
+
+
+def _test_under_pgd(
+    config: TrainClassifierConfig, classifier: Classifier, info: DatasetInfo
+) -> dict[str, Any] | None:
+    """What the card says of robustness; None for a classifier that was not trained for it."""
+    if config.adversarial_loss == "none":
+        return None
+    stop = min(_PGD_ROWS, info.num_rows(TEST))
+    table = read_rows(info, TEST, 0, stop, ["image", "label"])
+    tested = evaluate_under_pgd(
+        classifier, images_of(table), labels_of(table), levels=config.levels, steps=_PGD_STEPS
+    )
+    return {
+        "norm": "linf",
+        "levels": config.levels,
+        "steps": _PGD_STEPS,
+        "rows": tested.num_rows,
+        "accuracy": tested.accuracy,
+        "accuracy_interval_95": list(clopper_pearson(tested.num_right, tested.num_rows)),
+    }

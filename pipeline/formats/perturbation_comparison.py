@@ -1,0 +1,63 @@
+"""Perturbation sets of the same pictures side by side: what one broke that another left standing.
+
+An attack that breaks what a stronger one left shows that the other's accuracy is too high: without
+gradients, or with those of another model, it points at masked gradients.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.errors import UserError
+from pipeline.formats.perturbation_set import PerturbationSet
+from pipeline.formats.shard import iterate
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Two sets of one model, norm and ball.
+
+    Attributes:
+        first, second: their places in the sequence.
+        first_alone, second_alone: pictures that one broke and the other left standing.
+    """
+
+    first: int
+    second: int
+    first_alone: int
+    second_alone: int
+
+
+def check_same_rows(sets: Sequence[PerturbationSet]) -> None:
+    """Raises UserError unless all sets cover the same rows of one dataset, in one norm."""
+    for name, told in (
+        ("dataset", [(s.dataset_sha256, s.split, s.start, s.stop) for s in sets]),
+        ("norm", [s.attack["norm"] for s in sets]),
+    ):
+        for one, value in zip(sets, told, strict=True):
+            if value != told[0]:
+                raise UserError(
+                    f"{one.path} and {sets[0].path} differ in {name}; compare sets of the same "
+                    "rows in one norm"
+                )
+
+
+def broken_rows(opened: PerturbationSet) -> np.ndarray:
+    """Which rows of the range a set broke, bool ``[stop - start]``; one shard is in memory."""
+    broken = np.zeros(opened.stop - opened.start, dtype=bool)
+    for table in iterate(opened.path, opened.shards, ["row", "success"]):
+        broken[table.column("row").to_numpy() - opened.start] = table.column("success").to_numpy()
+    return broken
+
+
+def differences(sets: Sequence[PerturbationSet]) -> list[Difference]:
+    """Each pair of sets that had the same task: one model, and one ball."""
+    broken = [broken_rows(opened) for opened in sets]
+    tasks = [(opened.model_sha256, opened.attack["eps"]) for opened in sets]
+    return [
+        Difference(i, j, int((broken[i] & ~broken[j]).sum()), int((broken[j] & ~broken[i]).sum()))
+        for i in range(len(sets))
+        for j in range(i + 1, len(sets))
+        if tasks[i] == tasks[j]
+    ]

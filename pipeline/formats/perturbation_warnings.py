@@ -1,0 +1,131 @@
+"""When the accuracy that a perturbation set claims is not to be trusted, as its own rows show.
+
+A set keeps what was noticed in its manifest, ``warnings``, a list of code, count, of, text. Those
+that follow from the rows are worked out again by whoever checks the set.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from scipy.stats import binom
+
+from pipeline.formats.shard import labels_of
+
+# Attacks that ask for no gradient: one that breaks what gradients left standing shows that the
+# gradients mislead.
+GRADIENT_FREE = ("square",)
+# A restart that still breaks more than this share of the rows would move the accuracy in the last
+# digit that is reported.
+_GAIN = 0.002
+_CHANCE = 0.01  # probability that guessing is right as often
+ROW_CODES = ("chance", "masked_gradient", "restarts", "unmoved")
+_COLUMNS = (
+    "label", "clean_prediction", "success", "linf", "attack", "found_attack", "found_restart",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TrustWarning:
+    """Why a result may be wrong.
+
+    Attributes:
+        code: which kind of reason.
+        count, of: in how many rows (or layers) of how many it was noticed.
+        text: one line: what was seen, what it means, what to do.
+    """
+
+    code: str
+    count: int
+    of: int
+    text: str
+
+
+def doubtful_rows(table: pa.Table, restarts: int) -> dict[str, int]:
+    """What the warnings count, over rows in the perturbation set's schema.
+
+    Args:
+        restarts: of the attack.
+
+    Returns:
+        unmoved: rows, right when clean, whose picture did not change at all. gradient_free: rows
+        that an attack without gradients broke after others had not. last_restart: rows that the
+        last restart broke.
+    """
+    right = labels_of(table, "clean_prediction") == labels_of(table)
+    won = table.column("success").to_numpy()
+    found = np.array(table.column("found_attack").to_pylist(), dtype=object)
+    alone = np.array(table.column("attack").to_pylist(), dtype=object) == found
+    last = table.column("found_restart").to_numpy() == restarts - 1
+    return {
+        "unmoved": int((right & (table.column("linf").to_numpy() == 0)).sum()),
+        "gradient_free": int((won & ~alone & np.isin(found, GRADIENT_FREE)).sum()),
+        "last_restart": int((won & last & (restarts > 1)).sum()),
+    }
+
+
+def columns_needed() -> list[str]:
+    """The columns that `doubtful_rows` looks at."""
+    return list(_COLUMNS)
+
+
+def row_warnings(
+    counts: Mapping[str, int], attack: Mapping[str, Any], num_classes: int
+) -> list[TrustWarning]:
+    """The warnings that follow from counts over all rows.
+
+    Args:
+        counts: rows, clean_right, successes, and those of `doubtful_rows`.
+        attack: the manifest's.
+    """
+    rows, right = counts["rows"], counts["clean_right"]
+    found = []
+    if rows and binom.sf(right - 1, rows, 1 / num_classes) > _CHANCE:
+        found.append(
+            TrustWarning(
+                "chance",
+                right,
+                rows,
+                f"the classifier is right about {right:,} of {rows:,} clean pictures, which is no "
+                f"better than guessing among {num_classes} classes: it may expect another range "
+                "of values than [0, 1], or other labels",
+            )
+        )
+    if count := counts["gradient_free"]:
+        found.append(
+            TrustWarning(
+                "masked_gradient",
+                count,
+                right,
+                f"square, which uses no gradient, broke {count:,} pictures that the attacks with "
+                "gradients left standing: gradients are masked, and true robustness is likely "
+                "lower than reported",
+            )
+        )
+    # Attacks that aim at a class a restart end with the least likely one: there is none after it.
+    aims = str(attack["attack"]).endswith("_targeted")
+    count = counts["last_restart"]
+    if not aims and count > max(1, _GAIN * rows):
+        found.append(
+            TrustWarning(
+                "restarts",
+                count,
+                right,
+                f"the last of {attack['restarts']} restarts still broke {count:,} pictures: more "
+                "restarts would break more; give --restarts more, or a stronger attack",
+            )
+        )
+    if count := counts["unmoved"]:
+        found.append(
+            TrustWarning(
+                "unmoved",
+                count,
+                right,
+                f"{count:,} pictures did not change at all: no picture that was tried came nearer "
+                "to another class, as where the gradient vanishes; their robustness is not shown, "
+                "so try another attack or step_size",
+            )
+        )
+    return found

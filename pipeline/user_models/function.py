@@ -1,0 +1,91 @@
+"""A classifier from ``module:function``, which returns a torch module, and a safetensors file.
+
+The module takes float32 ``[N, C, H, W]``, levels / 255, and gives logits ``[N, K]``: whatever
+else is to be done to a picture (mean and deviation, resizing) is done inside it, by operations
+that have a gradient. Nothing is unpickled.
+"""
+
+import hashlib
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from pipeline.classifier import ROWS_PER_CALL, UNIT_RANGE, FrozenClassifier
+from pipeline.errors import UserError
+from pipeline.formats.dataset import DatasetInfo
+from pipeline.formats.model import load_weights
+from pipeline.formats.output import sha256_of_json
+from pipeline.importable import import_function, source_sha256, told
+
+
+def load_from_function(
+    spec: str,
+    info: DatasetInfo,
+    *,
+    weights: Path | None = None,
+    rows_per_call: int | None = None,
+    device: torch.device | str = "cpu",
+) -> FrozenClassifier:
+    """What a user's function returns, with the dataset's shape and classes.
+
+    Its identity is the hash over the function's name, the file that it stands in, and every
+    parameter and buffer of what it returned.
+
+    Args:
+        spec: ``module:function``; the function takes nothing.
+        info: of the dataset that the classifier is for.
+        weights: a safetensors file with the module's state; None where the function has loaded it.
+        rows_per_call: rows in each call; None for 64.
+
+    Raises:
+        UserError: the function cannot be imported, raises, or returns no module; the weights are
+            missing, a pickle, or do not fit.
+    """
+    function = import_function(spec)
+    try:
+        network = function()
+    except Exception as error:
+        raise UserError(f"{spec} raised {told(error)}; it is called without arguments") from None
+    if not isinstance(network, nn.Module):
+        raise UserError(f"{spec} returned a {type(network).__name__}, not a torch.nn.Module")
+    if weights is not None:
+        try:
+            network.load_state_dict(load_weights(weights))
+        except RuntimeError as error:
+            reason = told(RuntimeError(" ".join(str(error).split()))).partition(": ")[2]
+            raise UserError(
+                f"the weights {weights} do not fit what {spec} returns ({reason})"
+            ) from None
+    identity = {
+        "function": spec,
+        "source": source_sha256(function),
+        "state": state_sha256(network),
+        "classes": info.classes,
+    }
+    return FrozenClassifier(
+        network,
+        info.classes,
+        info.shape,
+        sha256=sha256_of_json(identity),
+        rows_per_call=rows_per_call or ROWS_PER_CALL,
+        device=device,
+        origin={
+            "kind": "function",
+            "function": spec,
+            "source_sha256": identity["source"],
+            "state_sha256": identity["state"],
+            "preprocessing": {**UNIT_RANGE, "then": f"what the module of {spec} does"},
+        },
+    )
+
+
+def state_sha256(network: nn.Module) -> str:
+    """The hash over names, types, shapes and bytes of all parameters and buffers."""
+    digest = hashlib.sha256()
+    state = dict(network.named_parameters()) | dict(network.named_buffers())
+    for name, tensor in sorted(state.items()):
+        plain = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {plain.dtype} {list(plain.shape)}\n".encode())
+        digest.update(plain.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

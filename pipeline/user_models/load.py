@@ -1,0 +1,72 @@
+"""The classifier that a text names: Noisestack's own, a user's function, one of transformers."""
+
+from pathlib import Path
+
+import torch
+
+from pipeline.classifier import Classifier, FrozenClassifier
+from pipeline.errors import UserError
+from pipeline.formats.dataset import DatasetInfo, check_fits
+from pipeline.formats.perturbation_check import Judge
+from pipeline.importable import is_importable
+from pipeline.user_models.function import load_from_function
+from pipeline.user_models.onnx_file import OnnxJudge
+from pipeline.user_models.transformers_directory import (
+    is_transformers_directory,
+    load_from_transformers,
+)
+
+
+def load_classifier(
+    spec: str,
+    info: DatasetInfo,
+    *,
+    weights: Path | None = None,
+    rows_per_call: int | None = None,
+    device: torch.device | str = "cpu",
+) -> FrozenClassifier:
+    """The classifier for a dataset's pictures.
+
+    Args:
+        spec: a model directory of Noisestack's or of transformers', or ``module:function``.
+        weights: a safetensors file, for ``module:function`` alone.
+        rows_per_call: rows in each call; None for the classifier's own. Noisestack's classifiers
+            carry theirs.
+
+    Raises:
+        UserError: there is no such classifier, or it does not fit the dataset.
+    """
+    if is_importable(spec):
+        return load_from_function(
+            spec, info, weights=weights, rows_per_call=rows_per_call, device=device
+        )
+    if weights is not None:
+        raise UserError("weights go with a classifier that is given as module:function")
+    path = Path(spec)
+    if path.suffix == ".onnx":
+        raise UserError(
+            f"{path} gives no gradients here: an ONNX file can check a set (`noisestack verify`), "
+            "not make one; give the model itself"
+        )
+    if is_transformers_directory(path):
+        return load_from_transformers(path, info, rows_per_call=rows_per_call, device=device)
+    if rows_per_call is not None:
+        raise UserError(f"the classifier {path} has its own rows_per_call; leave it out")
+    classifier = Classifier.load(path, device)
+    check_fits(
+        info, shape=classifier.shape, classes=classifier.classes, what=f"the classifier {path}"
+    )
+    return classifier
+
+
+def load_judge(
+    spec: str,
+    info: DatasetInfo,
+    *,
+    weights: Path | None = None,
+    rows_per_call: int | None = None,
+) -> Judge:
+    """What `load_classifier` takes, or the ONNX file of a classifier."""
+    if not is_importable(spec) and Path(spec).suffix == ".onnx":
+        return OnnxJudge(Path(spec))
+    return load_classifier(spec, info, weights=weights, rows_per_call=rows_per_call)

@@ -1,0 +1,72 @@
+"""Warnings that follow from a set's rows: given where the rows call for them, and only there."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipeline.formats.perturbation_warnings import columns_needed, doubtful_rows, row_warnings
+
+PGD = {"attack": "pgd", "restarts": 3}
+NONE = {"unmoved": 0, "gradient_free": 0, "last_restart": 0}
+
+
+def rows_table(rows):
+    """Rows of (label, clean_prediction, success, linf, attack, found_attack, found_restart)."""
+    return pa.table(dict(zip(columns_needed(), map(list, zip(*rows, strict=True)), strict=True)))
+
+
+def test_each_count_is_of_the_rows_that_it_names():
+    rows = [
+        (1, 1, True, 8, "autoattack", "apgd_ce", 0),
+        (1, 1, True, 8, "autoattack", "square", 0),  # broke what the gradients left
+        (1, 1, False, 8, "autoattack", "square", 0),  # came nearer, and did not break it
+        (1, 1, False, 0, "autoattack", "apgd_ce", 0),  # unmoved
+        (1, 2, False, 0, "autoattack", "apgd_ce", 0),  # wrong from the start
+    ]
+    found = doubtful_rows(rows_table(rows), 1)
+    assert found == {"unmoved": 1, "gradient_free": 1, "last_restart": 0}
+    alone = [(1, 1, True, 8, "square", "square", 0)] * 4
+    assert doubtful_rows(rows_table(alone), 1) == NONE
+    restarts = [(1, 1, True, 8, "pgd", "pgd", n) for n in (0, 1, 1, 2, 2, 2)]
+    assert doubtful_rows(rows_table(restarts), 3)["last_restart"] == 3
+    assert doubtful_rows(rows_table(restarts[:1]), 1)["last_restart"] == 0
+
+
+def warned(attack=PGD, num_classes=10, **counts):
+    counts = {"rows": 1000, "clean_right": 900, "successes": 100, **NONE, **counts}
+    return {w.code: (w.count, w.of) for w in row_warnings(counts, attack, num_classes)}
+
+
+def test_an_ordinary_set_gives_no_warning():
+    assert warned() == {}
+
+
+def test_square_beating_gradients_and_unmoved_pictures_are_warned_of():
+    assert warned(gradient_free=1) == {"masked_gradient": (1, 900)}
+    assert warned(unmoved=7) == {"unmoved": (7, 900)}
+
+
+@pytest.mark.parametrize(
+    ("attack", "rows", "last", "expected"),
+    [
+        (PGD, 1000, 3, True),
+        (PGD, 1000, 2, False),  # two tenths of a point
+        (PGD, 100, 1, False),  # one picture
+        (PGD, 100, 2, True),
+        ({"attack": "apgd_targeted", "restarts": 9}, 1000, 50, False),  # its classes end there
+    ],
+)
+def test_restarts_that_still_gain_are_warned_of(attack, rows, last, expected):
+    found = warned(attack, rows=rows, clean_right=rows, last_restart=last)
+    assert ("restarts" in found) == expected
+
+
+def test_answers_no_better_than_guessing_are_warned_of():
+    """The binomial tail: of 1,000 guesses among 10, 125 or more are right with 0.5 %."""
+    tail = np.random.default_rng(0).binomial(1000, 0.1, 200_000)
+    assert (tail >= 125).mean() < 0.01 < (tail >= 120).mean()
+    assert "chance" in warned(clean_right=100)
+    assert "chance" in warned(clean_right=120)
+    assert "chance" not in warned(clean_right=125)
+    assert "chance" in warned(clean_right=520, num_classes=2)
+    assert "chance" not in warned(clean_right=600, num_classes=2)

@@ -1,0 +1,131 @@
+"""`compare`: sets side by side, who broke what, a picture; what cannot be compared is refused."""
+
+from pathlib import Path
+
+import pytest
+from digit_models import fitted_network
+from digit_set import CLASSES
+from perturbation_faults import make_shards, settings, write_inputs, write_set
+from PIL import Image
+
+from noisestack.__main__ import main
+from pipeline.attacks.base import Norm
+from pipeline.classifier import save_classifier
+from pipeline.formats.output import read_json, write_json
+from pipeline.formats.perturbation_comparison import broken_rows, differences
+from pipeline.formats.perturbation_set import open_perturbation_set
+from pipeline.plots.robustness import comparison_figure, figures_of
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("compare")
+    write_inputs(path)
+    for name, attack in {
+        "one": settings(attack="fgsm", steps=1, eps_levels=24),
+        "many": settings(eps_levels=24),
+        "wide": settings(),
+        "idle": settings(attack="ascent", steps=1, step_size=1e-6, eps_levels=24),
+        "square": settings(attack="square", steps=30, eps_levels=24),
+        "free": settings(attack="deepfool", eps_levels=0, steps=10),
+        "l2": settings(norm=Norm.L2, eps_levels=128),
+    }.items():
+        write_set(path, path / name, attack)
+        manifest = read_json(path / name / "manifest.json")
+        counts = manifest["counts"]
+        left = (counts["clean_right"] - counts["successes"]) / 60
+        accuracies = {"clean_accuracy": counts["clean_right"] / 60, "robust_accuracy": left}
+        accuracies["robust_accuracy_interval_95"] = [left, left]
+        write_json(path / name / "manifest.json", {**manifest, **accuracies})
+    return path
+
+
+def compare(path: Path, output: Path, *names: str) -> int:
+    chosen = ",".join(str(path / name) for name in names)
+    return main(["compare", "--sets", chosen, "--output", str(output)])
+
+
+def test_pairs_with_one_task_are_told_apart_row_by_row(
+    sets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened = [open_perturbation_set(sets / name) for name in ("one", "many", "wide")]
+    broken = [broken_rows(one) for one in opened]
+    for one, rows in zip(opened, broken, strict=True):
+        assert rows.sum() == one.manifest["counts"]["successes"] > 0
+    (pair,) = differences(opened)  # the third has another ball
+    assert (pair.first, pair.second) == (0, 1)
+    assert pair.second_alone - pair.first_alone == int(broken[1].sum() - broken[0].sum())
+    assert compare(sets, tmp_path / "c.png", "one", "many", "wide", "free") == 0
+    said = capsys.readouterr().out.splitlines()
+    assert f"broke {pair.first_alone} pictures that pgd in many left standing" in said[4]
+    assert len(said) == 6
+    with Image.open(tmp_path / "c.png") as picture:
+        assert picture.width > 700
+
+
+def test_square_breaking_what_gradients_left_is_warned_of(
+    sets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert compare(sets, tmp_path / "c.png", "square", "idle") == 0
+    told = capsys.readouterr().out.splitlines()[2]
+    alone = differences([open_perturbation_set(sets / n) for n in ("square", "idle")])[
+        0
+    ].first_alone
+    assert alone > 0
+    assert "warning: square uses no gradient" in told
+    assert compare(sets, tmp_path / "c.png", "one", "many") == 0
+    assert "warning" not in capsys.readouterr().out
+
+
+def test_the_legend_names_each_set_with_its_accuracy(sets: Path) -> None:
+    named = [
+        (name, figures_of(sets / name, open_perturbation_set(sets / name).manifest))
+        for name in ("many", "wide", "free")
+    ]
+    (axes,) = comparison_figure(named).get_axes()
+    told = [text.get_text() for text in axes.get_legend().get_texts()]
+    for name, figures in named[:2]:
+        left = figures.accuracy_within()[1][-1]
+        line = f"{name}: {left:.1%} at ε = {figures.eps} (95 % interval)"
+        assert line in told
+    assert "free: smallest found" in told
+
+
+@pytest.mark.parametrize(
+    ("names", "output", "message"),
+    [
+        (("many", "l2"), "c.png", "differ in norm"),
+        (("many", "short"), "c.png", "differ in dataset"),
+        (("many", "absent"), "c.png", "no finished perturbation set"),
+        (("many",), "c.pdf", "does not end in .png"),
+    ],
+)
+def test_what_cannot_be_compared_is_told_in_one_line_with_exit_code_2(
+    sets: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    names: tuple[str, ...],
+    output: str,
+    message: str,
+) -> None:
+    if "short" in names and not (sets / "short").exists():
+        (sets / "short").mkdir()
+        manifest = read_json(sets / "many" / "manifest.json")
+        records = make_shards(sets, sets / "short", settings(), 20, stop=20)
+        dataset = {**manifest["dataset"], "stop": 20}
+        write_json(
+            sets / "short" / "manifest.json", {**manifest, "dataset": dataset, "shards": records}
+        )
+    assert compare(sets, tmp_path / output, *names) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sets_of_two_models_are_drawn_and_not_told_apart(sets: Path, tmp_path: Path) -> None:
+    other = tmp_path / "inputs"
+    write_inputs(other)
+    save_classifier(other / "classifier", fitted_network(steps=5), CLASSES, {})
+    write_set(other, tmp_path / "other", settings(eps_levels=24))
+    opened = [open_perturbation_set(path) for path in (sets / "many", tmp_path / "other")]
+    assert differences(opened) == []
