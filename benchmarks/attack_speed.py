@@ -133,7 +133,8 @@ def pgd_sides(subject: Subject, task: Task, repeats: int) -> dict[str, list[Outc
         attack = partial(PEERS[name], steps=STEPS, step_size=STEP_SHARE * task.eps)
         return of_peer(subject, drawn, attack)
 
-    sides = {"ours": ours, **{name: partial(peers, name) for name in PEERS}}
+    sides: dict[str, Callable[[], Outcome]] = {"ours": ours}
+    sides |= {name: partial(peers, name) for name in PEERS}
     return alternate(sides, repeats)
 
 
