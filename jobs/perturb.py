@@ -93,7 +93,7 @@ def main(config: PerturbConfig) -> Path:
             print(f"perturbation set: {output.path} (finished before)", flush=True)
             return output.path
         _say_attack(config, settings)
-        noticed = look_at_rows(classifier, settings, info, config.split, stop)
+        noticed = look_at_rows(classifier, settings.attack, info, config.split, stop)
         _say_warnings(noticed)
         # First, so that a missing extra costs nothing else.
         onnx_sha256 = (
