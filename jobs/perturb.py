@@ -43,7 +43,8 @@ from pipeline.formats.perturbation_warnings import TrustWarning, row_warnings
 from pipeline.formats.shard import read_part
 from pipeline.intervals import clopper_pearson
 from pipeline.onnx_export import export_classifier
-from pipeline.perturber import Perturber, Settings, attack_record, look_at_rows, lost_warnings
+from pipeline.perturbation_trust import look_at_rows, lost_warnings
+from pipeline.perturber import Perturber, Settings, attack_record
 from pipeline.plots.perturbations import choose_examples, perturbation_figure
 from pipeline.plots.robustness import draw_robustness
 from pipeline.user_models.load import load_classifier

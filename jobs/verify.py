@@ -17,7 +17,7 @@ from pipeline.errors import UserError
 from pipeline.formats.dataset import load_dataset
 from pipeline.formats.perturbation_check import verify_perturbation_set
 from pipeline.formats.perturbation_set import read_perturbation_manifest
-from pipeline.perturber import stale_warnings
+from pipeline.perturbation_trust import stale_warnings
 from pipeline.user_models.load import load_judge
 from pipeline.verification.directory import Verification, verify_directory
 
