@@ -45,7 +45,8 @@ from pipeline.formats.perturbation_warnings import TrustWarning, row_warnings
 from pipeline.formats.shard import read_part
 from pipeline.intervals import clopper_pearson
 from pipeline.onnx_export import export_classifier
-from pipeline.perturber import Perturber, Settings, attack_record, look_at_rows, lost_warnings
+from pipeline.perturbation_trust import look_at_rows, lost_warnings
+from pipeline.perturber import Perturber, Settings, attack_record
 from pipeline.plots.perturbations import choose_examples, perturbation_figure
 from pipeline.plots.robustness import draw_robustness
 from pipeline.user_models.load import load_classifier
@@ -95,7 +96,7 @@ def main(config: PerturbConfig) -> Path:
             print(f"perturbation set: {output.path} (finished before)", flush=True)
             return output.path
         _say_attack(config, settings)
-        noticed = look_at_rows(classifier, settings, info, config.split, stop)
+        noticed = look_at_rows(classifier, settings.attack, info, config.split, stop)
         _say_warnings(noticed)
         # First, so that a missing extra costs nothing else.
         onnx_sha256 = (

@@ -18,7 +18,6 @@ from pipeline.attacks.engine import Attacked, attack_rows
 from pipeline.attacks.ensemble import AttackedInTurn, attack_in_turn
 from pipeline.attacks.own import AttackedByOther, OwnAttack, attack_with
 from pipeline.attacks.settings import AttackSettings
-from pipeline.attacks.trust import look_at_model
 from pipeline.classifier import FrozenClassifier
 from pipeline.errors import UserError
 from pipeline.formats.dataset import DatasetInfo, images_of, labels_of, load_dataset, read_rows
@@ -31,7 +30,7 @@ from pipeline.formats.perturbation_set import (
     perturbation_table,
     squared_l2_levels,
 )
-from pipeline.formats.perturbation_warnings import GRADIENT_FREE, TrustWarning, doubtful_rows
+from pipeline.formats.perturbation_warnings import doubtful_rows
 from pipeline.formats.quarantine import BadRow, write_quarantine
 from pipeline.formats.shard import read_part, write_shard
 from pipeline.pictures import from_unit, to_unit
@@ -235,42 +234,6 @@ class Perturber:
             name = str(table.column("id")[index].as_py())
             bad.append(BadRow(name, start + index, origin, reason))
         return bad
-
-
-def look_at_rows(
-    classifier: FrozenClassifier, settings: Settings, info: DatasetInfo, split: str, stop: int
-) -> list[TrustWarning]:
-    """What the first rows of a split show of a classifier, as `look_at_model` tells it; nothing
-    where none of them has a label among the classes.
-
-    Raises:
-        UserError: the classifier cannot be attacked.
-    """
-    table = read_rows(info, split, 0, min(stop, classifier.rows_per_call))
-    labels, num_classes = labels_of(table), len(classifier.classes)
-    good = (labels >= 0) & (labels < num_classes)
-    if not good.any():
-        return []
-    return look_at_model(
-        classifier,
-        to_unit(images_of(table)[good]).to(classifier.device),
-        torch.from_numpy(labels[good]).to(classifier.device),
-        num_classes=num_classes,
-        rows_per_call=classifier.rows_per_call,
-        uses_gradients=settings.attack not in GRADIENT_FREE and not isinstance(settings, OwnAttack),
-        left_training=classifier.left_training,
-    )
-
-
-def lost_warnings(lost: int, clean_right: int) -> list[TrustWarning]:
-    """What is said of a user's attack whose pictures did not keep to the ball, or to 8 bits."""
-    if not lost:
-        return []
-    text = (
-        f"{lost:,} pictures that the attack itself broke are classified rightly once they are "
-        "inside the ball and in 8 bits: it may leave the ball, or rely on what rounding takes away"
-    )
-    return [TrustWarning("lost", lost, clean_right, text)]
 
 
 def attack_record(settings: Settings) -> dict[str, Any]:

@@ -21,6 +21,7 @@ GRADIENT_FREE = ("square",)
 # digit that is reported.
 _GAIN = 0.002
 _CHANCE = 0.01  # probability that guessing is right as often
+LOST = "lost"  # of a user's attack; the set does not show what its pictures were before
 ROW_CODES = ("chance", "masked_gradient", "restarts", "unmoved")
 _COLUMNS = (
     "label", "clean_prediction", "success", "linf", "attack", "found_attack", "found_restart",
