@@ -44,7 +44,7 @@ bench: $(PEERS) ## every measurement against its peers, in one table; an hour or
 
 $(PEERS): $(INSTALLED)
 	@$(BIN)/pip install --quiet --quiet --constraint constraints.txt --editable '.[dev,bench]'
-	@$(BIN)/pip install --quiet --quiet --constraint constraints.txt --no-deps mosaicml-streaming
+	@$(BIN)/pip install --quiet --quiet --constraint constraints.txt --no-deps adv-lib mosaicml-streaming torchattacks
 	@touch $@
 
 clean: ## remove .venv, caches and what the quickstart wrote (runs/)

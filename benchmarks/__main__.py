@@ -20,7 +20,7 @@ import benchmarks
 from pipeline.formats.output import write_json
 
 OUTPUT = Path("runs/bench")
-_SHARED = {"__main__", "common", "datasets"}
+_SHARED = {"__main__", "classifiers", "common", "datasets"}
 
 
 def names() -> list[str]:

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
@@ -33,22 +34,36 @@ class Options:
 
     quick: sizes that only show that it works; its figures say nothing.
     repeats: how often each side is measured.
+    folders: what a benchmark can be given ready-made, by name.
     """
 
     quick: bool
     repeats: int
+    folders: Mapping[str, Path] = field(default_factory=dict)
 
 
-def read_options(description: str | None, argv: Sequence[str] | None = None) -> Options:
-    """Options from a command line; `--quick` also makes the repeats two unless told otherwise."""
+def read_options(
+    description: str | None,
+    argv: Sequence[str] | None = None,
+    *,
+    folders: Mapping[str, str] | None = None,
+) -> Options:
+    """Options from a command line; `--quick` also makes the repeats two unless told otherwise.
+
+    folders: the names of what may be given ready-made as `--NAME DIR`, and what each is.
+    """
+    folders = folders or {}
     parser = argparse.ArgumentParser(description=description)
+    for name, what in folders.items():
+        parser.add_argument(f"--{name}", type=Path, metavar="DIR", help=f"{what}; made if left out")
     parser.add_argument("--quick", action="store_true", help="see that it works, measure nothing")
     parser.add_argument("--repeats", type=int, help=f"of each side; {LEAST_REPEATS} by default")
     given = parser.parse_args(argv)
     repeats = given.repeats or (2 if given.quick else LEAST_REPEATS)
     if repeats < LEAST_REPEATS and not given.quick:
         parser.error(f"--repeats is at least {LEAST_REPEATS}, unless --quick")
-    return Options(given.quick, repeats)
+    ready = {name: path for name in folders if (path := getattr(given, name)) is not None}
+    return Options(given.quick, repeats, ready)
 
 
 def alternate(sides: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, list[Any]]:

@@ -30,7 +30,7 @@ from jobs.generate import GenerateConfig
 from pipeline.chain.schedule import Stage
 from pipeline.networks.condition import ConditionSpec
 from pipeline.sampling import SamplingOptions, sample
-from pipeline.sampling.workers import SampleJob, StackWorker, StageWorker
+from pipeline.sampling.workers import StackWorker, StageWorker
 from pipeline.stack import Stack, save_stack
 from pipeline.stack_spec import StackSpec
 
@@ -78,16 +78,24 @@ class JobTimes:
     finish_seconds: float
 
 
-def _note(job: SampleJob, stage: int, start: float, rows: int) -> None:
-    """Adds a call that ends now to the actor's file beside the sample set."""
-    folder = _calls_of(job.output)
+def note(output: Path, call: Call) -> None:
+    """Adds a call to its actor's file beside the set that the job writes."""
+    folder = _folder_of(output)
     folder.mkdir(exist_ok=True)
-    call = Call(os.getpid(), stage, start, time.time(), rows)
     with open(folder / f"{call.actor}.jsonl", "a") as stream:
         stream.write(json.dumps(vars(call)) + "\n")
 
 
-def _calls_of(output: Path) -> Path:
+def calls_of(output: Path) -> list[Call]:
+    """The calls that were noted for a set."""
+    return [
+        Call(**json.loads(line))
+        for file in _folder_of(output).iterdir()
+        for line in file.read_text().splitlines()
+    ]
+
+
+def _folder_of(output: Path) -> Path:
     return output.with_name(f"{output.name}.calls")
 
 
@@ -97,7 +105,7 @@ class TimedStackWorker(StackWorker):
     def __call__(self, shard: dict[str, Any]) -> dict[str, Any]:
         start = time.time()
         record = super().__call__(shard)
-        _note(self._job, 0, start, shard["num_rows"])
+        note(self._job.output, Call(os.getpid(), 0, start, time.time(), shard["num_rows"]))
         return record
 
 
@@ -109,7 +117,8 @@ class TimedStageWorker(StageWorker):
     ) -> dict[str, Any]:
         start = time.time()
         result = super().__call__(shard, carry)
-        _note(self._job, self._stage, start, shard["num_rows"])
+        call = Call(os.getpid(), self._stage, start, time.time(), shard["num_rows"])
+        note(self._job.output, call)
         return result
 
 
@@ -139,11 +148,7 @@ def run_job(
         )
     )
     ended = time.time()
-    calls = [
-        Call(**json.loads(line))
-        for file in _calls_of(output).iterdir()
-        for line in file.read_text().splitlines()
-    ]
+    calls = calls_of(output)
     first, last = min(call.start for call in calls), max(call.stop for call in calls)
     speed = count / (last - first) if pools == "stages" else whole_speed(calls)
     return JobTimes(speed, first - begun, ended - last)

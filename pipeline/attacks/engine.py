@@ -18,7 +18,6 @@ from pipeline.attacks.queries import Asker, NotedQueries
 from pipeline.errors import UserError
 from pipeline.formats.perturbation_set import MARGIN
 
-
 # Rows in work at a time: of so many calls, which spreads what a step costs besides them and leaves
 # few calls half filled; and of at most so many values, 1 MiB a tensor.
 _CALLS_AT_A_TIME = 4

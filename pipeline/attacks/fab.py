@@ -29,16 +29,15 @@ class FabTargeted:
     It looks for the smallest change, and walks where that leads, outside the ball as well; the ball
     only decides when a row is done. So there are two kinds of questions. Those of the walk are
     about pictures in floating point, wherever they lie, and are not recorded. Where the walk comes
-    into the ball, the row is also asked about a picture of whole levels there: the walk's, where it
-    is wrong; else the one at the end of its direction, on the sphere or where the box ends, because
-    a change just below the radius may lose to rounding what a whole level more keeps (in L∞, 3.4
-    levels round to 3, and a ball of 4 has room for 4).
+    into the ball, or would but for η, the row is also asked about a picture of whole levels there:
+    the walk's, where that is in the ball and wrong; else the one at the end of its direction, on
+    the sphere or where the box ends, because a change just below the radius may lose to rounding
+    what a whole level more keeps (in L∞, 3.4 levels round to 3, and a ball of 4 has room for 4).
 
-    An iteration outside the ball takes two forward passes, one of them with a gradient, as in the
-    source; and one, with a gradient, where the walk goes on from the very picture that was looked
-    at, since the answer about it is known then. Which of the two it will be is guessed from the
-    iteration before. Unlike in the source the border is where the target leads by `MARGIN`, as a
-    row counts as broken there.
+    An iteration elsewhere takes two forward passes, one of them with a gradient, as in the source.
+    To ask for the second one's gradient as well, in case the walk goes on from that very picture,
+    was tried and costs more than it saves: three of four such pictures are wrong, and left. Unlike
+    in the source the border is where the target leads by `MARGIN`, as a row counts as broken there.
 
     Attributes:
         ball: L∞ or L2.
@@ -72,41 +71,25 @@ class FabTargeted:
             "point": rows.clean,
             "target": rivals.gather(1, aimed[:, None]).squeeze(1),
             "in_vain": rows.restart > most,
-            # Of the point, where an answer about it is known.
-            "known": nothing,
-            "lead": torch.zeros_like(rows.logits[:, 0]),
-            "gradient": torch.zeros_like(rows.clean),
-            "was_wrong": nothing,
             "own_asked": nothing,
             "done": nothing,
         }
 
     def step(self, rows: Rows, state: State, queries: Queries) -> State:
         """One linearisation, and looks at where it leads and at a picture that can be stored."""
-        here, known, alive = state["point"], state["known"], ~state["in_vain"]
-        fresh = alive & ~known
+        here, alive = state["point"], ~state["in_vain"]
         lead, gradient = queries.gradient(
-            here, _lead, state["target"], wanted=fresh, asked=fresh, record=False
+            here, _lead, state["target"], wanted=alive, asked=alive, record=False
         )
-        lead = state["lead"].where(known, lead)
-        gradient = state["gradient"].where(per_row(known), gradient)
         ahead = self._ahead(here, rows.clean, -lead, gradient)
-        # Where the picture's own gradient is nought, every iteration would be this one.
-        stuck = (rows.step == 0) & (gradient == 0).flatten(1).all(dim=1)
-        goes_on = alive & ~stuck & ~state["was_wrong"] & (rows.step + 1 < self.iterations)
-        logits, lead_ahead, gradient_ahead = queries.answers(
-            ahead, _lead, state["target"], wanted=goes_on, asked=alive, record=False
-        )
-        wrong = gap(logits, rows.label) < 0
+        wrong = gap(queries.logits(ahead, asked=alive, record=False), rows.label) < 0
         own = self._look_inside(rows, state, queries, ahead, wrong)
         back = rows.clean + _BACK * (ahead - rows.clean)
+        # Where the picture's own gradient is nought, every iteration would be this one.
+        stuck = (rows.step == 0) & (gradient == 0).flatten(1).all(dim=1)
         return {
             **state,
             "point": back.where(per_row(wrong), ahead),
-            "known": goes_on & ~wrong,
-            "lead": lead_ahead,
-            "gradient": gradient_ahead,
-            "was_wrong": wrong,
             "own_asked": own,
             "done": state["in_vain"] | stuck,
         }
@@ -114,18 +97,22 @@ class FabTargeted:
     def _look_inside(
         self, rows: Rows, state: State, queries: Queries, ahead: Tensor, wrong: Tensor
     ) -> Tensor:
-        """Asks the rows whose walk is in the ball about a picture there; the rows whose own
-        picture that was."""
+        """Asks the rows whose walk comes near about a picture in the ball.
+
+        Returns:
+            The rows whose own picture that was, bool ``[N]``.
+        """
         change = ahead - rows.clean
         length = row_norm(change, self.ball.norm)
         inside = (length <= self.ball.eps + _ON_SPHERE).flatten() & ~state["in_vain"]
         # A row that is still here after its own picture was asked lost it to rounding.
         own = wrong & inside & ~state["own_asked"]
-        if bool(inside.any()):
+        near = (length <= _BEYOND * self.ball.eps).flatten() & ~state["in_vain"]
+        if bool(near.any()):
             stretch = (self.ball.eps / length.clamp_min(_SHORTEST)).clamp_min(1.0)
             end = self.ball.project(rows.clean + stretch * change, rows.clean)
             asked = self.ball.snap(ahead.where(per_row(own), end), rows.clean)
-            queries.logits(asked, asked=inside)
+            queries.logits(asked, asked=near)
         return own
 
     def _ahead(self, here: Tensor, clean: Tensor, missing: Tensor, gradient: Tensor) -> Tensor:

@@ -104,20 +104,6 @@ class NotedQueries:
         asked: Tensor | None = None,
         record: bool | Tensor = True,
     ) -> tuple[Tensor, Tensor]:
-        _, values, gradient = self.answers(
-            x, loss, *others, wanted=wanted, asked=asked, record=record
-        )
-        return values, gradient
-
-    def answers(
-        self,
-        x: Tensor,
-        loss: Loss,
-        *others: Tensor,
-        wanted: Tensor,
-        asked: Tensor | None = None,
-        record: bool | Tensor = True,
-    ) -> tuple[Tensor, Tensor, Tensor]:
         label = self._active["label"]
         every = bool(wanted.all())
         if every and asked is None:
@@ -136,7 +122,7 @@ class NotedQueries:
             wanted = wanted & asked_for
         self._note(x, logits, asked, record)
         self._active["backwards"] = self._active["backwards"] + wanted
-        return logits, values, gradient
+        return values, gradient
 
     def _void(self) -> Tensor:
         """Logits of every row for those that are not asked: the clean pictures', which are

@@ -42,18 +42,27 @@ def some_rows(
 
 @dataclass
 class Recorder:
-    """`Queries` that keep what was asked; no counting, no padding, no best picture."""
+    """`Queries` that keep what was asked; no counting, no padding, no best picture.
+
+    What is void, because a row was not asked, is not a number. Of the rows that were, `masks` keeps
+    which, None for all.
+    """
 
     model: Model
     label: Tensor
     asked: list[Tensor] = field(default_factory=list)
+    masks: list[Tensor | None] = field(default_factory=list)
+    lossless: list[bool] = field(default_factory=list)  # whether for the logits alone
     wanted: list[Tensor] = field(default_factory=list)
 
     def logits(
         self, x: Tensor, *, asked: Tensor | None = None, record: bool | Tensor = True
     ) -> Tensor:
         self.asked.append(x.clone())
-        return self.model(x)
+        self.masks.append(asked)
+        self.lossless.append(True)
+        logits = self.model(x)
+        return logits if asked is None else logits.masked_fill(~asked[:, None], torch.nan)
 
     def gradient(
         self,
@@ -64,24 +73,20 @@ class Recorder:
         asked: Tensor | None = None,
         record: bool | Tensor = True,
     ) -> tuple[Tensor, Tensor]:
-        return self.answers(x, loss, *others, wanted=wanted)[1:]
-
-    def answers(
-        self,
-        x: Tensor,
-        loss: Loss,
-        *others: Tensor,
-        wanted: Tensor,
-        asked: Tensor | None = None,
-        record: bool | Tensor = True,
-    ) -> tuple[Tensor, Tensor, Tensor]:
         self.asked.append(x.clone())
+        self.masks.append(asked)
+        self.lossless.append(False)
         self.wanted.append(wanted.clone())
         probe = x.clone().requires_grad_(True)
         logits = self.model(probe)
         values = loss(logits, self.label, *others)
         (gradient,) = torch.autograd.grad(values.sum(), probe)
-        return logits.detach(), values.detach(), gradient
+        if asked is None:
+            return values.detach(), gradient
+        return (
+            values.detach().masked_fill(~asked, torch.nan),
+            gradient.masked_fill(~(asked & wanted).reshape(-1, 1, 1, 1), torch.nan),
+        )
 
 
 def drive(

@@ -229,6 +229,51 @@ def test_what_is_not_to_be_recorded_is_counted_and_not_kept() -> None:
     assert found.forwards.tolist() == [3]
 
 
+@dataclass(frozen=True)
+class Choosy:
+    """Asks rows of even numbers alone, records those whose number is no multiple of four, and wants
+    a gradient of row 2 alone."""
+
+    num_steps: int = 1
+    restarts: int = 1
+    smallest: None = None
+
+    def begin(self, rows: Rows) -> State:
+        return {"gradient": torch.zeros_like(rows.clean)}
+
+    def step(self, rows: Rows, state: State, queries: Queries) -> State:
+        nearer = ((rows.clean * 255).round() - 30) / 255
+        even, recorded = rows.row % 2 == 0, rows.row % 4 != 0
+        queries.logits(nearer, asked=even, record=recorded)
+        wanted = rows.row <= 2
+        _, gradient = queries.gradient(
+            nearer, losses.margin, wanted=wanted, asked=even, record=recorded
+        )
+        assert (gradient != 0).flatten(1).any(dim=1)[even & wanted].all()
+        return state
+
+
+def test_rows_that_are_not_asked_take_no_pass_and_keep_what_they_have() -> None:
+    found = attack(Choosy(), level_model, of_levels(*[150] * 8), ones(8), capacity=8)
+    assert found.forwards.tolist() == [3, 1] * 4
+    assert found.backwards.tolist() == [1, 0, 1, 0, 0, 0, 0, 0]
+    best = torch.tensor([150, 150, 120, 150, 150, 150, 120, 150]).reshape(-1, 1, 1, 1) / 255
+    assert torch.equal(found.adversarial, best)
+
+
+def test_clean_pictures_whose_logits_are_known_are_not_asked_about() -> None:
+    network, x, y, rows = network_rows(23)
+    asked = attack_rows(Pgd(LINF8, 4), network, x, y, rows, rows_per_call=8)
+    with torch.no_grad():
+        logits = torch.cat([network(x[:8]), network(x[8:16]), network(x[-8:])[-7:]])
+    told = attack_rows(Pgd(LINF8, 4), network, x, y, rows, rows_per_call=8, logits=logits)
+    for part in PARTS:
+        if part != "forwards":
+            assert torch.equal(getattr(told, part), getattr(asked, part)), part
+    assert torch.equal(told.forwards, asked.forwards - 1)
+    assert told.calls == asked.calls - 3
+
+
 def test_a_row_leaves_at_the_first_picture_that_breaks_it() -> None:
     found = attack(Scripted(((1, 21, 29, 3),)), level_model, of_levels(120), ones(1))
     assert found.broken.all()

@@ -1,0 +1,267 @@
+"""What do perturbations cost beside the libraries', at equal robust accuracy?
+
+500 test pictures of Fashion-MNIST, L∞ 25 levels of 1/255, a classifier trained as usual and one
+that was trained to withstand; one process, one thread, CPU time. All sides have the same network.
+
+pgd: 40 steps of a tenth of the radius from a random point. At that length ours and the libraries'
+leave the fewest pictures standing; steps of 2.5 / 40 of it leave more on every side. The libraries
+work on as many pictures at a time as suit them best. ours stops a row that is broken.
+standard: AutoAttack's four attacks, each on all that stands, beside its own code's. fast: ours that
+stops where little is gained. job: what a worker of `perturb` spends on a shard of 500 pictures
+beyond the engine's time for them; Ray's own processes are told apart.
+
+Robust accuracies are of all the pictures, the libraries' of the pictures in floating point that
+they return, and beside it of these rounded to 8 bits. Ensembles are measured only so often as
+ENSEMBLE_REPEATS says: on the trained model one run of AutoAttack's own code takes many minutes.
+"""
+
+import json
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch import Tensor
+
+from benchmarks.attackers import (
+    PeersPgd,
+    Task,
+    with_adv_lib,
+    with_foolbox,
+    with_pyautoattack,
+    with_torchattacks,
+)
+from benchmarks.classifiers import FOLDERS, QUICK_ROWS, ROWS, Subject, subjects
+from benchmarks.common import Options, Stopwatch, alternate, median, read_options, report
+from jobs import perturb
+from jobs.common.perturb_config import PerturbConfig
+from pipeline.allocator import keep_freed_memory
+from pipeline.attacks.ball import Ball
+from pipeline.attacks.base import Norm
+from pipeline.attacks.engine import Attacked, attack_rows
+from pipeline.attacks.ensemble import Ensemble, attack_in_turn, fast, standard
+from pipeline.attacks.pgd import Pgd
+from pipeline.perturber import Perturber
+
+STEPS, STEP_SHARE = 40, 0.1  # of PGD, and the part of the radius that each goes
+ENSEMBLE_REPEATS = {"natural": 3, "trained": 1}
+PEERS: dict[str, PeersPgd] = {
+    "torchattacks": with_torchattacks.pgd,
+    "foolbox": with_foolbox.pgd,
+    "adv_lib": with_adv_lib.pgd,
+}
+TARGETS = {
+    "ratio_pgd_natural": 5.0,
+    "ratio_pgd_trained": 1.5,
+    "ratio_autoattack_natural": 3.0,
+    "ratio_autoattack_trained": 1.3,
+    "ratio_fast_natural": 4.0,
+    "ratio_fast_trained": 4.0,
+}
+_POINTS = 0.2  # of robust accuracy, in which sides may differ
+LIMITS = {
+    "ratio_job_overhead": 1.05,
+    **{f"points_apart_{kind}_{name}": _POINTS for name in ("natural", "trained")
+       for kind in ("pgd", "fast")},
+    **{f"weaker_verdicts_{name}": 0 for name in ("natural", "trained")},
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One run of one side.
+
+    Attributes:
+        seconds: of CPU.
+        standing: bool ``[N]``, the pictures still answered rightly.
+        rounded: the same after rounding to 8 bits.
+    """
+
+    seconds: float
+    standing: Tensor
+    rounded: Tensor
+
+
+def of_peer(subject: Subject, task: Task, attack: Callable[[Task], Tensor]) -> Outcome:
+    """Runs a library, and looks at what it returns after its clock has stopped."""
+    start = time.process_time()
+    found = attack(task)
+    seconds = time.process_time() - start
+    rounded = (found * 255).round() / 255
+    return Outcome(seconds, subject.right(found, task.y), subject.right(rounded, task.y))
+
+
+def of_ours(task: Task, attack: Callable[[Task], Attacked]) -> Outcome:
+    """Runs ours, whose pictures are 8-bit ones."""
+    start = time.process_time()
+    found = attack(task)
+    seconds = time.process_time() - start
+    standing = found.clean_right & ~found.broken
+    return Outcome(seconds, standing, standing)
+
+
+def our_pgd(subject: Subject, task: Task) -> Attacked:
+    """The engine with PGD."""
+    ball = Ball(Norm.LINF, task.levels)
+    pgd = Pgd(ball, STEPS, STEP_SHARE * task.eps)
+    return attack_rows(pgd, subject.classifier, task.x, task.y, torch.arange(len(task.y)))
+
+
+def our_ensemble(subject: Subject, task: Task, ensemble: Ensemble) -> Attacked:
+    """The engine with several attacks in turn."""
+    rows = torch.arange(len(task.y))
+    return attack_in_turn(ensemble, subject.classifier, task.x, task.y, rows)
+
+
+def pgd_sides(subject: Subject, task: Task, repeats: int) -> dict[str, list[Outcome]]:
+    """PGD by ours and by each library, in turn."""
+    sides: dict[str, Callable[[], Outcome]] = {
+        "ours": lambda: of_ours(task, lambda task: our_pgd(subject, task))
+    }
+    for name, pgd in PEERS.items():
+        attack = partial(pgd, steps=STEPS, step_size=STEP_SHARE * task.eps)
+        sides[name] = partial(of_peer, subject, task, attack)
+    return alternate(sides, repeats)
+
+
+def ensemble_sides(subject: Subject, task: Task, repeats: int) -> dict[str, list[Outcome]]:
+    """AutoAttack by its own code, and ours, in turn."""
+    ball = Ball(Norm.LINF, task.levels)
+    return alternate(
+        {
+            "standard": lambda: of_ours(task, lambda t: our_ensemble(subject, t, standard(ball))),
+            "fast": lambda: of_ours(task, lambda t: our_ensemble(subject, t, fast(ball))),
+            "pyautoattack": lambda: of_peer(subject, task, with_pyautoattack.standard),
+        },
+        repeats,
+    )
+
+
+def pgd_figures(name: str, sides: Mapping[str, Sequence[Outcome]]) -> dict[str, Any]:
+    """Medians, the ratio of the fastest library to ours, and how far apart the accuracies are."""
+    seconds = {side: median([run.seconds for run in runs]) for side, runs in sides.items()}
+    best = min(PEERS, key=lambda peer: seconds[peer])
+    return {
+        f"ratio_pgd_{name}": seconds[best] / seconds["ours"],
+        f"best_pgd_{name}": best,
+        f"points_apart_pgd_{name}": _excess(sides["ours"][0], sides[best][0]),
+        **_accounts(f"pgd_{name}", sides),
+    }
+
+
+def ensemble_figures(name: str, sides: Mapping[str, Sequence[Outcome]]) -> dict[str, Any]:
+    """The same for AutoAttack, and the pictures that it broke and ours did not."""
+    seconds = {side: median([run.seconds for run in runs]) for side, runs in sides.items()}
+    ours, peer = sides["standard"][0], sides["pyautoattack"][0]
+    return {
+        f"ratio_autoattack_{name}": seconds["pyautoattack"] / seconds["standard"],
+        f"ratio_fast_{name}": seconds["pyautoattack"] / seconds["fast"],
+        f"weaker_verdicts_{name}": int((ours.standing & ~peer.standing).sum()),
+        f"points_apart_fast_{name}": _excess(sides["fast"][0], peer),
+        **_accounts(f"autoattack_{name}", sides),
+    }
+
+
+def _excess(ours: Outcome, peer: Outcome) -> float:
+    """By how many points of robust accuracy ours is the weaker; 0 where it is not."""
+    return max(0.0, 100 * float(ours.standing.double().mean() - peer.standing.double().mean()))
+
+
+def _accounts(what: str, sides: Mapping[str, Sequence[Outcome]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for side, runs in sides.items():
+        found[f"{side}_{what}_cpu_seconds"] = round(median([run.seconds for run in runs]), 3)
+        for kind in ("standing", "rounded"):
+            share = getattr(runs[0], kind).double().mean()
+            found[f"{side}_{what}_{kind}_percent"] = round(100 * float(share), 2)
+    return found
+
+
+class TimedPerturber(Perturber):
+    """The job's worker, and a line about each call beside the set: its first row, and CPU time."""
+
+    def __call__(self, shard: dict[str, Any]) -> dict[str, Any]:
+        start = time.process_time()
+        record = super().__call__(shard)
+        line = {"start": int(shard["start"]), "seconds": time.process_time() - start}
+        with open(_calls_of(self._output), "a") as stream:
+            stream.write(json.dumps(line) + "\n")
+        return record
+
+
+def _calls_of(output: Path) -> Path:
+    return output.parent / f"{output.name}.calls.jsonl"
+
+
+def job_figures(subject: Subject, rows: int, repeats: int, place: Path) -> dict[str, Any]:
+    """The worker's CPU time for the second of two shards, whose first is its start-up, over the
+    engine's for the same rows."""
+    calls, engine = [], []
+    tree = 0.0
+    for repeat in range(repeats):
+        output = place / f"job-{repeat}"
+        watch = Stopwatch()
+        with patch.object(perturb, "Perturber", TimedPerturber):
+            perturb.main(
+                PerturbConfig(
+                    dataset=subject.dataset,
+                    classifier=str(subject.folder),
+                    output=output,
+                    split=subject.split,
+                    limit=2 * rows,
+                    eps=subject.levels / 255,
+                    steps=STEPS,
+                    step_size=STEP_SHARE * subject.levels / 255,
+                    rows_per_shard=rows,
+                    num_workers=1,
+                )
+            )
+        tree = watch.spent().cpu_seconds
+        lines = [json.loads(line) for line in _calls_of(output).read_text().splitlines()]
+        calls += [line["seconds"] for line in lines if line["start"] == rows]
+        task = subject.task(rows, 2 * rows)
+        engine.append(of_ours(task, lambda task: our_pgd(subject, task)).seconds)
+    return {
+        "ratio_job_overhead": median(calls) / median(engine),
+        "job_shard_cpu_seconds": median(calls),
+        "engine_shard_cpu_seconds": median(engine),
+        "job_process_tree_cpu_seconds": tree,
+    }
+
+
+def measure(name: str, subject: Subject, options: Options) -> dict[str, Any]:
+    """All sides on one classifier."""
+    rows = QUICK_ROWS if options.quick else ROWS
+    task = subject.task(0, rows)
+    warm = subject.task(0, min(rows, 70))  # a full call and a smaller one: what they prepare
+    our_pgd(subject, warm)
+    found = pgd_figures(name, pgd_sides(subject, task, options.repeats))
+    print(json.dumps(found), flush=True)
+    repeats = 1 if options.quick else ENSEMBLE_REPEATS[name]
+    found |= ensemble_figures(name, ensemble_sides(subject, task, repeats))
+    print(json.dumps(found), flush=True)
+    return found
+
+
+def main() -> None:
+    """Measures all sides on both classifiers and prints the figures as one line, the last."""
+    options = read_options(__doc__, folders=FOLDERS)
+    keep_freed_memory()  # as the job's workers do; every side has it
+    figures: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(prefix="attack-speed-") as directory:
+        place = Path(directory)
+        both = subjects(options, place)
+        for name, subject in both.items():
+            figures |= measure(name, subject, options)
+        rows = QUICK_ROWS if options.quick else ROWS
+        figures |= job_figures(both["trained"], rows, 1 if options.quick else 3, place)
+    report("attack_speed", figures, options=options, targets=TARGETS, limits=LIMITS)
+
+
+if __name__ == "__main__":
+    main()
