@@ -7,6 +7,7 @@ OUTPUT/manifest.json            attack, identities, counts, accuracies; written 
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from pipeline.formats.perturbation_set import (
     open_perturbation_set,
     write_perturbation_manifest,
 )
+from pipeline.formats.perturbation_target import resolved_target
 from pipeline.formats.shard import read_part
 from pipeline.intervals import clopper_pearson
 from pipeline.onnx_export import export_classifier
@@ -68,6 +70,7 @@ def main(config: PerturbConfig) -> Path:
         what=f"the classifier {config.classifier}",
     )
     settings = config.settings()
+    settings = replace(settings, target=resolved_target(settings.target, classifier.classes))
     rows = info.num_rows(config.split)
     stop = min(rows, config.limit or rows)
     if stop == 0:

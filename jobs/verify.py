@@ -16,6 +16,7 @@ from pipeline.errors import UserError
 from pipeline.formats.dataset import load_dataset
 from pipeline.formats.perturbation_check import verify_perturbation_set
 from pipeline.formats.perturbation_set import read_perturbation_manifest
+from pipeline.perturber import judge_of
 from pipeline.verification.directory import Verification, verify_directory
 
 FAULTS_FOUND = 1
@@ -87,9 +88,11 @@ def _comparison(config: VerifyConfig) -> Callable[[], tuple[str, ...]] | None:
     are given; opened before all else, so that a wrong path is not told after an hour."""
     if config.dataset is None or config.classifier is None:
         return None
-    read_perturbation_manifest(config.directory)
+    attack = read_perturbation_manifest(config.directory).attack
     info, classifier = load_dataset(config.dataset), Classifier.load(config.classifier)
-    return lambda: verify_perturbation_set(config.directory, classifier, info).faults
+    return lambda: (
+        verify_perturbation_set(config.directory, judge_of(classifier, attack), info).faults
+    )
 
 
 def _praise(found: Verification) -> str:

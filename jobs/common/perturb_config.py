@@ -33,6 +33,17 @@ class PerturbConfig(JobConfig):
         description="of autoattack: standard (unless told otherwise), or fast, which stops where "
         "little is gained and audits a sample of what withstood with the standard attacks",
     )
+    target: str = Field(
+        "none",
+        description="the class to be answered: none for any wrong one; least_likely, random, next; "
+        "or a class by name or number",
+    )
+    eot_draws: int = Field(
+        1,
+        ge=1,
+        description="for a classifier that answers by chance: copies of a picture whose logits are "
+        "averaged, in the attack and in the judgement; 1 for one that does not",
+    )
     norm: Literal["linf", "l2", "l1"] = Field(
         "linf",
         description="what eps bounds: the largest change, the change's length, or its sum",
@@ -84,6 +95,8 @@ class PerturbConfig(JobConfig):
             restarts=self.restarts,
             seed=self.seed,
             ensemble=self._ensemble(),
+            target=self.target,
+            draws=self.eot_draws,
         )
 
     def _ensemble(self) -> Literal["standard", "fast"] | None:
