@@ -18,6 +18,8 @@ from pipeline.attacks.engine import Attacked, attack_rows
 from pipeline.attacks.fab import FabTargeted
 from pipeline.attacks.queries import Asker
 from pipeline.attacks.square import Square
+from pipeline.attacks.square_l2 import SquareL2
+from pipeline.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -76,19 +78,23 @@ class Ensemble:
 def standard(ball: Ball) -> Ensemble:
     """The attacks of AutoAttack's standard version, with its numbers of steps, in its order.
 
-    In L∞ these are four. In L2 they are the three with gradients, since `Square` is for L∞.
-
     Raises:
         UserError: the ball's norm is L1.
     """
-    with_gradients: tuple[Named, ...] = (
-        ("apgd_ce", Apgd(ball, 100)),
-        ("apgd_targeted", Apgd(ball, 100, "targeted", restarts=9)),
-        ("fab_targeted", FabTargeted(ball, 100, restarts=9)),
+    if ball.norm is Norm.L1:
+        raise UserError(
+            "autoattack is for the norms linf and l2, not l1, where fab_targeted and square have "
+            "no step; use apgd_ce and apgd_targeted there"
+        )
+    square = SquareL2 if ball.norm is Norm.L2 else Square
+    return Ensemble(
+        (
+            ("apgd_ce", Apgd(ball, 100)),
+            ("apgd_targeted", Apgd(ball, 100, "targeted", restarts=9)),
+            ("fab_targeted", FabTargeted(ball, 100, restarts=9)),
+            ("square", square(ball, 5000)),
+        )
     )
-    if ball.norm is not Norm.LINF:
-        return Ensemble(with_gradients)
-    return Ensemble((*with_gradients, ("square", Square(ball, 5000))))
 
 
 def fast(ball: Ball) -> Ensemble:

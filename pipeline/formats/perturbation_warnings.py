@@ -16,7 +16,7 @@ from pipeline.formats.shard import labels_of
 
 # Attacks that ask for no gradient: one that breaks what gradients left standing shows that the
 # gradients mislead.
-GRADIENT_FREE = ("square",)
+GRADIENT_FREE = ("square", "audit_square")
 # A restart that still breaks more than this share of the rows would move the accuracy in the last
 # digit that is reported.
 _GAIN = 0.002
