@@ -377,7 +377,8 @@ class Nets(types.ModuleType):
 
     @staticmethod
     def blank():  # type: ignore[no-untyped-def]
-        return ClassifierNetwork(SHAPE)
+        # As Noisestack's own classifier lays it out; another layout adds in another order.
+        return ClassifierNetwork(SHAPE).to(memory_format=torch.channels_last)
 
     @staticmethod
     def probabilities():  # type: ignore[no-untyped-def]
