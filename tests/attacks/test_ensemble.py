@@ -435,6 +435,7 @@ def test_the_fast_attacks_are_audited_by_the_standard_ones() -> None:
     assert fast(LINF8).names == (
         "apgd_ce",
         "apgd_targeted",
+        "fab_targeted",
         "audit_apgd_ce",
         "audit_apgd_targeted",
         "audit_fab_targeted",
