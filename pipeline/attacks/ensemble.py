@@ -122,7 +122,7 @@ def fast(ball: Ball) -> Ensemble:
             ("fab_targeted", FabTargeted(ball, 100, restarts=3)),
         ),
         hopeless=0.5,
-        audit=Audit(tuple((f"audit_{n}", a) for n, a in standard(ball).attacks), share=1 / 16),
+        audit=Audit(tuple((f"audit_{n}", a) for n, a in standard(ball).attacks), share=1 / 8),
     )
 
 
