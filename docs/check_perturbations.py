@@ -36,7 +36,7 @@ told = json.loads((folder / "manifest.json").read_bytes())
 info = json.loads((data / "dataset.json").read_bytes())
 onnx = (given[0] if given else folder / "classifier.onnx").read_bytes()
 named, classes = told["dataset"], np.arange(len(info["classes"]))
-norm, eps = told["attack"]["norm"], told["attack"]["eps"]  # levels of 1/255; 0 is no ball
+norm, eps, goal = map(told["attack"].get, ("norm", "eps", "target"))  # eps in 1/255; 0: no ball
 check(told["model"].get("onnx_sha256") in (None, sha256(onnx).hexdigest()), "another ONNX file")
 check(named["sha256"] == info["content_sha256"], "another dataset")
 session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
@@ -46,22 +46,22 @@ times, right, won = np.zeros(max(len(labels), named["stop"]), int), 0, 0
 for file, c in ((file, read(folder, file)) for file in told["shards"]):
     clean, moved, row, label = c["image"], c["adversarial"], c["row"], labels[c["row"]]
     np.add.at(times, row, 1)
+    both, aim, free = np.concatenate([clean, moved]), c["target"], goal in (None, "none")
     d = np.abs(moved.astype(int) - clean).reshape(len(row), -1)  # in levels of 1/255
-    # All exact: a whole number's root exceeds eps just where the number exceeds eps².
     size = {"linf": d.max(1), "l2": np.sqrt((d**2).sum(1)), "l1": d.sum(1), "l0": (d > 0).sum(1)}
     good = {k: abs(c[k] * (255 if k in ("l2", "l1") else 1) - size[k]) < 1e-6 for k in size}
-    good["box and ball"] = (size[norm] <= (eps or np.inf)) & (moved.dtype == np.uint8)
+    good["box and ball"] = (size[norm] <= (eps or np.inf)) & (moved.dtype == np.uint8)  # exact
     good |= {"row": row >= 0, "id": c["id"] == ids[row], "label": c["label"] == label}
-    good["clean picture"] = (clean == images[row]).all((1, 2, 3))
+    good |= {"target": (aim < 0) == free, "clean picture": (clean == images[row]).all((1, 2, 3))}
     good["clean_sha256"] = c["clean_sha256"] == [sha256(x.tobytes()).hexdigest() for x in clean]
-    both, own = np.concatenate([clean, moved]), label[:, None] == classes
+    own = np.where(aim < 0, label, aim)[:, None] == classes  # aim -1: any class but the label
     said = np.stack([c["clean_prediction"], c["adversarial_prediction"]])
-    good["success"] = c["success"] == ((said[0] == label) & (c["margin"] > LEAD))
+    good["success"] = c["success"] == ((said[0] == label) & (aim != label) & (c["margin"] > LEAD))
     for n in (7, 64):  # pictures a call
         calls = [session.run(None, {"image": both[i : i + n]})[0] for i in range(0, len(both), n)]
         z = np.concatenate(calls).astype(float).reshape(2, len(row), -1)
         held = np.where(said[..., None] == classes, z, -np.inf).max(2) >= z.max(2) - TOLERANCE
-        lead = np.where(own, -np.inf, z[1]).max(1) - z[1][own]
+        lead = (np.where(own, -np.inf, z[1]).max(1) - (z[1] * own).sum(1)) * np.sign(-aim - 0.5)
         good[f"clean_prediction, {n} a call"], good[f"adversarial_prediction, {n} a call"] = held
         good[f"margin, {n} a call"] = abs(c["margin"] - lead) <= TOLERANCE
     for what, holds in good.items():

@@ -9,7 +9,7 @@ OUTPUT/manifest.json            attack, identities, counts, accuracies; written 
 
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -41,11 +41,13 @@ from pipeline.formats.perturbation_set import (
     open_perturbation_set,
     write_perturbation_manifest,
 )
+from pipeline.formats.perturbation_target import resolved_target
 from pipeline.formats.perturbation_warnings import TrustWarning, row_warnings
 from pipeline.formats.shard import read_part
 from pipeline.intervals import clopper_pearson
 from pipeline.onnx_export import export_classifier
-from pipeline.perturber import Perturber, Settings, attack_record, look_at_rows, lost_warnings
+from pipeline.perturbation_trust import look_at_rows, lost_warnings
+from pipeline.perturber import Perturber, Settings, attack_record
 from pipeline.plots.perturbations import choose_examples, perturbation_figure
 from pipeline.plots.robustness import draw_robustness
 from pipeline.user_models.load import load_classifier
@@ -73,6 +75,8 @@ def main(config: PerturbConfig) -> Path:
     classifier = load_classifier(
         config.classifier, info, weights=config.weights, rows_per_call=config.rows_per_call
     )
+    if not isinstance(settings, OwnAttack):
+        settings = replace(settings, target=resolved_target(settings.target, classifier.classes))
     rows = info.num_rows(config.split)
     stop = min(rows, config.limit or rows)
     if stop == 0:
@@ -95,7 +99,9 @@ def main(config: PerturbConfig) -> Path:
             print(f"perturbation set: {output.path} (finished before)", flush=True)
             return output.path
         _say_attack(config, settings)
-        noticed = look_at_rows(classifier, settings, info, config.split, stop)
+        noticed = look_at_rows(
+            classifier, settings.attack, info, config.split, stop, num_draws=settings.draws
+        )
         _say_warnings(noticed)
         # First, so that a missing extra costs nothing else.
         onnx_sha256 = (

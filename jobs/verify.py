@@ -12,10 +12,13 @@ from jobs.common.perturb_config import WEIGHTS, classifier_spec
 from jobs.common.progress import Progress
 from noisestack.command import Command
 from noisestack.config import JobConfig
+from pipeline.classifier import FrozenClassifier
 from pipeline.errors import UserError
 from pipeline.formats.dataset import load_dataset
 from pipeline.formats.perturbation_check import verify_perturbation_set
 from pipeline.formats.perturbation_set import read_perturbation_manifest
+from pipeline.perturbation_trust import stale_warnings
+from pipeline.perturber import judge_of
 from pipeline.user_models.load import load_judge
 from pipeline.verification.directory import Verification, verify_directory
 
@@ -96,8 +99,17 @@ def _comparison(config: VerifyConfig) -> Callable[[], tuple[str, ...]] | None:
     told = opened.manifest["model"]
     # A Noisestack model carries its own number of rows a call; of others the set tells it.
     rows = int(told["rows_per_call"]) if told.get("kind") in ("function", "transformers") else None
-    judge = load_judge(config.classifier, info, weights=config.weights, rows_per_call=rows)
-    return lambda: verify_perturbation_set(config.directory, judge, info).faults
+    classifier = load_judge(config.classifier, info, weights=config.weights, rows_per_call=rows)
+    judge = judge_of(classifier, opened.attack)
+
+    def compare() -> tuple[str, ...]:
+        faults = verify_perturbation_set(config.directory, judge, info).faults
+        if faults or not isinstance(classifier, FrozenClassifier):
+            return faults
+        stale = stale_warnings(classifier, opened, info)
+        return (stale,) if stale else ()
+
+    return compare
 
 
 def _praise(found: Verification) -> str:

@@ -12,17 +12,20 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
+from torch import Tensor
 
 from pipeline.allocator import keep_freed_memory
+from pipeline.attacks.base import Model
 from pipeline.attacks.engine import Attacked, attack_rows
 from pipeline.attacks.ensemble import AttackedInTurn, attack_in_turn
+from pipeline.attacks.eot import Expectation
 from pipeline.attacks.own import AttackedByOther, OwnAttack, attack_with
 from pipeline.attacks.settings import AttackSettings
-from pipeline.attacks.trust import look_at_model
+from pipeline.attacks.towards import attack_towards
 from pipeline.classifier import FrozenClassifier
 from pipeline.errors import UserError
 from pipeline.formats.dataset import DatasetInfo, images_of, labels_of, load_dataset, read_rows
-from pipeline.formats.perturbation_check import check_rows
+from pipeline.formats.perturbation_check import Judge, check_rows
 from pipeline.formats.perturbation_set import (
     LEVELS,
     PerturbationColumns,
@@ -31,7 +34,8 @@ from pipeline.formats.perturbation_set import (
     perturbation_table,
     squared_l2_levels,
 )
-from pipeline.formats.perturbation_warnings import GRADIENT_FREE, TrustWarning, doubtful_rows
+from pipeline.formats.perturbation_target import NO_TARGET, targets_of
+from pipeline.formats.perturbation_warnings import doubtful_rows
 from pipeline.formats.quarantine import BadRow, write_quarantine
 from pipeline.formats.shard import read_part, write_shard
 from pipeline.pictures import from_unit, to_unit
@@ -53,6 +57,7 @@ def perturb_rows(
     labels: np.ndarray,
     rows: np.ndarray,
     *,
+    targets: np.ndarray | None = None,
     widened: bool = False,
 ) -> tuple[np.ndarray, Attacked, list[str]]:
     """Attack uint8 ``[N, H, W, C]`` pictures, in padded calls of the classifier's fixed size.
@@ -60,6 +65,7 @@ def perturb_rows(
     Args:
         labels: int64 ``[N]``, the true ones.
         rows: int64 ``[N]``, row numbers in the dataset's split; they key the randomness.
+        targets: int64 ``[N]``, the classes to be answered; see `attack_towards`.
         widened: whether an ensemble's audit takes all rows that stand, and not a sample.
 
     Returns:
@@ -75,16 +81,27 @@ def perturb_rows(
         )
         return from_unit(by_other.adversarial), by_other, [settings.attack] * len(images)
     how: dict[str, Any] = {"seed": settings.seed, "rows_per_call": classifier.rows_per_call}
+    model: Model = classifier
+    if settings.draws > 1:
+        model = Expectation(classifier, settings.draws, settings.seed)
+        # A row is a call of its own, of as many copies as it has draws.
+        how |= {"rows_per_call": 1, "capacity": classifier.rows_per_call}
     ensemble = settings.build()
-    if len(ensemble.names) == 1:
-        ((name, attack),) = ensemble.attacks
-        attacked = attack_rows(attack, classifier, x, y, row, **how)
-        return from_unit(attacked.adversarial), attacked, [name] * len(images)
     if widened:
         ensemble = ensemble.widened()
-    in_turn = attack_in_turn(ensemble, classifier, x, y, row, **how)
-    names = [ensemble.names[number] for number in in_turn.attack.tolist()]
-    return from_unit(in_turn.adversarial), in_turn, names
+
+    def run(model: Model, x: Tensor, y: Tensor, row: Tensor) -> Attacked:
+        if len(ensemble.names) == 1:
+            return attack_rows(ensemble.attacks[0][1], model, x, y, row, **how)
+        return attack_in_turn(ensemble, model, x, y, row, **how)
+
+    if targets is None:
+        attacked = run(model, x, y, row)
+    else:
+        aims = torch.from_numpy(targets).to(device)
+        attacked = attack_towards(run, model, x, y, row, aims, how["rows_per_call"])
+    by = attacked.attack.tolist() if isinstance(attacked, AttackedInTurn) else [0] * len(images)
+    return from_unit(attacked.adversarial), attacked, [ensemble.names[number] for number in by]
 
 
 class Perturber:
@@ -131,6 +148,7 @@ class Perturber:
                 f"the classifier {classifier} has other weights, or another source, here than "
                 "where the job was started; a function that draws its weights needs --weights"
             )
+        self._judge = judge_of(self._classifier, attack_record(settings))
         self._split = split
         self._output = output
         self._settings, self._widened = settings, widened
@@ -170,10 +188,19 @@ class Perturber:
         if not len(rows):
             return {"num_rows": 0, "files": [], **_NOTHING}
         images, labels = images_of(clean), labels_of(clean)
+        settings = self._settings
+        clean_logits = self._judge.logits_of(images)
+        targets = targets_of(settings.target, clean_logits, labels, rows, settings.seed)
         stored, attacked, found_by = perturb_rows(
-            self._classifier, self._settings, images, labels, rows, widened=self._widened
+            self._classifier,
+            settings,
+            images,
+            labels,
+            rows,
+            targets=None if settings.target == NO_TARGET else targets,
+            widened=self._widened,
         )
-        logits = self._classifier.logits_of(stored)
+        logits = self._judge.logits_of(stored)
         columns = PerturbationColumns(
             ids=[str(value) for value in clean.column("id").to_pylist()],
             split=self._split,
@@ -181,14 +208,15 @@ class Perturber:
             labels=labels,
             images=images,
             adversarial=stored,
-            clean_predictions=self._classifier.predict(images),
+            clean_predictions=clean_logits.argmax(axis=1),
             adversarial_predictions=logits.argmax(axis=1),
-            margins=margins_of(logits, labels),
+            margins=margins_of(logits, labels, targets),
             found_attacks=found_by,
             found_restarts=attacked.restart.cpu().numpy(),
             found_steps=attacked.step.cpu().numpy(),
-            forwards=attacked.forwards.cpu().numpy(),
-            backwards=attacked.backwards.cpu().numpy(),
+            forwards=attacked.forwards.cpu().numpy() * settings.draws,
+            backwards=attacked.backwards.cpu().numpy() * settings.draws,
+            targets=targets,
         )
         attack = attack_record(self._settings)
         table = perturbation_table(columns, attack)
@@ -198,7 +226,7 @@ class Perturber:
             clean,
             self._split,
             attack,
-            self._classifier,
+            self._judge,
         )
         if check.faults or check.num_rows != len(rows):
             raise RuntimeError(
@@ -216,8 +244,8 @@ class Perturber:
             **doubtful_rows(table, attack["restarts"]),
             "lost": lost,
             "device": device_name(self._classifier.device),
-            "forwards": int(attacked.forwards.sum()),
-            "backwards": int(attacked.backwards.sum()),
+            "forwards": int(attacked.forwards.sum()) * settings.draws,
+            "backwards": int(attacked.backwards.sum()) * settings.draws,
             "linf_max": int(linf_levels(images, stored).max()),
             "l2_max": float(np.sqrt(squared.max()) / LEVELS),
             "l2_sum": float(np.sqrt(squared.astype(np.float64)).sum() / LEVELS),
@@ -237,60 +265,64 @@ class Perturber:
         return bad
 
 
-def look_at_rows(
-    classifier: FrozenClassifier, settings: Settings, info: DatasetInfo, split: str, stop: int
-) -> list[TrustWarning]:
-    """What the first rows of a split show of a classifier, as `look_at_model` tells it; nothing
-    where none of them has a label among the classes.
-
-    Raises:
-        UserError: the classifier cannot be attacked.
-    """
-    table = read_rows(info, split, 0, min(stop, classifier.rows_per_call))
-    labels, num_classes = labels_of(table), len(classifier.classes)
-    good = (labels >= 0) & (labels < num_classes)
-    if not good.any():
-        return []
-    return look_at_model(
-        classifier,
-        to_unit(images_of(table)[good]).to(classifier.device),
-        torch.from_numpy(labels[good]).to(classifier.device),
-        num_classes=num_classes,
-        rows_per_call=classifier.rows_per_call,
-        uses_gradients=settings.attack not in GRADIENT_FREE and not isinstance(settings, OwnAttack),
-        left_training=classifier.left_training,
-    )
-
-
-def lost_warnings(lost: int, clean_right: int) -> list[TrustWarning]:
-    """What is said of a user's attack whose pictures did not keep to the ball, or to 8 bits."""
-    if not lost:
-        return []
-    text = (
-        f"{lost:,} pictures that the attack itself broke are classified rightly once they are "
-        "inside the ball and in 8 bits: it may leave the ball, or rely on what rounding takes away"
-    )
-    return [TrustWarning("lost", lost, clean_right, text)]
-
-
 def attack_record(settings: Settings) -> dict[str, Any]:
     """The settings as the set's columns and manifest hold them: eps in levels of 1/255."""
     told = {
         "attack": settings.attack,
         "norm": settings.norm.value,
         "eps": settings.eps_levels,
+        "seed": settings.seed,
+        "target": settings.target,
+        "draws": settings.draws,
     }
     if isinstance(settings, OwnAttack):
-        once = {"steps": 1, "step_size": None, "restarts": 1, "seed": settings.seed}
+        once = {"steps": 1, "step_size": None, "restarts": 1}
         return {**told, **once, "source_sha256": settings.source_sha256}
     return {
         **told,
         "steps": settings.steps,
         "step_size": settings.step_size,
         "restarts": settings.restarts,
-        "seed": settings.seed,
         "ensemble": settings.ensemble,
     }
+
+
+class MeanJudge:
+    """A classifier that answers by chance, by its mean logits over draws that no attack met."""
+
+    def __init__(self, classifier: FrozenClassifier, draws: int, seed: int) -> None:
+        self._classifier = classifier
+        self._mean = Expectation(classifier, draws, seed, use="judgement")
+
+    @property
+    def sha256(self) -> str:
+        """The classifier's."""
+        return self._classifier.sha256
+
+    def logits_of(self, images: np.ndarray) -> np.ndarray:
+        """uint8 ``[N, H, W, C]`` to float32 mean logits ``[N, K]``."""
+        with torch.inference_mode():
+            return np.asarray(self._mean(to_unit(images)).cpu().numpy())
+
+
+def judge_of(classifier: Judge, attack: dict[str, Any]) -> Judge:
+    """Who says whether rows are broken: the classifier, or its mean over the attack's draws.
+
+    Args:
+        attack: as `attack_record` gives it.
+
+    Raises:
+        UserError: draws are wanted of a classifier that makes none, such as an ONNX file.
+    """
+    draws = int(attack.get("draws", 1))
+    if draws == 1:
+        return classifier
+    if not isinstance(classifier, FrozenClassifier):
+        raise UserError(
+            f"the set's verdicts are means over {draws} draws, which this classifier does not "
+            "make; give the one that was attacked"
+        )
+    return MeanJudge(classifier, draws, int(attack["seed"]))
 
 
 def _audit_counts(attacked: Attacked) -> dict[str, int]:

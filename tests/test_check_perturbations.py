@@ -26,6 +26,7 @@ SETS = {
     "linf": settings(),
     "l2": settings(norm=Norm.L2, eps_levels=128),
     "l1": settings(norm=Norm.L1, eps_levels=700),
+    "next": settings(target="next", eps_levels=60),
 }
 
 
@@ -95,7 +96,8 @@ def test_an_honest_set_is_accepted_and_its_accuracies_are_told(inputs, name):
     assert manifest["counts"]["successes"] > 5
     assert f"clean_accuracy {manifest['clean_accuracy']:.6g}" in last
     assert f"robust_accuracy {manifest['robust_accuracy']:.6g}" in last
-    assert last.startswith(f"0 faults; {name} {SETS[name].eps_levels}/255; rows 60 ")
+    norm, eps = SETS[name].norm, SETS[name].eps_levels
+    assert last.startswith(f"0 faults; {norm} {eps}/255; rows 60 ")
 
 
 def one_level_too_far(table):

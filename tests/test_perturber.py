@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from digit_set import digits
 from perturbation_faults import make_shards, settings, write_inputs
+from torch import Tensor
 
 from pipeline import perturber
 from pipeline.attacks import settings as settings_module
@@ -15,6 +17,7 @@ from pipeline.attacks.audit import Audit
 from pipeline.attacks.ball import Ball
 from pipeline.attacks.base import Norm
 from pipeline.attacks.ensemble import Ensemble
+from pipeline.attacks.eot import Expectation
 from pipeline.attacks.fgsm import fgsm
 from pipeline.attacks.settings import AttackSettings
 from pipeline.classifier import Classifier
@@ -22,7 +25,8 @@ from pipeline.errors import UserError
 from pipeline.formats.dataset import dataset_table, write_dataset_info, write_shard
 from pipeline.formats.perturbation_set import in_ball
 from pipeline.formats.shard import images_of, labels_of, read_part
-from pipeline.perturber import Perturber, perturb_rows
+from pipeline.perturber import Perturber, judge_of, perturb_rows
+from pipeline.pictures import to_unit
 
 ATTACKS = [
     settings(),
@@ -54,7 +58,15 @@ def joined(output: Path, records: list[dict[str, object]]) -> pa.Table:
     return pa.concat_tables(parts).combine_chunks()
 
 
-@pytest.mark.parametrize("attack", ATTACKS, ids=lambda a: f"{a.attack}-{a.norm}")
+AIMED = settings(target="random", eps_levels=80)
+BY_CHANCE = settings(draws=3, steps=3)
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [*ATTACKS, AIMED, BY_CHANCE],
+    ids=lambda a: f"{a.attack}-{a.norm}-{a.target}-{a.draws}",
+)
 def test_rows_are_the_same_bits_however_they_are_cut_into_shards(
     inputs: Path, tmp_path: Path, attack: AttackSettings
 ) -> None:
@@ -237,3 +249,41 @@ def test_an_audited_set_is_the_same_bits_in_any_shards_and_counts_what_was_overt
     assert sum(part["overturned"] for part in parts) == records[0]["overturned"] == overturned > 0
     standing = records[0]["clean_right"] - records[0]["successes"] + overturned
     assert (records[0]["audited"] == standing) == widened
+
+
+def test_a_targeted_row_is_a_success_where_it_is_answered_as_its_target(
+    inputs: Path, tmp_path: Path
+) -> None:
+    (record,) = make_shards(inputs, tmp_path, AIMED, 60)
+    table = read_part(tmp_path / record["file"], 0, 60)
+    columns = {name: table.column(name).to_numpy() for name in ("label", "target", "success")}
+    assert (columns["target"] != columns["label"]).all()
+    assert len(set(columns["target"].tolist())) > 5
+    classifier = Classifier.load(inputs / "classifier")
+    right = classifier.predict(images_of(table)) == columns["label"]
+    answered = classifier.predict(images_of(table, "adversarial"))
+    hit = right & (answered == columns["target"]) & (table.column("margin").to_numpy() > 0.001)
+    assert np.array_equal(columns["success"], hit)
+    # Some are answered as a third class, which is none.
+    assert hit.sum() > 5
+    assert (right & (answered != columns["label"]) & ~hit).any()
+
+
+def test_a_classifier_that_answers_by_chance_is_judged_by_draws_that_no_attack_met(
+    inputs: Path,
+) -> None:
+    classifier, images = Classifier.load(inputs / "classifier"), digits()[0][:4]
+
+    class Noisy(Classifier):
+        def __call__(self, x: Tensor) -> Tensor:
+            return classifier(x) + torch.randn(len(x), 10)
+
+    noisy = Noisy(classifier._network, classifier.classes)
+    judge = judge_of(noisy, {"draws": 200, "seed": 3})
+    said, again = judge.logits_of(images), judge.logits_of(images[::-1])
+    assert np.array_equal(said, again[::-1])
+    # Within 5 standard errors of what is said without chance.
+    assert np.abs(said - classifier.logits_of(images)).max() < 5 / 200**0.5
+    met = Expectation(noisy, 200, 3)(to_unit(images)).numpy()
+    assert np.abs(said - met).max() > 0.01
+    assert judge_of(noisy, {"draws": 1, "seed": 3}) is noisy

@@ -14,6 +14,7 @@ from pipeline.attacks.own import OwnAttack, takes_eps
 from pipeline.attacks.settings import ATTACKS, AttackSettings, default_steps, is_bounded
 from pipeline.errors import UserError
 from pipeline.formats.perturbation_set import CLASSIFIER_FILE
+from pipeline.formats.perturbation_target import NO_TARGET
 from pipeline.importable import is_importable
 
 _EPS_LEVELS = 8
@@ -55,6 +56,17 @@ class PerturbConfig(JobConfig):
         None,
         description="of autoattack: standard (unless told otherwise), or fast, which stops where "
         "little is gained and audits a sample of what withstood with the standard attacks",
+    )
+    target: str = Field(
+        "none",
+        description="the class to be answered: none for any wrong one; least_likely, random, next; "
+        "or a class by name or number",
+    )
+    eot_draws: int = Field(
+        1,
+        ge=1,
+        description="for a classifier that answers by chance: copies of a picture whose logits are "
+        "averaged, in the attack and in the judgement; 1 for one that does not",
     )
     norm: Literal["linf", "l2", "l1"] = Field(
         "linf",
@@ -111,6 +123,8 @@ class PerturbConfig(JobConfig):
             restarts=self.restarts,
             seed=self.seed,
             ensemble=self._ensemble(),
+            target=self.target,
+            draws=self.eot_draws,
         )
 
     def _ensemble(self) -> Literal["standard", "fast"] | None:
@@ -122,6 +136,8 @@ class PerturbConfig(JobConfig):
             "step_size": self.step_size,
             "restarts": self.restarts - 1,
             "ensemble": self.ensemble,
+            "target": self.target != NO_TARGET,
+            "eot_draws": self.eot_draws - 1,
         }
         for name, value in given.items():
             if value:

@@ -63,14 +63,7 @@ class Apgd(GradientSteps):
         """One step of each row, and for those at a checkpoint a look at how it goes."""
         s = dict(state)
         here = self.ball.snap(s["point"], rows.clean)
-        wanted = self.wants_gradient(rows)
-        if self.loss == "targeted":
-            loss, gradient = queries.gradient(
-                here, losses.targeted_logits_ratio, s["target"], wanted=wanted
-            )
-        else:
-            raised = losses.log_odds if self.loss == "ce" else losses.logits_ratio
-            loss, gradient = queries.gradient(here, raised, wanted=wanted)
+        loss, gradient = self._asked(rows, s, here, queries)
         first = rows.step == 0
         s["rises"] = s["rises"] + ((loss > s["last_loss"]) & ~first)
         better = first | (loss > s["best_loss"])
@@ -87,6 +80,14 @@ class Apgd(GradientSteps):
         mixed = s["point"] + per_row(a) * (ahead - s["point"]) + per_row(1 - a) * drift
         s["previous"], s["point"] = s["point"], self.ball.project(mixed, rows.clean)
         return s
+
+    def _asked(self, rows: Rows, s: State, here: Tensor, queries: Queries) -> tuple[Tensor, Tensor]:
+        """The loss at a picture of each row, and its gradient."""
+        wanted = self.wants_gradient(rows)
+        if self.loss == "targeted":
+            return queries.gradient(here, losses.targeted_logits_ratio, s["target"], wanted=wanted)
+        raised = losses.log_odds if self.loss == "ce" else losses.logits_ratio
+        return queries.gradient(here, raised, wanted=wanted)
 
     def _look(self, rows: Rows, s: State, gradient: Tensor) -> Tensor:
         """At checkpoints: halves steps that do not help, and goes back to the best point.

@@ -18,6 +18,8 @@ from pipeline.attacks.engine import Attacked, attack_rows
 from pipeline.attacks.fab import FabTargeted
 from pipeline.attacks.queries import Asker
 from pipeline.attacks.square import Square
+from pipeline.attacks.square_l2 import SquareL2
+from pipeline.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -76,24 +78,29 @@ class Ensemble:
 def standard(ball: Ball) -> Ensemble:
     """The attacks of AutoAttack's standard version, with its numbers of steps, in its order.
 
-    In L∞ these are four. In L2 they are the three with gradients, since `Square` is for L∞.
-
     Raises:
         UserError: the ball's norm is L1.
     """
-    with_gradients: tuple[Named, ...] = (
-        ("apgd_ce", Apgd(ball, 100)),
-        ("apgd_targeted", Apgd(ball, 100, "targeted", restarts=9)),
-        ("fab_targeted", FabTargeted(ball, 100, restarts=9)),
+    if ball.norm is Norm.L1:
+        raise UserError(
+            "autoattack is for the norms linf and l2, not l1, where fab_targeted and square have "
+            "no step; use apgd_ce and apgd_targeted there"
+        )
+    square = SquareL2 if ball.norm is Norm.L2 else Square
+    return Ensemble(
+        (
+            ("apgd_ce", Apgd(ball, 100)),
+            ("apgd_targeted", Apgd(ball, 100, "targeted", restarts=9)),
+            ("fab_targeted", FabTargeted(ball, 100, restarts=9)),
+            ("square", square(ball, 5000)),
+        )
     )
-    if ball.norm is not Norm.LINF:
-        return Ensemble(with_gradients)
-    return Ensemble((*with_gradients, ("square", Square(ball, 5000))))
 
 
 def fast(ball: Ball) -> Ensemble:
     """Auto-PGD on the cross-entropy and towards nine classes, the likeliest first, which leaves a
-    row where it gains too little; and the standard attacks on a sample of what is left standing.
+    row where it gains too little; FAB towards three; and the standard attacks on a sample of what
+    is left standing.
 
     Three rules, each about one row alone, so that the rows' bytes do not depend on their company:
     a beginning ends at a checkpoint from which the border is out of reach (`BriefApgd`); a row that
@@ -101,7 +108,9 @@ def fast(ball: Ball) -> Ensemble:
     drawn by its number.
 
     On a trained network (Fashion-MNIST, 25 levels) the rows that only the nine targets break had
-    kept at most 23 % of their lead, the median of all rows that stand 50 %.
+    kept at most 23 % of their lead, the median of all rows that stand 50 %. On another one, whose
+    gradients mislead from a random start, FAB from the picture itself broke 5 of 150 rows that
+    withstood Auto-PGD, 4 of them towards the likeliest class, which had kept at most 34 %.
 
     Raises:
         UserError: the ball's norm is L1.
@@ -110,9 +119,10 @@ def fast(ball: Ball) -> Ensemble:
         (
             ("apgd_ce", BriefApgd(ball, 100)),
             ("apgd_targeted", BriefApgd(ball, 100, "targeted", restarts=9)),
+            ("fab_targeted", FabTargeted(ball, 100, restarts=3)),
         ),
         hopeless=0.5,
-        audit=Audit(tuple((f"audit_{n}", a) for n, a in standard(ball).attacks), share=1 / 16),
+        audit=Audit(tuple((f"audit_{n}", a) for n, a in standard(ball).attacks), share=1 / 8),
     )
 
 

@@ -29,6 +29,7 @@ from pipeline.attacks.queries import Asker
 from pipeline.errors import UserError
 from pipeline.fixed_batch import padded_calls
 from pipeline.formats.perturbation_set import MARGIN
+from pipeline.formats.perturbation_target import NO_TARGET
 from pipeline.importable import import_function, source_sha256, told
 
 # The smallest change ends just behind the border: rounded, half of them are in front of it again.
@@ -68,6 +69,16 @@ class OwnAttack:
     def bounded(self) -> bool:
         """Whether the attack is told a ball to stay in."""
         return takes_eps(self.attack)
+
+    @property
+    def target(self) -> str:
+        """Any wrong class."""
+        return NO_TARGET
+
+    @property
+    def draws(self) -> int:
+        """One: the function is on its own with a model that answers by chance."""
+        return 1
 
     @property
     def source_sha256(self) -> str:

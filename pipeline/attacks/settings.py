@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.attacks.apgd import Apgd
+from pipeline.attacks.apgd_l1 import ApgdL1
 from pipeline.attacks.ascent import Ascent
 from pipeline.attacks.ball import Ball
 from pipeline.attacks.base import MOST_RESTARTS, MOST_STEPS, Norm, StepAttack
@@ -19,7 +20,9 @@ from pipeline.attacks.lbfgs import Lbfgs
 from pipeline.attacks.mi_fgsm import MiFgsm
 from pipeline.attacks.pgd import Pgd
 from pipeline.attacks.square import Square
+from pipeline.attacks.square_l2 import SquareL2
 from pipeline.errors import UserError
+from pipeline.formats.perturbation_target import NO_TARGET
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ class AttackSettings:
             they aim at.
         seed: of what is drawn.
         ensemble: which version of autoattack; None for other attacks.
+        target: the class to be answered: one of `formats.perturbation_target.RULES`, or its number.
+        draws: of a model that answers by chance, averaged; 1 for one that does not.
     """
 
     attack: str
@@ -49,6 +54,8 @@ class AttackSettings:
     restarts: int
     seed: int
     ensemble: Literal["standard", "fast"] | None = None
+    target: str = NO_TARGET
+    draws: int = 1
 
     def __post_init__(self) -> None:
         if self.attack not in ATTACKS:
@@ -65,6 +72,10 @@ class AttackSettings:
             raise UserError(f"restarts must be from 1 to {MOST_RESTARTS}, not {self.restarts}")
         if self.step_size is not None and not 0 < self.step_size < float("inf"):
             raise UserError(f"step_size must be positive and finite, not {self.step_size}")
+        if self.target != NO_TARGET and self.attack in _NOT_TOWARDS:
+            raise UserError(f"{self.attack} cannot aim at a target; use apgd_ce, or leave it out")
+        if not 1 <= self.draws <= MOST_DRAWS:
+            raise UserError(f"eot_draws must be from 1 to {MOST_DRAWS}, not {self.draws}")
         self.build()
 
     @property
@@ -88,6 +99,11 @@ class AttackSettings:
         built = ATTACKS[self.attack].build(self)
         return built if isinstance(built, Ensemble) else Ensemble(((self.attack, built),))
 
+
+MOST_DRAWS = 4096  # pictures in a call of the model
+
+# The ratios of logits need three and four classes, and towards a class there are two: it, or not.
+_NOT_TOWARDS = ("apgd_dlr", "apgd_targeted")
 
 Build = Callable[[AttackSettings], StepAttack | Ensemble]
 
@@ -151,14 +167,15 @@ def _mi_fgsm(s: AttackSettings) -> StepAttack:
 def _apgd(loss: Literal["ce", "dlr", "targeted"]) -> Build:
     def build(s: AttackSettings) -> StepAttack:
         _only(s, "restarts")
-        return Apgd(s.ball, s.steps, loss, s.restarts)
+        kind = ApgdL1 if s.norm is Norm.L1 else Apgd
+        return kind(s.ball, s.steps, loss, s.restarts)
 
     return build
 
 
 def _square(s: AttackSettings) -> StepAttack:
     _only(s)
-    return Square(s.ball, s.steps)
+    return SquareL2(s.ball, s.steps) if s.norm is Norm.L2 else Square(s.ball, s.steps)
 
 
 def _fab_targeted(s: AttackSettings) -> StepAttack:

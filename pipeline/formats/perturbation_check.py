@@ -29,6 +29,7 @@ from pipeline.formats.perturbation_set import (
     squared_l2_levels,
     successes,
 )
+from pipeline.formats.perturbation_target import NO_TARGET, UNTARGETED, are_targets
 from pipeline.formats.shard import read_part
 
 _CONSTANT = ("attack", "norm", "eps", "steps", "seed")
@@ -125,13 +126,25 @@ def check_rows(
     clean_holds = _holds(clean_logits, clean_recorded, tie)
     stored_holds = _holds(stored_logits, stored_recorded, tie)
     fresh = clean_logits.argmax(axis=1), stored_logits.argmax(axis=1)
-    fresh_margins = margins_of(stored_logits, labels)
+    told = columns["target"]
+    # A number that is no class is told below, and must not end the check.
+    targets = np.where(told < clean_logits.shape[1], told, UNTARGETED)
+    fresh_margins = margins_of(stored_logits, labels, targets)
     l2 = np.sqrt(squared_l2_levels(images, stored).astype(np.float64)) / LEVELS
     l1 = l1_levels(images, stored) / LEVELS
     wrong = {
         "id is not the dataset's": columns["id"] != clean.column("id").to_numpy(),
         "split is not the set's": columns["split"] != split,
         "label is not the dataset's": labels != labels_of(clean),
+        "target is not the set's": ~are_targets(
+            told,
+            str(attack.get("target", NO_TARGET)),
+            clean_logits,
+            labels,
+            columns["row"],
+            int(attack["seed"]),
+            tie=max(tie, TIE),
+        ),
         "image is not the dataset's": (images != images_of(clean)).any(axis=(1, 2, 3)),
         "clean_sha256 is not the picture's": columns["clean_sha256"] != picture_hashes(images),
         "adversarial lies outside the ball": ~in_ball(images, stored, norm, eps),
@@ -143,8 +156,9 @@ def check_rows(
         "adversarial_prediction is not the classifier's": ~stored_holds,
         "margin is not the classifier's": ~(np.abs(columns["margin"] - fresh_margins) <= tie),
         "success does not follow from label, prediction and margin": columns["success"]
-        != successes(labels, clean_recorded, columns["margin"]),
+        != successes(labels, clean_recorded, columns["margin"], targets),
         **{f"{name} is not the set's": columns[name] != attack[name] for name in _CONSTANT},
+        "draws is not the set's": columns["draws"] != attack.get("draws", 1),
     }
     ties = clean_holds & stored_holds
     ties &= (
@@ -158,7 +172,7 @@ def check_rows(
     return RowCheck(
         table.num_rows,
         int((fresh[0] == labels).sum()),
-        int(successes(labels, fresh[0], fresh_margins).sum()),
+        int(successes(labels, fresh[0], fresh_margins, targets).sum()),
         int(ties.sum()),
         tuple(faults),
     )

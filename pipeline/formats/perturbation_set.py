@@ -21,12 +21,13 @@ import pyarrow as pa
 
 from pipeline.errors import UserError
 from pipeline.formats.output import read_json, sha256_of_json, write_json
+from pipeline.formats.perturbation_target import UNTARGETED
 from pipeline.formats.seal import sealed
 from pipeline.formats.shard import Shard, check_present, image_column, shards_from_json
 
 MANIFEST_FILE = "manifest.json"
 CLASSIFIER_FILE = "classifier.onnx"  # for checks without this code, where it was asked for
-FORMAT = 2
+FORMAT = 3
 KIND = "perturbation-set"
 LEVELS = 255  # steps between 0 and 1 of an 8-bit value
 # A picture counts as broken where another class leads by more than this, in logits: a forward pass
@@ -49,6 +50,8 @@ class PerturbationColumns:
         found_attacks: which of the attacks found that picture, N names.
         found_restarts, found_steps: int64 ``[N]``, when it did.
         forwards, backwards: int64 ``[N]``, the passes that the attack asked the classifier.
+        targets: int64 ``[N]``, the classes that it aimed at, or `UNTARGETED`; None for an attack
+            that aims at none.
     """
 
     ids: Sequence[str]
@@ -65,6 +68,7 @@ class PerturbationColumns:
     found_steps: np.ndarray
     forwards: np.ndarray
     backwards: np.ndarray
+    targets: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ class PerturbationSet:
         path: the set's directory, absolute.
         model_sha256, dataset_sha256: identities of the classifier and of the dataset.
         split, start, stop: the rows of the dataset that the set covers, ``start <= row < stop``.
-        attack: attack, norm, eps (levels of 1/255; 0 for no ball), steps, step_size, seed.
+        attack: attack, norm, eps (levels of 1/255; 0 for no ball), steps, step_size, seed, target.
         shards: in the order of the rows.
         quarantine: files with the rows that could not be attacked, in the order of the rows.
         manifest: all of it.
@@ -132,16 +136,28 @@ def in_ball(clean: np.ndarray, stored: np.ndarray, norm: str, eps_levels: int) -
     return np.asarray(squared_l2_levels(clean, stored) <= eps_levels**2)
 
 
-def margins_of(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """``max_{i≠y} z_i - z_y`` of logits ``[N, K]`` and labels ``[N]``: float64 ``[N]``."""
+def margins_of(
+    logits: np.ndarray, labels: np.ndarray, targets: np.ndarray | None = None
+) -> np.ndarray:
+    """``max_{i≠y} z_i - z_y`` of logits ``[N, K]`` and labels ``[N]``; where a row has a target,
+    ``z_t - max_{i≠t} z_i``: float64 ``[N]``."""
+    aimed = np.zeros(len(labels), bool) if targets is None else targets != UNTARGETED
+    chosen = labels if targets is None else np.where(aimed, targets, labels)
     others = logits.astype(np.float64)
-    own = others[np.arange(len(labels)), labels].copy()
-    others[np.arange(len(labels)), labels] = -np.inf
-    return np.asarray(others.max(axis=1) - own)
+    own = others[np.arange(len(labels)), chosen].copy()
+    others[np.arange(len(labels)), chosen] = -np.inf
+    lead = others.max(axis=1) - own
+    return np.asarray(np.where(aimed, -lead, lead))
 
 
-def successes(labels: np.ndarray, clean_predictions: np.ndarray, margins: np.ndarray) -> np.ndarray:
-    """A right answer made wrong, by more than `MARGIN`: bool ``[N]``.
+def successes(
+    labels: np.ndarray,
+    clean_predictions: np.ndarray,
+    margins: np.ndarray,
+    targets: np.ndarray | None = None,
+) -> np.ndarray:
+    """A right answer made wrong by more than `MARGIN`, bool ``[N]``; with a target, made that one,
+    where it is not the label.
 
     A picture that the classifier gets wrong by itself is no success of the attack. Robust accuracy
     is clean accuracy less the share of successes: a picture counts as robust if the clean one, and
@@ -150,7 +166,8 @@ def successes(labels: np.ndarray, clean_predictions: np.ndarray, margins: np.nda
     Args:
         margins: of the perturbed pictures, as `margins_of` gives them.
     """
-    return np.asarray((clean_predictions == labels) & (margins > MARGIN))
+    wrong = np.ones(len(labels), bool) if targets is None else targets != labels
+    return np.asarray((clean_predictions == labels) & wrong & (margins > MARGIN))
 
 
 def schema(shape: Sequence[int]) -> pa.Schema:
@@ -162,12 +179,14 @@ def schema(shape: Sequence[int]) -> pa.Schema:
             ("split", pa.string()),
             ("row", pa.int64()),  # row number in the split
             ("label", pa.int64()),
+            ("target", pa.int64()),  # the class to be answered; -1 for any but the label
             ("clean_sha256", pa.string()),  # of the clean picture's bytes, rows then channels
             ("image", picture),  # clean
             ("adversarial", picture),
             ("clean_prediction", pa.int64()),
             ("adversarial_prediction", pa.int64()),
-            ("margin", pa.float64()),  # lead of another class at the perturbed picture, in logits
+            # Of the perturbed picture, in logits: another class's lead, or the target's.
+            ("margin", pa.float64()),
             ("success", pa.bool_()),
             ("linf", pa.int64()),  # largest change, in levels of 1/255
             ("l2", pa.float64()),  # length of the change, in [0, 1] units
@@ -178,6 +197,7 @@ def schema(shape: Sequence[int]) -> pa.Schema:
             ("eps", pa.int64()),  # the ball's radius, in levels of 1/255; 0 where there is none
             ("steps", pa.int64()),
             ("seed", pa.int64()),
+            ("draws", pa.int64()),  # of a classifier that answers by chance, averaged; 1 of others
             ("found_attack", pa.string()),  # which attack found the picture, and when
             ("found_restart", pa.int64()),
             ("found_step", pa.int64()),
@@ -191,16 +211,18 @@ def perturbation_table(columns: PerturbationColumns, attack: dict[str, Any]) -> 
     """A shard's table; distances and success are computed here from the stored pictures.
 
     Args:
-        attack: with the keys attack, norm, eps (levels), steps and seed.
+        attack: with the keys attack, norm, eps (levels), steps and seed, and draws unless it is 1.
     """
     num = len(columns.rows)
     squared = squared_l2_levels(columns.images, columns.adversarial)
-    won = successes(columns.labels, columns.clean_predictions, columns.margins)
+    targets = columns.targets if columns.targets is not None else np.full(num, UNTARGETED)
+    won = successes(columns.labels, columns.clean_predictions, columns.margins, targets)
     values: dict[str, Any] = {
         "id": columns.ids,
         "split": [columns.split] * num,
         "row": columns.rows,
         "label": columns.labels,
+        "target": targets,
         "clean_sha256": picture_hashes(columns.images),
         "image": image_column(columns.images),
         "adversarial": image_column(columns.adversarial),
@@ -213,6 +235,7 @@ def perturbation_table(columns: PerturbationColumns, attack: dict[str, Any]) -> 
         "l1": l1_levels(columns.images, columns.adversarial) / LEVELS,
         "l0": changed_values(columns.images, columns.adversarial),
         **{name: [attack[name]] * num for name in ("attack", "norm", "eps", "steps", "seed")},
+        "draws": [attack.get("draws", 1)] * num,
         "found_attack": columns.found_attacks,
         "found_restart": columns.found_restarts,
         "found_step": columns.found_steps,

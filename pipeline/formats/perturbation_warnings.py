@@ -16,11 +16,12 @@ from pipeline.formats.shard import labels_of
 
 # Attacks that ask for no gradient: one that breaks what gradients left standing shows that the
 # gradients mislead.
-GRADIENT_FREE = ("square",)
+GRADIENT_FREE = ("square", "audit_square")
 # A restart that still breaks more than this share of the rows would move the accuracy in the last
 # digit that is reported.
 _GAIN = 0.002
 _CHANCE = 0.01  # probability that guessing is right as often
+LOST = "lost"  # of a user's attack; the set does not show what its pictures were before
 ROW_CODES = ("chance", "masked_gradient", "restarts", "unmoved")
 _COLUMNS = (
     "label", "clean_prediction", "success", "linf", "attack", "found_attack", "found_restart",

@@ -26,6 +26,7 @@ from pipeline.attacks.ensemble import (
 from pipeline.attacks.fab import FabTargeted
 from pipeline.attacks.pgd import Pgd
 from pipeline.attacks.square import Square
+from pipeline.attacks.square_l2 import SquareL2
 from pipeline.errors import UserError
 from pipeline.formats.perturbation_set import MARGIN
 
@@ -304,12 +305,10 @@ def test_the_standard_attacks_aim_at_each_wrong_class_at_most_once(
     ]
 
 
-def test_in_l2_the_standard_attacks_are_those_with_gradients_and_in_l1_there_are_none() -> None:
-    assert list(standard(Ball(Norm.L2, 100)).names) == [
-        "apgd_ce",
-        "apgd_targeted",
-        "fab_targeted",
-    ]
+def test_in_l2_square_is_that_of_l2_and_in_l1_there_are_no_standard_attacks() -> None:
+    ball = Ball(Norm.L2, 100)
+    assert standard(ball).names == standard(LINF8).names
+    assert standard(ball).attacks[-1] == ("square", SquareL2(ball, 5000))
     with pytest.raises(UserError, match="l1"):
         standard(Ball(Norm.L1, 100))
 
@@ -436,6 +435,7 @@ def test_the_fast_attacks_are_audited_by_the_standard_ones() -> None:
     assert fast(LINF8).names == (
         "apgd_ce",
         "apgd_targeted",
+        "fab_targeted",
         "audit_apgd_ce",
         "audit_apgd_targeted",
         "audit_fab_targeted",

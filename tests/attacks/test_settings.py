@@ -3,6 +3,7 @@
 import pytest
 
 from pipeline.attacks.apgd import Apgd
+from pipeline.attacks.apgd_l1 import ApgdL1
 from pipeline.attacks.ascent import Ascent
 from pipeline.attacks.ball import Ball
 from pipeline.attacks.base import MOST_RESTARTS, MOST_STEPS, Norm, StepAttack
@@ -18,6 +19,7 @@ from pipeline.attacks.mi_fgsm import MiFgsm
 from pipeline.attacks.pgd import Pgd
 from pipeline.attacks.settings import ATTACKS, AttackSettings, default_steps, is_bounded
 from pipeline.attacks.square import Square
+from pipeline.attacks.square_l2 import SquareL2
 from pipeline.errors import UserError
 
 LINF8 = Ball(Norm.LINF, 8)
@@ -51,9 +53,11 @@ BUILT: list[tuple[dict[str, object], StepAttack]] = [
     ({"attack": "mi_fgsm"}, MiFgsm(LINF8, 5)),
     ({"attack": "apgd_ce", "restarts": 2}, Apgd(LINF8, 5, "ce", 2)),
     ({"attack": "apgd_dlr", "norm": Norm.L2}, Apgd(Ball(Norm.L2, 8), 5, "dlr")),
+    ({"attack": "apgd_dlr", "norm": Norm.L1}, ApgdL1(Ball(Norm.L1, 8), 5, "dlr")),
     ({"attack": "apgd_targeted", "restarts": 9}, Apgd(LINF8, 5, "targeted", 9)),
     ({"attack": "fab_targeted", "restarts": 9}, FabTargeted(LINF8, 5, 9)),
     ({"attack": "square", "steps": 1000}, Square(LINF8, 1000)),
+    ({"attack": "square", "norm": Norm.L2}, SquareL2(Ball(Norm.L2, 8), 5)),
     ({"attack": "deepfool", "eps_levels": 0}, DeepFool(Norm.LINF, 5)),
     ({"attack": "fmn", "eps_levels": 0, "norm": Norm.L1}, Fmn(Norm.L1, 5)),
     ({"attack": "ddn", "eps_levels": 0, "norm": Norm.L2}, Ddn(5)),
@@ -143,15 +147,17 @@ def test_the_radius_is_the_levels_over_255() -> None:
         ({"attack": "apgd_ce", "step_size": 0.1}, "apgd_ce takes no step_size"),
         ({"attack": "apgd_dlr", "step_size": 0.1}, "apgd_dlr takes no step_size"),
         ({"attack": "apgd_targeted", "step_size": 0.1}, "apgd_targeted takes no step_size"),
-        ({"attack": "apgd_ce", "norm": Norm.L1}, "no step for the norm l1; use pgd"),
         ({"attack": "autoattack"}, "have their own steps; leave steps out"),
         ({"attack": "autoattack", "steps": 1, "restarts": 2}, "autoattack takes no restarts"),
-        ({"attack": "autoattack", "steps": 1, "norm": Norm.L1}, "norm l1"),
+        ({"attack": "autoattack", "steps": 1, "norm": Norm.L1}, "norms linf and l2, not l1"),
+        ({"attack": "apgd_dlr", "target": "next"}, "apgd_dlr cannot aim at a target"),
+        ({"attack": "apgd_targeted", "target": "3"}, "apgd_targeted cannot aim at a target"),
         ({"ensemble": "fast"}, "pgd takes no ensemble; leave it out"),
         ({"attack": "fab_targeted", "step_size": 0.1}, "fab_targeted takes no step_size"),
-        ({"attack": "square", "norm": Norm.L2}, "square is for the norm linf, not l2"),
+        ({"attack": "square", "norm": Norm.L1}, "square is for the norm linf, not l1"),
         ({"attack": "square", "step_size": 0.1}, "square takes no step_size"),
         ({"attack": "square", "restarts": 2}, "square takes no restarts"),
+        ({"draws": 0}, "eot_draws must be from 1 to 4096, not 0"),
         ({"steps": 0}, "steps must be from 1 to 16383, not 0"),
         ({"steps": MOST_STEPS}, "steps must be from 1 to 16383, not 16384"),
         ({"restarts": 0}, "restarts must be from 1 to 1024, not 0"),

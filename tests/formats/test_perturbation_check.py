@@ -136,6 +136,8 @@ def repeated_row(table: pa.Table) -> pa.Table:
         (change_row("linf", 3), "linf is not the pictures' distance: 1 times, first row 7"),
         (change_row("l2", 0.25), "l2 is not the pictures' distance: 1 times, first row 7"),
         (change_row("eps", 8), "eps is not the set's: 1 times, first row 7"),
+        (change_row("target", 3), "target is not the set's: 1 times, first row 7"),
+        (change_row("target", 99), "target is not the set's: 1 times, first row 7"),
         (change_row("seed", 2), "seed is not the set's: 1 times, first row 7"),
         (change_row("attack", "fgsm"), "attack is not the set's: 1 times, first row 7"),
     ],

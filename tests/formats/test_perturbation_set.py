@@ -22,6 +22,7 @@ from pipeline.formats.perturbation_set import (
     schema,
     successes,
 )
+from pipeline.formats.perturbation_target import UNTARGETED
 from pipeline.formats.shard import images_of
 
 ATTACK = {"attack": "pgd", "norm": "l2", "eps": 9, "steps": 4, "step_size": None, "seed": 2}
@@ -77,6 +78,20 @@ def test_success_is_a_right_answer_made_wrong_by_more_than_the_margin() -> None:
     margins = np.array([-1.0, 1.0, 1.0, MARGIN])
     assert successes(label, clean, margins).tolist() == [False, True, False, False]
     assert small_table().column("success").to_pylist() == [True, False, False]
+
+
+def test_with_a_target_success_is_that_answer_and_no_other() -> None:
+    label, clean = np.array([[0, 0], [0, 0], [0, 1], [2, 2]]).T
+    margins = np.array([-1.0, 1.0, 1.0, 1.0])
+    targets = np.array([2, 2, 2, 2])
+    assert successes(label, clean, margins, targets).tolist() == [False, True, False, False]
+
+
+def test_with_a_target_the_margin_is_its_lead_over_the_best_other_class() -> None:
+    logits = np.array([[1.0, 3.0, 2.5], [0.0, -2.0, -5.0], [0.0, -2.0, -5.0]], np.float32)
+    labels = np.array([2, 0, 0])
+    found = margins_of(logits, labels, np.array([1, 2, UNTARGETED]))
+    assert found.tolist() == [0.5, -5.0, -2.0]
 
 
 def test_a_margin_is_the_lead_of_the_best_other_class() -> None:

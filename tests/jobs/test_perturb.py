@@ -377,7 +377,8 @@ class Nets(types.ModuleType):
 
     @staticmethod
     def blank():  # type: ignore[no-untyped-def]
-        return ClassifierNetwork(SHAPE)
+        # As Noisestack's own classifier lays it out; another layout adds in another order.
+        return ClassifierNetwork(SHAPE).to(memory_format=torch.channels_last)
 
     @staticmethod
     def probabilities():  # type: ignore[no-untyped-def]
@@ -404,6 +405,10 @@ class Nets(types.ModuleType):
                 return digit_network()(x + 0.1 * torch.randn_like(x))
 
         return Noisy()
+
+    @staticmethod
+    def dropping():  # type: ignore[no-untyped-def]
+        return nn.Sequential(digit_network(), nn.Dropout(0.5).train())
 
     @staticmethod
     def drawn():  # type: ignore[no-untyped-def]
@@ -533,6 +538,25 @@ def test_a_warning_that_is_taken_out_of_the_manifest_is_a_fault(
     rehash(path, {**manifest, "warnings": [*manifest["warnings"], {"code": "unmoved", "count": 1}]})
     (line,) = verify_directory(path).faults.lines()
     assert "has a warning, unmoved, for which its rows give no reason" in line
+
+
+@pytest.mark.usefixtures("without_ray", "nets")
+def test_a_warning_of_the_classifier_is_kept_and_looked_for_again(
+    inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = {"classifier": "brought:dropping", "limit": 40, "steps": 1}
+    path = main(config(inputs, tmp_path / "set", **changes))
+    manifest = read_json(path / MANIFEST_FILE)
+    assert [told["code"] for told in manifest["warnings"]] == ["training_mode"]
+    assert "warning: 1 layers came in training mode (1 and the like)" in capsys.readouterr().out
+    models = ["--dataset", str(inputs / "digits"), "--classifier", "brought:dropping"]
+    assert verify(["verify", str(path), *models]) == 0
+    rehash(path, {**manifest, "warnings": []})
+    assert verify(["verify", str(path)]) == 0
+    capsys.readouterr()
+    assert verify(["verify", str(path), *models]) == 1
+    said = capsys.readouterr().out
+    assert "warnings of the classifier are none; a look at it gives training_mode" in said
 
 
 @pytest.mark.usefixtures("without_ray")

@@ -1,0 +1,83 @@
+"""Which class a targeted attack aims a row at, as a function of what everybody can see."""
+
+from hashlib import sha256
+
+import numpy as np
+
+from pipeline.errors import UserError
+
+UNTARGETED = -1  # in the column `target`
+NO_TARGET = "none"
+RULES = (NO_TARGET, "least_likely", "random", "next")
+
+
+def resolved_target(target: str, classes: tuple[str, ...]) -> str:
+    """A rule's name as it is; else the number of the class that is named or numbered.
+
+    Raises:
+        UserError: there is no such class.
+    """
+    if target in RULES:
+        return target
+    if target in classes:
+        return str(classes.index(target))
+    if target.isdecimal() and int(target) < len(classes):
+        return str(int(target))
+    raise UserError(
+        f"target {target!r} is neither {', '.join(RULES)} nor one of the classifier's "
+        f"{len(classes)} classes ({', '.join(classes[:12])}{', …' if len(classes) > 12 else ''})"
+    )
+
+
+def targets_of(
+    target: str, logits: np.ndarray, labels: np.ndarray, rows: np.ndarray, seed: int
+) -> np.ndarray:
+    """The class that each row is to be answered as, int64 ``[N]``; `UNTARGETED` where any wrong one
+    will do.
+
+    Args:
+        target: least_likely: the class of the clean picture's lowest logit; random: the one
+            that is ``1 + h mod (K - 1)`` after the label, where h are the first 8 bytes, big end
+            first, of the SHA-256 of the text ``seed:row``; next: the one after the label, and the
+            first after the last; none; or a class's number.
+        logits: ``[N, K]``, of the clean pictures.
+        labels: int64 ``[N]``, the true ones.
+        rows: int64 ``[N]``, row numbers in the dataset.
+        seed: the attack's.
+    """
+    num_classes = logits.shape[1]
+    if target == NO_TARGET:
+        return np.full(len(labels), UNTARGETED, dtype=np.int64)
+    if target == "least_likely":
+        return np.asarray(logits.argmin(axis=1), dtype=np.int64)
+    if target == "next":
+        return np.asarray((labels + 1) % num_classes, dtype=np.int64)
+    if target == "random":
+        drawn = [sha256(f"{seed}:{row}".encode()).digest()[:8] for row in rows.tolist()]
+        further = [1 + int.from_bytes(number, "big") % (num_classes - 1) for number in drawn]
+        return np.asarray((labels + np.array(further, np.int64)) % num_classes, dtype=np.int64)
+    return np.full(len(labels), int(target), dtype=np.int64)
+
+
+def are_targets(
+    told: np.ndarray,
+    target: str,
+    logits: np.ndarray,
+    labels: np.ndarray,
+    rows: np.ndarray,
+    seed: int,
+    *,
+    tie: float,
+) -> np.ndarray:
+    """Whether each row's recorded target follows from the rule, bool ``[N]``.
+
+    Args:
+        told: int64 ``[N]``.
+        tie: a least likely class may lie so far above the lowest logit.
+    """
+    same = told == targets_of(target, logits, labels, rows, seed)
+    if target != "least_likely":
+        return np.asarray(same)
+    known = (told >= 0) & (told < logits.shape[1])
+    own = logits[np.arange(len(logits)), np.where(known, told, 0)]
+    return np.asarray(same | (known & (own - logits.min(axis=1) < tie)))
