@@ -429,7 +429,8 @@ class Nets(types.ModuleType):
 def nets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setitem(sys.modules, "brought", Nets("brought"))
     weights = tmp_path / "weights.safetensors"
-    safetensors.torch.save_file(digit_network().state_dict(), weights)
+    state = digit_network().state_dict()
+    safetensors.torch.save_file({k: v.contiguous() for k, v in state.items()}, weights)
     return weights
 
 

@@ -24,7 +24,8 @@ def place(tmp_path_factory):
     path = tmp_path_factory.mktemp("brought")
     write_digits(path / "digits", num_train=20, num_test=20)
     save_classifier(path / "model", digit_network(), CLASSES, {})
-    safetensors.torch.save_file(digit_network().state_dict(), path / "weights.safetensors")
+    state = {name: value.contiguous() for name, value in digit_network().state_dict().items()}
+    safetensors.torch.save_file(state, path / "weights.safetensors")
     torch.save(digit_network().state_dict(), path / "weights.pt")
     return path
 
@@ -40,9 +41,11 @@ def info(place):
 def nets(monkeypatch):
     """An importable module of functions that return networks."""
     module = types.ModuleType("brought_nets")
-    module.blank = lambda: ClassifierNetwork(SHAPE)
+    # As Noisestack's own classifier lays its network out; another layout adds in another order.
+    layout = {"memory_format": torch.channels_last}
+    module.blank = lambda: ClassifierNetwork(SHAPE).to(**layout)
     module.trained = digit_network
-    module.dropping = lambda: nn.Sequential(digit_network(), nn.Dropout(0.5).train())
+    module.dropping = lambda: nn.Sequential(digit_network().to(**layout), nn.Dropout(0.5).train())
     module.nothing = lambda: None
     module.asking = lambda path: path
     module.raising = lambda: 1 / 0
