@@ -17,8 +17,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-# On one CPU thread passes of 64 pictures were the cheapest a picture of six sizes from 16 to 500, by
-# a few percent; batches of 500 cost torchattacks the same.
+# On one CPU thread passes of 64 pictures were the cheapest a picture of six sizes from 16 to 500,
+# by a few percent; batches of 500 cost torchattacks the same.
 PEER_BATCH = 64
 
 

@@ -4,9 +4,12 @@ attack is what it is said to be."""
 import pytest
 import torch
 
-from benchmarks.attack_speed import Outcome, ensemble_figures, pgd_figures
-from benchmarks.attack_strength import behind, median_length
-from benchmarks.perturb_throughput import JobTimes, figures
+for library in ("adv_lib", "foolbox", "pyautoattack", "torchattacks"):
+    pytest.importorskip(library, reason="only `make bench` installs the libraries")
+
+from benchmarks.attack_speed import Outcome, ensemble_figures, pgd_figures  # noqa: E402
+from benchmarks.attack_strength import behind, median_length  # noqa: E402
+from benchmarks.perturb_throughput import JobTimes, figures  # noqa: E402
 
 
 def outcome(seconds: float, *standing: int) -> Outcome:
