@@ -18,8 +18,6 @@ from jobs.common.classifier_config import TrainClassifierConfig
 from jobs.common.classifier_publisher import (
     CHECKPOINTS,
     MODEL_DIRECTORY,
-    TEST,
-    TRAIN,
     publish_classifier,
 )
 from jobs.common.progress import duration
@@ -34,6 +32,7 @@ from pipeline.formats.model import CARD_FILE
 from pipeline.formats.output import claim_output
 from pipeline.formats.sample_set import SampleSet
 from pipeline.networks.classifier import ClassifierNetwork, ClassifierShape
+from pipeline.sources.base import TEST, TRAIN
 from pipeline.training.checkpoint import newest_checkpoint, newest_step, save_checkpoint
 from pipeline.training.classifier import ClassifierFit, first_not_finite
 from pipeline.training.draws import share_of_batch

@@ -15,6 +15,7 @@ from pipeline.formats.sample_set import SampleSet
 from pipeline.intervals import clopper_pearson
 from pipeline.networks.classifier import ClassifierNetwork, ClassifierShape
 from pipeline.plots.losses import LOSSES_FILE, plot_losses
+from pipeline.sources.base import TEST
 from pipeline.training.checkpoint import newest_checkpoint
 from pipeline.training.classifier import (
     Evaluation,
@@ -25,7 +26,6 @@ from pipeline.training.classifier import (
 
 MODEL_DIRECTORY = "model"
 CHECKPOINTS = "checkpoints"
-TRAIN, TEST = "train", "test"
 _PGD_ROWS = 500  # of the test split; robust accuracy is then known to about 4 points
 _PGD_STEPS = 20
 

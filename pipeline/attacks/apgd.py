@@ -56,7 +56,7 @@ class Apgd(GradientSteps):
             "rises": nothing,
             "best_loss_at_look": nothing,
             "halved_at_look": nothing > 0,
-            "target": self._targets(rows),
+            "target": rows.aimed,
         }
 
     def step(self, rows: Rows, state: State, queries: Queries) -> State:
@@ -114,11 +114,6 @@ class Apgd(GradientSteps):
         for before, at in checkpoints(self.steps):
             since[at] = at - before
         return since.to(rows.step.device)[rows.step]
-
-    def _targets(self, rows: Rows) -> Tensor:
-        rivals = rows.rivals
-        aimed = rows.restart.clamp_max(rivals.shape[1] - 1)
-        return rivals.gather(1, aimed[:, None]).squeeze(1)
 
     def _check_classes(self, rows: Rows) -> None:
         num, least = rows.logits.shape[1], {"ce": 2, "dlr": 3, "targeted": 4}[self.loss]

@@ -50,7 +50,7 @@ class ApgdL1(Apgd):
             "best_loss": nothing - torch.inf,
             "best_point": point,
             "best_gradient": torch.zeros_like(point),
-            "target": self._targets(rows),
+            "target": rows.aimed,
         }
 
     def step(self, rows: Rows, state: State, queries: Queries) -> State:

@@ -57,6 +57,14 @@ class Rows:
         others = self.logits.scatter(1, self.label[:, None], -torch.inf)
         return others.argsort(dim=1, descending=True, stable=True)[:, :-1]
 
+    @property
+    def aimed(self) -> Tensor:
+        """The rival that a row's beginning aims at, one after the other and then the last again,
+        int64 ``[N]``."""
+        rivals = self.rivals
+        number = self.restart.clamp_max(rivals.shape[1] - 1)
+        return rivals.gather(1, number[:, None]).squeeze(1)
+
     def uniform(self, draw: int | Tensor, shape: tuple[int, ...]) -> Tensor:
         """Float32 ``[N, *shape]`` on (0, 1), keyed by seed, row, restart and the draw's number."""
         drawn = keyed_uniform(*self._keys(draw), Purpose.ATTACK, shape)

@@ -11,7 +11,7 @@ from torch import Tensor
 from pipeline.attacks.ball import Ball
 from pipeline.attacks.base import Norm, Queries, Rows, State, per_row, row_norm
 from pipeline.attacks.lattice import gap
-from pipeline.attacks.rowwise import never_alone, row_dot
+from pipeline.attacks.rowwise import row_dot, row_sum
 from pipeline.errors import UserError
 from pipeline.formats.perturbation_set import MARGIN
 
@@ -63,14 +63,11 @@ class FabTargeted:
 
     def begin(self, rows: Rows) -> State:
         """At the picture itself."""
-        rivals = rows.rivals
-        most = rivals.shape[1] - 1
-        aimed = rows.restart.clamp_max(most)
         nothing = torch.zeros_like(rows.label, dtype=torch.bool)
         return {
             "point": rows.clean,
-            "target": rivals.gather(1, aimed[:, None]).squeeze(1),
-            "in_vain": rows.restart > most,
+            "target": rows.aimed,
+            "in_vain": rows.restart >= rows.logits.shape[1] - 1,
             "own_asked": nothing,
             "done": nothing,
         }
@@ -160,8 +157,8 @@ def to_hyperplane_in_box(missing: Tensor, gradient: Tensor, point: Tensor, norm:
     t = torch.zeros_like(wanted)
     while True:
         used_up = used_up_at <= t
-        left = wanted - _row_sums(torch.where(used_up, gain_at_end, 0.0))
-        moving = _row_sums(torch.where(used_up, 0.0, speed))
+        left = wanted - row_sum(torch.where(used_up, gain_at_end, 0.0))[:, None]
+        moving = row_sum(torch.where(used_up, 0.0, speed))[:, None]
         # Where nothing moves any more, all go to the end; a row that is there stays as it is.
         ahead = torch.where(moving > 0, left / moving.clamp_min(1e-300), torch.inf)
         ahead = torch.maximum(ahead, t)
@@ -171,11 +168,6 @@ def to_hyperplane_in_box(missing: Tensor, gradient: Tensor, point: Tensor, norm:
     # 0 · ∞ where the slope is 0: there is no room either.
     size = ahead if linf else (ahead * slope).nan_to_num(nan=0.0, posinf=torch.inf)
     return direction * torch.minimum(size, room_at).to(point.dtype).reshape(point.shape)
-
-
-def _row_sums(values: Tensor) -> Tensor:
-    """Of each row of ``[N, D]``, ``[N, 1]``."""
-    return never_alone(values).sum(dim=1, keepdim=True)[: values.shape[0]]
 
 
 def _lead(logits: Tensor, label: Tensor, target: Tensor) -> Tensor:

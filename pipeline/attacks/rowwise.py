@@ -13,7 +13,11 @@ def never_alone(rows: Tensor) -> Tensor:
     return rows.expand(2, *rows.shape[1:]) if rows.shape[0] == 1 else rows
 
 
+def row_sum(values: Tensor) -> Tensor:
+    """The sum of each row of ``[N, ...]``, ``[N]``."""
+    return never_alone(values.flatten(1)).sum(dim=1)[: values.shape[0]]
+
+
 def row_dot(a: Tensor, b: Tensor) -> Tensor:
     """``<a_n, b_n>`` of each row of ``[N, ...]``, ``[N]``."""
-    product = (a * b).flatten(1)
-    return never_alone(product).sum(dim=1)[: product.shape[0]]
+    return row_sum(a * b)
