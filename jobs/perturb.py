@@ -4,11 +4,12 @@ OUTPUT/part-00000.parquet ...   the perturbation set's shards
 OUTPUT/classifier.onnx          the classifier for others' checks, with --export-onnx
 OUTPUT/perturbations.png        original | perturbation, amplified | perturbed, for a few rows
 OUTPUT/robustness.png           accuracy against the change's size, sizes, passes a picture
+OUTPUT/universal.npy, .png      of universal: the one perturbation, and its picture
 OUTPUT/manifest.json            attack, identities, counts, accuracies; written last
 """
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -25,12 +26,15 @@ from jobs.common.pools import Pool
 from jobs.common.records import Record, Records, remove_records
 from jobs.common.row_ranges import RowRanges
 from jobs.common.sharded import run_shards
+from jobs.common.universal import make_universal_delta, universal_line, universal_report
 from noisestack import __version__
 from noisestack.command import Command
 from noisestack.config import describe
 from noisestack.session import ray_session
 from pipeline.attacks.audit import audit_report
 from pipeline.attacks.own import OwnAttack
+from pipeline.attacks.settings import AttackSettings
+from pipeline.attacks.universal import UniversalAttack
 from pipeline.classifier import FrozenClassifier
 from pipeline.errors import UserError
 from pipeline.formats.dataset import DatasetInfo, load_dataset
@@ -50,6 +54,8 @@ from pipeline.perturbation_trust import look_at_rows, lost_warnings
 from pipeline.perturber import Perturber, Settings, attack_record
 from pipeline.plots.perturbations import choose_examples, perturbation_figure
 from pipeline.plots.robustness import draw_robustness
+from pipeline.plots.universal import draw_universal
+from pipeline.universal_maker import UniversalMaker
 from pipeline.user_models.load import load_classifier
 
 PICTURE_FILE = "perturbations.png"
@@ -77,6 +83,8 @@ def main(config: PerturbConfig) -> Path:
     )
     if not isinstance(settings, OwnAttack):
         settings = replace(settings, target=resolved_target(settings.target, classifier.classes))
+    if isinstance(settings, UniversalAttack):
+        info.num_rows(settings.sample_split)
     rows = info.num_rows(config.split)
     stop = min(rows, config.limit or rows)
     if stop == 0:
@@ -110,42 +118,54 @@ def main(config: PerturbConfig) -> Path:
             else None
         )
 
+        def pool(worker: Callable[..., Any], **more: Any) -> Pool:
+            return Pool(
+                worker,
+                {
+                    "dataset": config.dataset,
+                    "classifier": config.classifier,
+                    "weights": config.weights,
+                    "rows_per_call": config.rows_per_call,
+                    "classifier_sha256": classifier.sha256,
+                    "output": output.directory,
+                    "settings": settings,
+                    "device": "cuda" if config.gpus_per_worker > 0 else "cpu",
+                    **more,
+                },
+                num_workers=config.num_workers,
+                cpus_per_worker=config.cpus_per_worker,
+                gpus_per_worker=config.gpus_per_worker,
+            )
+
         def run(shards: RowRanges, widened: bool) -> Records:
             return run_shards(
-                Pool(
+                pool(
                     Perturber,
-                    {
-                        "dataset": config.dataset,
-                        "classifier": config.classifier,
-                        "weights": config.weights,
-                        "rows_per_call": config.rows_per_call,
-                        "classifier_sha256": classifier.sha256,
-                        "split": config.split,
-                        "output": output.directory,
-                        "settings": settings,
-                        "widened": widened,
-                        "quarantine": config.on_bad_row == "quarantine",
-                        "device": "cuda" if config.gpus_per_worker > 0 else "cpu",
-                    },
-                    num_workers=config.num_workers,
-                    cpus_per_worker=config.cpus_per_worker,
-                    gpus_per_worker=config.gpus_per_worker,
+                    split=config.split,
+                    widened=widened,
+                    quarantine=config.on_bad_row == "quarantine",
                 ),
                 shards,
                 output.directory,
                 describe="perturb, all rows audited" if widened else "perturb",
             )
 
+        made: Record | None = None
         with ray_session():
+            if isinstance(settings, UniversalAttack):
+                settings, made = make_universal_delta(
+                    run_shards, pool(UniversalMaker), settings, output.directory
+                )
             records, sample = run_audited(run, stop, config.rows_per_shard, output.directory)
         manifest = manifest_of(
-            records, config, settings, classifier, info, stop, onnx_sha256, noticed, sample
+            records, config, settings, classifier, info, stop, onnx_sha256, noticed, sample, made
         )
         refuse_quarantine(config.on_bad_row, manifest["counts"]["quarantined"], output.directory)
         _draw(
             output.directory, manifest["shards"][0], manifest, classifier.classes, config.examples
         )
         draw_robustness(output.directory, manifest)
+        draw_universal(output.directory, manifest)
         write_perturbation_manifest(output.directory, manifest)
         remove_records(output.directory)
     _say_result(manifest, output.path)
@@ -164,12 +184,14 @@ def manifest_of(
     onnx_sha256: str | None = None,
     noticed: Sequence[TrustWarning] = (),
     sample: Record | None = None,
+    made: Record | None = None,
 ) -> dict[str, Any]:
     """The manifest: what was done to what, the shards, and the counts over all of them.
 
     Args:
         noticed: what was seen of the classifier before the attack; what the rows show follows it.
         sample: what the audit of a sample counted before it was widened to all rows.
+        made: of a universal attack, how its perturbation was made.
 
     Raises:
         UserError: all rows were bad.
@@ -218,6 +240,7 @@ def manifest_of(
         "warnings": [asdict(warning) for warning in warnings],
         "counts": counts,
         **_audit(settings, counts, sample),
+        **universal_report(made, counts),
         "clean_accuracy": clean_right / rows,
         "clean_accuracy_interval_95": list(clopper_pearson(clean_right, rows)),
         "robust_accuracy": robust_right / rows,
@@ -247,7 +270,7 @@ def manifest_of(
 
 def _audit(settings: Settings, counts: dict[str, int], sample: Record | None) -> dict[str, Any]:
     """What the audit says, where there is one; see `audit_report`."""
-    if isinstance(settings, OwnAttack) or settings.build().audit is None:
+    if not isinstance(settings, AttackSettings) or settings.build().audit is None:
         return {}
     standing = counts["clean_right"] - counts["successes"] + counts["overturned"]
     report = audit_report(counts["rows"], standing, counts["audited"], counts["overturned"])
@@ -288,6 +311,8 @@ def _say_result(manifest: dict[str, Any], path: Path) -> None:
             f"{least:.2f} to {most:.2f})",
             flush=True,
         )
+    if "universal" in manifest:
+        print(f"perturb: {universal_line(manifest)}", flush=True)
     if counts["quarantined"]:
         print(f"perturb: bad rows: {set_aside(counts['quarantined'], path)}", flush=True)
 

@@ -22,6 +22,7 @@ from pipeline.attacks.eot import Expectation
 from pipeline.attacks.own import AttackedByOther, OwnAttack, attack_with
 from pipeline.attacks.settings import AttackSettings
 from pipeline.attacks.towards import attack_towards
+from pipeline.attacks.universal import Found, UniversalAttack, found
 from pipeline.classifier import FrozenClassifier
 from pipeline.errors import UserError
 from pipeline.formats.dataset import DatasetInfo, images_of, labels_of, load_dataset, read_rows
@@ -38,10 +39,11 @@ from pipeline.formats.perturbation_target import NO_TARGET, targets_of
 from pipeline.formats.perturbation_warnings import doubtful_rows
 from pipeline.formats.quarantine import BadRow, write_quarantine
 from pipeline.formats.shard import read_part, write_shard
+from pipeline.formats.universal import read_delta, with_delta
 from pipeline.pictures import from_unit, to_unit
-from pipeline.user_models.load import load_classifier
+from pipeline.user_models.load import load_same_classifier
 
-Settings = AttackSettings | OwnAttack
+Settings = AttackSettings | OwnAttack | UniversalAttack
 
 _NOTHING = {  # what the record of a shard counts whose rows are all bad
     "verified": 0, "clean_right": 0, "successes": 0, "unmoved": 0, "gradient_free": 0,
@@ -52,7 +54,7 @@ _NOTHING = {  # what the record of a shard counts whose rows are all bad
 
 def perturb_rows(
     classifier: FrozenClassifier,
-    settings: Settings,
+    settings: AttackSettings | OwnAttack,
     images: np.ndarray,
     labels: np.ndarray,
     rows: np.ndarray,
@@ -120,7 +122,8 @@ class Perturber:
         classifier_sha256: the identity that the classifier must have; None for any.
 
     Raises:
-        UserError: the classifier is another one here.
+        UserError: the classifier is another one here, or the perturbation of a universal attack is
+            not the one that was made.
     """
 
     def __init__(
@@ -140,18 +143,21 @@ class Perturber:
     ) -> None:
         keep_freed_memory()
         self._info: DatasetInfo = load_dataset(dataset)
-        self._classifier = load_classifier(
-            str(classifier), self._info, weights=weights, rows_per_call=rows_per_call, device=device
+        self._classifier = load_same_classifier(
+            str(classifier),
+            self._info,
+            classifier_sha256,
+            weights=weights,
+            rows_per_call=rows_per_call,
+            device=device,
         )
-        if classifier_sha256 not in (None, self._classifier.sha256):
-            raise UserError(
-                f"the classifier {classifier} has other weights, or another source, here than "
-                "where the job was started; a function that draws its weights needs --weights"
-            )
         self._judge = judge_of(self._classifier, attack_record(settings))
         self._split = split
         self._output = output
         self._settings, self._widened = settings, widened
+        self._delta: np.ndarray | None = None
+        if isinstance(settings, UniversalAttack):
+            self._delta = read_delta(output, attack_record(settings), self._info.shape)
         self._quarantine = quarantine
 
     def __call__(self, shard: dict[str, Any]) -> dict[str, Any]:
@@ -191,15 +197,7 @@ class Perturber:
         settings = self._settings
         clean_logits = self._judge.logits_of(images)
         targets = targets_of(settings.target, clean_logits, labels, rows, settings.seed)
-        stored, attacked, found_by = perturb_rows(
-            self._classifier,
-            settings,
-            images,
-            labels,
-            rows,
-            targets=None if settings.target == NO_TARGET else targets,
-            widened=self._widened,
-        )
+        stored, attacked, found_by = self._perturbed(images, labels, rows, targets)
         logits = self._judge.logits_of(stored)
         columns = PerturbationColumns(
             ids=[str(value) for value in clean.column("id").to_pylist()],
@@ -227,6 +225,7 @@ class Perturber:
             self._split,
             attack,
             self._judge,
+            delta=self._delta,
         )
         if check.faults or check.num_rows != len(rows):
             raise RuntimeError(
@@ -250,6 +249,25 @@ class Perturber:
             "l2_max": float(np.sqrt(squared.max()) / LEVELS),
             "l2_sum": float(np.sqrt(squared.astype(np.float64)).sum() / LEVELS),
         }
+
+    def _perturbed(
+        self, images: np.ndarray, labels: np.ndarray, rows: np.ndarray, targets: np.ndarray
+    ) -> tuple[np.ndarray, Attacked | Found, list[str]]:
+        """See `perturb_rows`."""
+        settings = self._settings
+        if isinstance(settings, UniversalAttack):
+            assert self._delta is not None
+            moved = with_delta(images, self._delta)
+            return moved, found(len(rows)), [settings.attack] * len(rows)
+        return perturb_rows(
+            self._classifier,
+            settings,
+            images,
+            labels,
+            rows,
+            targets=None if settings.target == NO_TARGET else targets,
+            widened=self._widened,
+        )
 
     def _bad_rows(self, table: pa.Table, start: int) -> list[BadRow]:
         """The rows without a label among the classes; row 0 of the table is row `start`."""
@@ -278,6 +296,8 @@ def attack_record(settings: Settings) -> dict[str, Any]:
     if isinstance(settings, OwnAttack):
         once = {"steps": 1, "step_size": None, "restarts": 1}
         return {**told, **once, "source_sha256": settings.source_sha256}
+    if isinstance(settings, UniversalAttack):
+        return {**told, **settings.record()}
     return {
         **told,
         "steps": settings.steps,
@@ -325,7 +345,7 @@ def judge_of(classifier: Judge, attack: dict[str, Any]) -> Judge:
     return MeanJudge(classifier, draws, int(attack["seed"]))
 
 
-def _audit_counts(attacked: Attacked) -> dict[str, int]:
+def _audit_counts(attacked: Attacked | Found) -> dict[str, int]:
     if not isinstance(attacked, AttackedInTurn):
         return {"audited": 0, "overturned": 0}
     return {

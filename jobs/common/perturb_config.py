@@ -1,5 +1,6 @@
 """The config of `perturb`: what each key means, and the attack that it spells."""
 
+from collections.abc import Mapping
 from os.path import abspath
 from pathlib import Path
 from typing import Any, Literal
@@ -12,12 +13,15 @@ from pipeline.attacks.ball import whole_levels
 from pipeline.attacks.base import Norm
 from pipeline.attacks.own import OwnAttack, takes_eps
 from pipeline.attacks.settings import ATTACKS, AttackSettings, default_steps, is_bounded
+from pipeline.attacks.universal import LOSS_CLIP, SAMPLE_ROWS, SAMPLE_SPLIT, UniversalAttack
 from pipeline.errors import UserError
 from pipeline.formats.perturbation_set import CLASSIFIER_FILE
 from pipeline.formats.perturbation_target import NO_TARGET
+from pipeline.formats.universal import UNIVERSAL
 from pipeline.importable import is_importable
 
 _EPS_LEVELS = 8
+_OF_UNIVERSAL = ("sample_rows", "sample_split", "loss_clip")
 CLASSIFIER = (
     "directory of a classifier, as train-classifier or transformers write it; or module:function, "
     "which returns a torch module from [N, C, H, W] in [0, 1] to logits"
@@ -49,8 +53,8 @@ class PerturbConfig(JobConfig):
     limit: int | None = Field(None, ge=1, description="perturb this many rows, from the first")
     attack: str = Field(
         "pgd",
-        description=f"one of {', '.join(ATTACKS)}; or your own as module:function, called as "
-        "(model, x, y, eps)",
+        description=f"one of {', '.join(ATTACKS)}; {UNIVERSAL}, one perturbation for all; or your "
+        "own as module:function, called as (model, x, y, eps)",
     )
     ensemble: Literal["standard", "fast"] | None = Field(
         None,
@@ -61,6 +65,23 @@ class PerturbConfig(JobConfig):
         "none",
         description="the class to be answered: none for any wrong one; least_likely, random, next; "
         "or a class by name or number",
+    )
+    sample_rows: int | None = Field(
+        None,
+        ge=1,
+        description=f"of {UNIVERSAL}: pictures that the perturbation is made from, drawn by seed "
+        f"and id; none for {SAMPLE_ROWS}",
+    )
+    sample_split: str | None = Field(
+        None,
+        description=f"of {UNIVERSAL}: the split that these pictures come from; none for "
+        f"{SAMPLE_SPLIT}",
+    )
+    loss_clip: float | None = Field(
+        None,
+        gt=0,
+        description=f"of {UNIVERSAL}: cross-entropy, in nats, from which on a picture pulls no "
+        f"more; none for {LOSS_CLIP}; with a target there is none",
     )
     eot_draws: int = Field(
         1,
@@ -110,8 +131,11 @@ class PerturbConfig(JobConfig):
 
     _classifier_spec = field_validator("classifier", mode="before")(classifier_spec)
 
-    def settings(self) -> AttackSettings | OwnAttack:
+    def settings(self) -> AttackSettings | OwnAttack | UniversalAttack:
         """The attack that these values spell; UserError where they contradict each other."""
+        if self.attack == UNIVERSAL:
+            return self._universal()
+        self._refuse({name: getattr(self, name) for name in _OF_UNIVERSAL})
         if is_importable(self.attack):
             return self._own_attack()
         return AttackSettings(
@@ -131,20 +155,42 @@ class PerturbConfig(JobConfig):
         return self.ensemble or ("standard" if self.attack == "autoattack" else None)
 
     def _own_attack(self) -> OwnAttack:
-        given = {
-            "steps": self.steps,
-            "step_size": self.step_size,
-            "restarts": self.restarts - 1,
-            "ensemble": self.ensemble,
-            "target": self.target != NO_TARGET,
-            "eot_draws": self.eot_draws - 1,
-        }
-        for name, value in given.items():
-            if value:
-                raise UserError(f"the attack {self.attack} is not told {name}; leave it out")
+        self._refuse(
+            {
+                "steps": self.steps,
+                "step_size": self.step_size,
+                "restarts": self.restarts - 1,
+                "ensemble": self.ensemble,
+                "target": self.target != NO_TARGET,
+                "eot_draws": self.eot_draws - 1,
+            }
+        )
         default = _EPS_LEVELS if takes_eps(self.attack) else 0
         levels = default if self.eps is None else whole_levels(self.eps)
         return OwnAttack(self.attack, Norm(self.norm), levels, self.seed)
+
+    def _universal(self) -> UniversalAttack:
+        self._refuse(
+            {
+                "restarts": self.restarts - 1,
+                "ensemble": self.ensemble,
+                "eot_draws": self.eot_draws - 1,
+            }
+        )
+        given = {name: getattr(self, name) for name in ("steps", "step_size", *_OF_UNIVERSAL)}
+        return UniversalAttack(
+            norm=Norm(self.norm),
+            eps_levels=self._eps_levels(),
+            seed=self.seed,
+            target=self.target,
+            **{name: value for name, value in given.items() if value is not None},
+        )
+
+    def _refuse(self, given: Mapping[str, Any]) -> None:
+        """UserError for the first value that the attack would silently ignore."""
+        for name, value in given.items():
+            if value:
+                raise UserError(f"the attack {self.attack} is not told {name}; leave it out")
 
     def _eps_levels(self) -> int:
         if self.eps is not None:

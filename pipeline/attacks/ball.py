@@ -130,6 +130,13 @@ class Ball:
         whole = self._shortened(delta).reshape(clean.shape)
         return (base + whole.to(base.dtype)) / LEVELS
 
+    def whole(self, change: Tensor) -> Tensor:
+        """The change of whole levels near one in levels, float64 ``[N, ...]``: in the ball, rounded
+        as `snap` does it, with no box."""
+        if self.norm is Norm.LINF:
+            return change.round().clamp(-self.levels, self.levels)
+        return self._shortened(change.flatten(1)).reshape(change.shape)
+
     def contains(self, points: Tensor, clean: Tensor) -> Tensor:
         """Whether lattice points lie in the ball, bool ``[N]``, decided in whole levels."""
         change = ((points * LEVELS).round().long() - (clean * LEVELS).round().long()).flatten(1)

@@ -31,6 +31,7 @@ from pipeline.formats.perturbation_set import (
 )
 from pipeline.formats.perturbation_target import NO_TARGET, UNTARGETED, are_targets
 from pipeline.formats.shard import read_part
+from pipeline.formats.universal import NOT_DELTA, UNIVERSAL, read_delta, with_delta
 
 _CONSTANT = ("attack", "norm", "eps", "steps", "seed")
 # Another machine, or a GPU, may compute a logit with other last bits; a recorded prediction whose
@@ -106,6 +107,7 @@ def check_rows(
     judge: Judge,
     *,
     tie: float = 0.0,
+    delta: np.ndarray | None = None,
 ) -> RowCheck:
     """Check a shard's rows.
 
@@ -115,6 +117,7 @@ def check_rows(
         split, attack: what the manifest says.
         judge: the classifier.
         tie: tolerance of a logit below the highest; 0 demands the very prediction.
+        delta: int16 ``[H, W, C]``, of a set with one perturbation for all pictures.
     """
     columns = {name: table.column(name).to_numpy() for name in _plain_columns(table)}
     images, stored = images_of(table), images_of(table, "adversarial")
@@ -160,6 +163,8 @@ def check_rows(
         **{f"{name} is not the set's": columns[name] != attack[name] for name in _CONSTANT},
         "draws is not the set's": columns["draws"] != attack.get("draws", 1),
     }
+    if delta is not None:
+        wrong[NOT_DELTA] = (stored != with_delta(images, delta)).any(axis=(1, 2, 3))
     ties = clean_holds & stored_holds
     ties &= (
         (fresh[0] != clean_recorded)
@@ -202,6 +207,9 @@ def verify_perturbation_set(
         note("the classifier is not the one that the set names", judge.sha256[:12])
     if info.sha256 != opened.dataset_sha256:
         note("the dataset is not the one that the set names", str(info.path))
+    delta = None
+    if opened.attack.get("attack") == UNIVERSAL:
+        delta = read_delta(opened.path, opened.attack, info.shape)
     seen = np.zeros(max(0, opened.stop - opened.start), dtype=np.int64)
     checks = []
     for shard in opened.shards:
@@ -224,6 +232,7 @@ def verify_perturbation_set(
                 opened.attack,
                 judge,
                 tie=TIE,
+                delta=delta,
             )
             checks.append(check)
             for kind, number in check.faults:

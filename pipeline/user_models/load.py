@@ -1,6 +1,7 @@
 """The classifier that a text names: Noisestack's own, a user's function, one of transformers."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -56,6 +57,23 @@ def load_classifier(
     check_fits(
         info, shape=classifier.shape, classes=classifier.classes, what=f"the classifier {path}"
     )
+    return classifier
+
+
+def load_same_classifier(
+    spec: str, info: DatasetInfo, sha256: str | None, **how: Any
+) -> FrozenClassifier:
+    """What `load_classifier` gives, with this identity; None for any.
+
+    Raises:
+        UserError: the classifier is another one here.
+    """
+    classifier = load_classifier(spec, info, **how)
+    if sha256 not in (None, classifier.sha256):
+        raise UserError(
+            f"the classifier {spec} has other weights, or another source, here than "
+            "where the job was started; a function that draws its weights needs --weights"
+        )
     return classifier
 
 

@@ -21,6 +21,7 @@ from pipeline.verification.faults import Faults
 from pipeline.verification.file_check import ListedFile, check_file
 from pipeline.verification.listing import QUARANTINE_ROWS, Listing, read_listing
 from pipeline.verification.numbering import Numbering
+from pipeline.verification.universal_check import check_universal
 from pipeline.verification.warnings_check import check_warnings
 
 _RECORDS = "records"  # where a job keeps account of its shards until the manifest is written
@@ -85,6 +86,7 @@ def verify_directory(
             faults.add("an id that came before", file, what, row)
     if listing.kind == "perturbation set" and not faults:
         check_warnings(path, faults)
+        check_universal(path, faults)
     _note_leftovers(path, faults)
     _note_strays(path, {file.shard.file for file in files}, faults)
     num_rows = sum(shard.num_rows for shard in listing.shards)

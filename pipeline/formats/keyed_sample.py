@@ -1,0 +1,66 @@
+"""A sample of a split that depends on the pictures' ids alone, not on where they stand in it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from heapq import nsmallest
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.formats.dataset import DatasetInfo, shards_of
+from pipeline.formats.shard import images_of, iterate, labels_of, read_part
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Some rows of a split, in keyed order.
+
+    Attributes:
+        ids: N strings.
+        images: uint8 ``[N, H, W, C]``.
+        labels: int64 ``[N]``.
+    """
+
+    ids: tuple[str, ...]
+    images: np.ndarray
+    labels: np.ndarray
+
+
+def keyed_sample(info: DatasetInfo, split: str, num: int, seed: int, num_classes: int) -> Sample:
+    """The first ``num`` rows of a split whose labels are classes, or all that there are, in the
+    order of the SHA-256 of the text ``seed:id``.
+
+    The order of the ids takes the memory of ``num`` of them, the pictures that of one shard more.
+
+    Raises:
+        UserError: there is no such split, or a shard is damaged.
+    """
+    chosen = nsmallest(num, _keys(info, split, seed, num_classes))
+    shards = shards_of(info, split)
+    ids = [""] * len(chosen)
+    images = np.empty((len(chosen), *info.shape), np.uint8)
+    labels = np.empty(len(chosen), np.int64)
+    places = np.array([(number, row) for _, number, row in chosen], np.int64).reshape(-1, 2)
+    for number in np.unique(places[:, 0]).tolist():
+        shard = shards[number]
+        at = np.flatnonzero(places[:, 0] == number)
+        table = read_part(info.path / shard.file, 0, shard.num_rows, ["id", "image", "label"])
+        table = table.take(pa.array(places[at, 1])).combine_chunks()
+        images[at], labels[at] = images_of(table), labels_of(table)
+        for place, name in zip(at.tolist(), table.column("id").to_pylist(), strict=True):
+            ids[place] = str(name)
+    return Sample(tuple(ids), images, labels)
+
+
+def _keys(
+    info: DatasetInfo, split: str, seed: int, num_classes: int
+) -> Iterator[tuple[bytes, int, int]]:
+    """The key, the shard and the row of each row whose label is a class."""
+    tables = iterate(info.path, shards_of(info, split), ["id", "label"])
+    for number, table in enumerate(tables):
+        labels = labels_of(table)
+        good = np.flatnonzero((labels >= 0) & (labels < num_classes)).tolist()
+        ids = table.column("id").to_pylist()
+        for row in good:
+            yield sha256(f"{seed}:{ids[row]}".encode()).digest(), number, row

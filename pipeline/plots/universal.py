@@ -1,0 +1,47 @@
+"""The picture of a universal set's one perturbation, amplified around grey."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from pipeline.formats.output import atomic_path
+from pipeline.formats.universal import UNIVERSAL, read_delta
+
+UNIVERSAL_PICTURE_FILE = "universal.png"
+
+
+def universal_figure(delta: np.ndarray, title: str) -> Figure:
+    """The perturbation, int16 ``[H, W, C]``, by the largest factor that clips nothing."""
+    gain = max(1, 127 // max(1, int(np.abs(delta).max())))
+    picture = np.clip(128 + gain * delta.astype(np.int64), 0, 255).astype(np.uint8)
+    figure = Figure(figsize=(4.6, 5.0), dpi=110, layout="constrained")
+    axis = figure.subplots()
+    axis.imshow(
+        picture[:, :, 0] if picture.shape[-1] == 1 else picture,
+        cmap="gray",
+        vmin=0,
+        vmax=255,
+        interpolation="nearest",
+    )
+    axis.set_xticks([])
+    axis.set_yticks([])
+    axis.set_xlabel(f"perturbation × {gain}; grey is no change", fontsize=9)
+    axis.set_title(title, fontsize=10, fontweight="bold")
+    return figure
+
+
+def draw_universal(directory: Path, manifest: dict[str, Any]) -> None:
+    """Writes `UNIVERSAL_PICTURE_FILE` beside a universal set; nothing beside others."""
+    attack = manifest["attack"]
+    if attack["attack"] != UNIVERSAL:
+        return
+    delta = read_delta(directory, attack, tuple(manifest["dataset"]["shape"]))
+    rate = manifest["universal"]["fooling_rate"]
+    fooled = "" if rate is None else f": fools {rate:.1%}"
+    figure = universal_figure(
+        delta, f"one perturbation, {attack['norm']}, eps {attack['eps']}/255{fooled}"
+    )
+    with atomic_path(directory / UNIVERSAL_PICTURE_FILE) as temporary:
+        figure.savefig(temporary, format="png")
