@@ -26,7 +26,12 @@ from jobs.common.pools import Pool
 from jobs.common.records import Record, Records, remove_records
 from jobs.common.row_ranges import RowRanges
 from jobs.common.sharded import run_shards
-from jobs.common.universal import make_universal_delta, universal_line, universal_report
+from jobs.common.universal import (
+    check_sample_split,
+    make_universal_delta,
+    universal_line,
+    universal_report,
+)
 from noisestack import __version__
 from noisestack.command import Command
 from noisestack.config import describe
@@ -84,7 +89,7 @@ def main(config: PerturbConfig) -> Path:
     if not isinstance(settings, OwnAttack):
         settings = replace(settings, target=resolved_target(settings.target, classifier.classes))
     if isinstance(settings, UniversalAttack):
-        info.num_rows(settings.sample_split)
+        check_sample_split(info, settings)
     rows = info.num_rows(config.split)
     stop = min(rows, config.limit or rows)
     if stop == 0:

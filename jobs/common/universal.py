@@ -7,12 +7,24 @@ from typing import Any
 from jobs.common.pools import Pool
 from jobs.common.records import Record, finished_record, remove_records
 from pipeline.attacks.universal import UniversalAttack
+from pipeline.errors import UserError
+from pipeline.formats.dataset import DatasetInfo
 from pipeline.formats.universal import DELTA_FILE
 
 _SPEC = {"index": 0, "file": DELTA_FILE, "num_rows": 1}
 _TOLD = (
     "sample_rows", "sample_sha256", "sample_usable", "sample_fooled", "forwards", "backwards",
 )  # fmt: skip
+
+
+def check_sample_split(info: DatasetInfo, settings: UniversalAttack) -> None:
+    """Raises UserError where there is no split, or an empty one, to draw the sample from."""
+    split = settings.sample_split
+    if not sum(shard.num_rows for shard in info.splits.get(split, ())):
+        raise UserError(
+            f"{info.path} has no split {split!r} with pictures to make the perturbation from, only "
+            f"{', '.join(info.splits)}; name one of these with --sample-split"
+        )
 
 
 def make_universal_delta(

@@ -123,13 +123,12 @@ def test_on_new_digits_it_fools_far_more_often_than_noise_and_has_its_bits_in_an
     classifier = Classifier(digit_network(), CLASSES)
     images, y = digits()
     attack = UniversalAttack(Norm.LINF, 60, steps=25, target=target)
-    x, label = to_unit(images[:300]), torch.from_numpy(y[:300])
+    x, label = to_unit(images[:200]), torch.from_numpy(y[:200])
     deltas = [
         make_universal(attack, classifier, x, label, rows_per_call=rows).delta.transpose(1, 2, 0)
-        for rows in (64, 7, 256)
+        for rows in (64, 7)
     ]
     assert np.array_equal(deltas[0], deltas[1])
-    assert np.array_equal(deltas[0], deltas[2])
     assert np.abs(deltas[0]).max() == 60
     held_out, truth = images[-360:], y[-360:]
     right = classifier.predict(held_out) == truth

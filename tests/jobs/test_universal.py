@@ -1,6 +1,7 @@
 """Universal sets: one perturbation, made once; the same bytes however rows are cut and ordered."""
 
 import contextlib
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,9 @@ from in_this_process import in_this_process
 from planted_sets import rehash, replant
 
 from jobs.perturb import COMMAND, PerturbConfig, main
+from noisestack.flags import read_config
+from pipeline.attacks.base import Norm
+from pipeline.attacks.universal import UniversalAttack
 from pipeline.classifier import Classifier, save_classifier
 from pipeline.errors import UserError
 from pipeline.formats.dataset import dataset_table, load_dataset, write_dataset_info, write_shard
@@ -23,6 +27,7 @@ from pipeline.formats.perturbation_check import verify_perturbation_set
 from pipeline.formats.perturbation_set import CLASSIFIER_FILE, MANIFEST_FILE, open_perturbation_set
 from pipeline.formats.shard import image_column, images_of, labels_of, read_range
 from pipeline.formats.universal import DELTA_FILE, NOT_DELTA, with_delta
+from pipeline.onnx_export import export_classifier
 from pipeline.perturber import Perturber
 from pipeline.plots.universal import UNIVERSAL_PICTURE_FILE
 from pipeline.universal_maker import UniversalMaker
@@ -37,10 +42,25 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def run_here(patched: pytest.MonkeyPatch) -> None:
+    """Neither Ray nor the figures that every perturbation set has."""
+    patched.setattr("jobs.perturb.run_shards", in_this_process)
+    patched.setattr("jobs.perturb.ray_session", contextlib.nullcontext)
+    for name in ("_draw", "draw_robustness"):
+        patched.setattr(f"jobs.perturb.{name}", lambda *_: None)
+
+
+@pytest.fixture(scope="module")
+def straight(inputs: Path) -> Path:
+    """A set made in one go. Not to be changed."""
+    with pytest.MonkeyPatch.context() as patched:
+        run_here(patched)
+        return main(config(inputs, inputs / "straight"))
+
+
 @pytest.fixture
 def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jobs.perturb.run_shards", in_this_process)
-    monkeypatch.setattr("jobs.perturb.ray_session", contextlib.nullcontext)
+    run_here(monkeypatch)
 
 
 def config(inputs: Path, output: Path, **change: Any) -> PerturbConfig:
@@ -102,26 +122,22 @@ def test_every_row_is_its_picture_plus_the_one_perturbation_and_the_making_is_to
 
 @pytest.mark.usefixtures("without_ray")
 def test_neither_shards_nor_the_order_of_the_rows_change_a_byte(
-    inputs: Path, tmp_path: Path
+    inputs: Path, straight: Path, tmp_path: Path
 ) -> None:
-    parts = main(config(inputs, tmp_path / "parts"))
     whole = main(config(inputs, tmp_path / "whole", rows_per_shard=60))
     data = write_shuffled(tmp_path / "data")
     shuffled = main(config(inputs, tmp_path / "shuffled", dataset=data))
     for other in (whole, shuffled):
-        assert (other / DELTA_FILE).read_bytes() == (parts / DELTA_FILE).read_bytes()
-    assert rows_of(whole).equals(rows_of(parts))
-    straight, moved = (
-        rows_of(path).drop_columns("row").sort_by("id") for path in (parts, shuffled)
-    )
-    assert moved.equals(straight)
+        assert (other / DELTA_FILE).read_bytes() == (straight / DELTA_FILE).read_bytes()
+    assert rows_of(whole).equals(rows_of(straight))
+    by_id = [rows_of(path).drop_columns("row").sort_by("id") for path in (straight, shuffled)]
+    assert by_id[0].equals(by_id[1])
 
 
 @pytest.mark.usefixtures("without_ray")
 def test_a_run_that_died_goes_on_with_the_perturbation_that_it_had_made(
-    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    inputs: Path, straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    straight = main(config(inputs, tmp_path / "straight"))
     path, made = tmp_path / "set", []
 
     class DyingMaker(UniversalMaker):
@@ -149,9 +165,8 @@ def test_a_run_that_died_goes_on_with_the_perturbation_that_it_had_made(
 
 @pytest.mark.usefixtures("without_ray")
 def test_shards_of_a_perturbation_that_was_lost_are_made_anew(
-    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    inputs: Path, straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    straight = main(config(inputs, tmp_path / "straight"))
     path = tmp_path / "set"
     with monkeypatch.context() as patched:
         patched.setattr("jobs.perturb.draw_robustness", interrupted)
@@ -177,11 +192,10 @@ def same_set(path: Path, straight: Path) -> None:
     assert verify_directory(path).faults.lines() == []
 
 
-@pytest.mark.usefixtures("without_ray")
 def test_verify_tells_a_row_that_is_not_its_picture_plus_the_perturbation(
-    inputs: Path, tmp_path: Path
+    inputs: Path, straight: Path, tmp_path: Path
 ) -> None:
-    path = main(config(inputs, tmp_path / "set"))
+    path = Path(shutil.copytree(straight, tmp_path / "set"))
     kept = (path / DELTA_FILE).read_bytes()
 
     def one_level(table: pa.Table) -> pa.Table:
@@ -229,7 +243,10 @@ def test_a_worker_takes_no_other_perturbation_than_the_one_that_was_made(
     [
         ("--attack universal --eps 0.003", "eps is 0.003, less than one level"),
         ("--attack universal --sample-rows 0", "sample-rows"),
-        ("--attack universal --sample-split nope", "has no split 'nope', only train, test"),
+        (
+            "--attack universal --sample-split nope",
+            "no split 'nope' with pictures to make the perturbation",
+        ),
         ("--attack universal --norm l1", "universal is for the norms linf and l2, not l1"),
         ("--attack universal --target random", "aims all pictures at one class, not at random"),
         ("--attack universal --target 8 --loss-clip 2", "takes no loss_clip with a target"),
@@ -253,19 +270,25 @@ def test_mistakes_are_told_in_one_line_with_code_2(
     assert not (tmp_path / "set").exists()
 
 
+def test_the_shipped_config_is_read() -> None:
+    file = Path(__file__).parents[2] / "configs" / "perturb_universal.yaml"
+    shipped = read_config(PerturbConfig, ["--config", str(file)], "perturb")
+    assert shipped.settings() == UniversalAttack(Norm.LINF, 25)
+
+
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
-def test_on_ray_the_set_is_the_same_and_passes_the_check_that_has_none_of_our_code(
-    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_on_ray_the_set_is_the_same(inputs: Path, straight: Path, tmp_path: Path) -> None:
+    path = main(config(inputs, tmp_path / "set", rows_per_shard=30))
+    assert (path / DELTA_FILE).read_bytes() == (straight / DELTA_FILE).read_bytes()
+    assert rows_of(path).equals(rows_of(straight))
+
+
+def test_it_passes_the_check_that_has_none_of_our_code(inputs: Path, straight: Path) -> None:
     pytest.importorskip("onnxscript")
-    path = main(config(inputs, tmp_path / "set", export_onnx=True))
+    classifier, onnx = Classifier.load(inputs / "classifier"), inputs / CLASSIFIER_FILE
+    export_classifier(classifier, onnx)
     checker = Path(__file__).parents[2] / "docs" / "check_perturbations.py"
-    command = [sys.executable, checker, path, inputs / "digits", path / CLASSIFIER_FILE]
+    command = [sys.executable, checker, straight, inputs / "digits", onnx]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    monkeypatch.setattr("jobs.perturb.run_shards", in_this_process)
-    monkeypatch.setattr("jobs.perturb.ray_session", contextlib.nullcontext)
-    alone = main(config(inputs, tmp_path / "alone", rows_per_shard=60))
-    assert (alone / DELTA_FILE).read_bytes() == (path / DELTA_FILE).read_bytes()
-    assert rows_of(alone).equals(rows_of(path))
