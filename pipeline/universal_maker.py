@@ -95,6 +95,7 @@ class UniversalMaker:
             "sample_sha256": sha256("\n".join(sample.ids).encode()).hexdigest(),
             "sample_usable": made.usable,
             "sample_fooled": made.fooled,
+            "restart": made.restart,
             "forwards": made.forwards,
             "backwards": made.backwards,
         }

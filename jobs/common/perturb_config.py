@@ -109,7 +109,10 @@ class PerturbConfig(JobConfig):
         "a factor of the gradient",
     )
     restarts: int = Field(
-        1, ge=1, description="how often an unbroken row begins anew; of apgd_targeted, its classes"
+        1,
+        ge=1,
+        description="how often an unbroken row, or the making of universal, begins anew; of "
+        "apgd_targeted, its classes",
     )
     seed: int = Field(0, ge=0, description="keys all that an attack draws")
     export_onnx: bool = Field(
@@ -170,17 +173,12 @@ class PerturbConfig(JobConfig):
         return OwnAttack(self.attack, Norm(self.norm), levels, self.seed)
 
     def _universal(self) -> UniversalAttack:
-        self._refuse(
-            {
-                "restarts": self.restarts - 1,
-                "ensemble": self.ensemble,
-                "eot_draws": self.eot_draws - 1,
-            }
-        )
+        self._refuse({"ensemble": self.ensemble, "eot_draws": self.eot_draws - 1})
         given = {name: getattr(self, name) for name in ("steps", "step_size", *_OF_UNIVERSAL)}
         return UniversalAttack(
             norm=Norm(self.norm),
             eps_levels=self._eps_levels(),
+            restarts=self.restarts,
             seed=self.seed,
             target=self.target,
             **{name: value for name, value in given.items() if value is not None},

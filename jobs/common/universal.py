@@ -13,7 +13,8 @@ from pipeline.formats.universal import DELTA_FILE
 
 _SPEC = {"index": 0, "file": DELTA_FILE, "num_rows": 1}
 _TOLD = (
-    "sample_rows", "sample_sha256", "sample_usable", "sample_fooled", "forwards", "backwards",
+    "sample_rows", "sample_sha256", "sample_usable", "sample_fooled", "restart", "forwards",
+    "backwards",
 )  # fmt: skip
 
 

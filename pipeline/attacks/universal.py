@@ -12,10 +12,10 @@ from torch.nn import functional as F
 
 from pipeline.attacks import losses
 from pipeline.attacks.ball import Ball
-from pipeline.attacks.base import MOST_STEPS, Model, Norm
+from pipeline.attacks.base import MOST_RESTARTS, MOST_STEPS, Model, Norm, row_norm
 from pipeline.attacks.projection import within_box
 from pipeline.attacks.queries import Asker
-from pipeline.chain.noise import keyed_permutation
+from pipeline.chain.noise import Purpose, keyed_permutation, keyed_uniform
 from pipeline.errors import UserError
 from pipeline.formats.perturbation_set import LEVELS, MARGIN
 from pipeline.formats.perturbation_target import NO_TARGET, RULES
@@ -38,6 +38,7 @@ class UniversalAttack:
         steps: gradient steps, each up the mean loss of `BATCH` pictures of the sample.
         step_size: of the first step, in [0, 1] units, from where they fall to 0 in a line; None for
             a tenth of the radius, or more where so few steps would not reach it.
+        restarts: beginnings, those after the first at random; what fools the most is kept.
         seed: keys which pictures the sample has, and the order in which they come.
         sample_rows: pictures that it is made from.
         sample_split: the dataset's split that they come from.
@@ -51,6 +52,7 @@ class UniversalAttack:
     eps_levels: int
     steps: int = STEPS
     step_size: float | None = None
+    restarts: int = 1
     seed: int = 0
     sample_rows: int = SAMPLE_ROWS
     sample_split: str = SAMPLE_SPLIT
@@ -65,6 +67,8 @@ class UniversalAttack:
             raise UserError(f"eps must be at least one level of 1/255, not {self.eps_levels}")
         if not 1 <= self.steps < MOST_STEPS:
             raise UserError(f"steps must be from 1 to {MOST_STEPS - 1}, not {self.steps}")
+        if not 1 <= self.restarts <= MOST_RESTARTS:
+            raise UserError(f"restarts must be from 1 to {MOST_RESTARTS}, not {self.restarts}")
         if self.sample_rows < 1:
             raise UserError(f"sample_rows must be at least 1, not {self.sample_rows}")
         for name, value in (("step_size", self.step_size), ("loss_clip", self.loss_clip)):
@@ -111,7 +115,7 @@ class UniversalAttack:
         own = {
             "steps": self.steps,
             "step_size": self.step_size,
-            "restarts": 1,
+            "restarts": self.restarts,
             "ensemble": None,
             "batch_rows": BATCH,
             "sample_rows": self.sample_rows,
@@ -137,13 +141,15 @@ class Made:
         usable: pictures of the sample that it was made from: answered rightly, and not of the
             target class.
         fooled: how many of them it breaks.
-        forwards, backwards: passes of pictures through the model, the two looks at the sample
-            included.
+        restart: the beginning that gave it.
+        forwards, backwards: passes of pictures through the model, those of the clean sample and of
+            the look at each beginning's end included.
     """
 
     delta: np.ndarray
     usable: int
     fooled: int
+    restart: int
     forwards: int
     backwards: int
 
@@ -174,7 +180,7 @@ def make_universal(
 
     The model is asked about ``x + δ`` as it will be stored: whole levels, clipped to the box. What
     the box would hold back of a picture's gradient takes no part in the sum, which is taken in
-    float64, row after row, so that its bits depend on the sample and on nothing else.
+    float64, row after row, so that its bits depend on the sample and not on the calls.
 
     Args:
         x: float32 ``[N, C, H, W]``, whole levels divided by 255, in the sample's order.
@@ -193,12 +199,35 @@ def make_universal(
             f"the classifier is right about none of the {len(x)} pictures of {attack.sample_split} "
             "that the perturbation is to be made from; give --sample-rows more"
         )
-    x, y = x[usable], y[usable]
-    levels = (x * LEVELS).round()
-    size = min(BATCH, num)
-    delta = torch.zeros_like(x[:1], dtype=torch.float64)  # in levels
+    levels, y = (x[usable] * LEVELS).round(), y[usable]
+    best, fooled, kept = torch.zeros_like(levels[:1]), -1, 0
+    for restart in range(attack.restarts):
+        whole = attack.ball.whole(_ascend(attack, asker, levels, y, restart))
+        lead = _lead(asker.logits(_moved(levels, whole)), y, attack.aim)
+        count = int((lead > MARGIN).sum())
+        if count > fooled:
+            best, fooled, kept = whole, count, restart
+    asked = attack.restarts * attack.steps * min(BATCH, num)
+    return Made(
+        delta=best[0].to(torch.int16).cpu().numpy(),
+        usable=num,
+        fooled=fooled,
+        restart=kept,
+        forwards=len(x) + asked + attack.restarts * num,
+        backwards=asked,
+    )
+
+
+def _ascend(
+    attack: UniversalAttack, asker: Asker, levels: Tensor, y: Tensor, restart: int
+) -> Tensor:
+    """The change after all steps of one beginning, float64 ``[1, C, H, W]``, in levels."""
+    delta = torch.zeros_like(levels[:1], dtype=torch.float64)
+    if restart:
+        drawn = keyed_uniform([attack.seed], [restart], 0, Purpose.ATTACK, delta.shape[1:])
+        delta = _within(attack.eps_levels * (2 * drawn - 1).to(delta.device), attack.ball)
     for step in range(attack.steps):
-        chosen = torch.from_numpy(_batch(attack.seed, step, size, num)).to(x.device)
+        chosen = torch.from_numpy(_batch(attack.seed, restart, step, len(y))).to(y.device)
         asked = _moved(levels[chosen], attack.ball.whole(delta))
         _, _, gradient = asker.gradient(asked, _loss(attack), y[chosen])
         # What would leave the box changes nothing.
@@ -210,15 +239,7 @@ def make_universal(
             )
         alpha = _first_step(attack) * (1 - step / attack.steps)
         delta = _within(delta + alpha * attack.ball.steepest(pull), attack.ball)
-    whole = attack.ball.whole(delta)
-    logits = asker.logits(_moved(levels, whole))
-    return Made(
-        delta=whole[0].to(torch.int16).cpu().numpy(),
-        usable=num,
-        fooled=int((_lead(logits, y, attack.aim) > MARGIN).sum()),
-        forwards=len(right) + attack.steps * size + num,
-        backwards=attack.steps * size,
-    )
+    return delta
 
 
 def _first_step(attack: UniversalAttack) -> float:
@@ -228,10 +249,14 @@ def _first_step(attack: UniversalAttack) -> float:
     return attack.eps_levels * max(0.1, 2 / (attack.steps + 1))
 
 
-def _batch(seed: int, step: int, size: int, num: int) -> np.ndarray:
-    """Which of N pictures a step looks at, int64 ``[size]``: each epoch has an order of its own."""
+def _batch(seed: int, restart: int, step: int, num: int) -> np.ndarray:
+    """Which of N pictures a step looks at, int64: each epoch has an order of its own."""
+    size = min(BATCH, num)
     places = np.arange(step * size, (step + 1) * size)
-    orders = {epoch: keyed_permutation(seed, epoch, num) for epoch in set((places // num).tolist())}
+    orders = {
+        epoch: keyed_permutation(seed, restart << 32 | epoch, num)
+        for epoch in set((places // num).tolist())
+    }
     return np.array([orders[place // num][place % num] for place in places.tolist()], np.int64)
 
 
@@ -265,8 +290,7 @@ def _within(delta: Tensor, ball: Ball) -> Tensor:
     """The nearest change in the ball, in levels."""
     if ball.norm is Norm.LINF:
         return delta.clamp(-ball.levels, ball.levels)
-    shrunk: Tensor = delta * (ball.levels / delta.norm().clamp_min(1e-30)).clamp_max(1.0)
-    return shrunk
+    return delta * (ball.levels / row_norm(delta, Norm.L2).clamp_min(1e-30)).clamp_max(1.0)
 
 
 def _lead(logits: Tensor, label: Tensor, aim: int | None) -> Tensor:

@@ -143,6 +143,26 @@ def test_on_new_digits_it_fools_far_more_often_than_noise_and_has_its_bits_in_an
     assert rate(deltas[0]) > by_noise + 0.15, by_noise
 
 
+def test_of_several_beginnings_the_one_that_fools_most_of_the_sample_is_kept() -> None:
+    classifier = Classifier(digit_network(), CLASSES)
+    x, y = to_unit(digits()[0][:60]), torch.from_numpy(digits()[1][:60])
+    attack = UniversalAttack(Norm.LINF, 60, steps=4, step_size=0.1)
+    one, *more = (
+        make_universal(replace(attack, restarts=num), classifier, x, y, rows_per_call=64)
+        for num in (1, 2, 3, 6)
+    )
+    assert one.restart == 0
+    fooled = [made.fooled for made in (one, *more)]
+    assert fooled == sorted(fooled)
+    last = more[-1]
+    assert last.fooled > one.fooled
+    answers = classifier.predict(with_delta(digits()[0][:60], last.delta.transpose(1, 2, 0)))
+    right = classifier.predict(digits()[0][:60]) == y.numpy()
+    assert last.fooled == int((answers != y.numpy())[right].sum())
+    assert last.restart in range(1, 6)
+    assert last.backwards == 6 * one.backwards
+
+
 def test_batches_go_round_a_sample_in_a_new_order_each_time() -> None:
     model, x = linear(BATCH + 40)
     seen = []
@@ -166,6 +186,7 @@ def test_batches_go_round_a_sample_in_a_new_order_each_time() -> None:
         ({"norm": Norm.L1}, "for the norms linf and l2, not l1"),
         ({"eps_levels": 0}, "at least one level of 1/255"),
         ({"steps": 0}, "steps must be from 1"),
+        ({"restarts": 0}, "restarts must be from 1"),
         ({"sample_rows": 0}, "sample_rows must be at least 1, not 0"),
         ({"step_size": 0.0}, "step_size must be positive"),
         ({"loss_clip": float("nan")}, "loss_clip must be positive"),

@@ -92,7 +92,7 @@ def write_shuffled(path: Path) -> Path:
 
 
 @pytest.mark.usefixtures("without_ray")
-@pytest.mark.parametrize("attack", [{}, {"norm": "l2", "eps": 1.5}, {"target": "8"}])
+@pytest.mark.parametrize("attack", [{"restarts": 2}, {"norm": "l2", "eps": 1.5}, {"target": "8"}])
 def test_every_row_is_its_picture_plus_the_one_perturbation_and_the_making_is_told_once(
     inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], attack: dict[str, Any]
 ) -> None:
@@ -109,9 +109,10 @@ def test_every_row_is_its_picture_plus_the_one_perturbation_and_the_making_is_to
     assert counts["successes"] > 3
     assert told["fooling_rate"] == counts["successes"] / counts["clean_right"]
     assert told["sample_rows"] == 100
+    beginnings = attack.get("restarts", 1)
     size = min(128, told["sample_usable"])
-    assert told["backwards"] == 6 * size
-    assert told["forwards"] == 100 + 6 * size + told["sample_usable"]
+    assert told["backwards"] == beginnings * 6 * size
+    assert told["forwards"] == 100 + beginnings * (6 * size + told["sample_usable"])
     assert (path / UNIVERSAL_PICTURE_FILE).read_bytes()[:4] == b"\x89PNG"
     said = capsys.readouterr().out
     assert f"one perturbation fools {told['fooling_rate']:.2%} of {counts['clean_right']}" in said
@@ -251,7 +252,7 @@ def test_a_worker_takes_no_other_perturbation_than_the_one_that_was_made(
         ("--attack universal --target random", "aims all pictures at one class, not at random"),
         ("--attack universal --target 8 --loss-clip 2", "takes no loss_clip with a target"),
         ("--attack universal --eot-draws 2", "the attack universal is not told eot_draws"),
-        ("--attack universal --restarts 2", "the attack universal is not told restarts"),
+        ("--attack universal --ensemble fast", "the attack universal is not told ensemble"),
         ("--attack pgd --sample-rows 9", "the attack pgd is not told sample_rows; leave it out"),
     ],
 )
