@@ -113,6 +113,15 @@ class Ball:
             delta = direction / row_norm(direction, Norm.L1)
         return self.project(rows.clean + self.eps * radius * delta, rows.clean)
 
+    def corner(self, clean: Tensor, sign: Tensor) -> Tensor:
+        """In L∞, the lattice point where every value went to one end of the ball or of the box.
+
+        Args:
+            clean: ``[N, C, H, W]``, on the lattice.
+            sign: 1 or -1 for each value; broadcast.
+        """
+        return ((clean * LEVELS).round() + self.levels * sign).clamp(0, LEVELS) / LEVELS
+
     def snap(self, point: Tensor, clean: Tensor) -> Tensor:
         """The lattice point of the ball near ``point``: whole levels divided by 255, float32.
 

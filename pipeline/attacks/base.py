@@ -1,7 +1,7 @@
 """What an attack is, and what it is given: rows, their state, and a model to ask."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
 
@@ -65,9 +65,28 @@ class Rows:
         number = self.restart.clamp_max(rivals.shape[1] - 1)
         return rivals.gather(1, number[:, None]).squeeze(1)
 
+    def pick(self, index: Tensor) -> "Rows":
+        """Those of the rows at these places, int64 ``[M]``."""
+        names = ("clean", "label", "logits", "row", "restart", "step")
+        return replace(self, **{name: getattr(self, name)[index] for name in names})
+
+    def ahead(self, steps: int) -> "Rows":
+        """Each row so many times, at its step and at those that follow: ``N * steps`` rows."""
+        if steps == 1:
+            return self
+        device, num = self.step.device, len(self.step)
+        several = self.pick(torch.arange(num, device=device).repeat_interleave(steps))
+        offset = torch.arange(steps, device=device).repeat(num)
+        return replace(several, step=several.step + offset)
+
     def uniform(self, draw: int | Tensor, shape: tuple[int, ...]) -> Tensor:
-        """Float32 ``[N, *shape]`` on (0, 1), keyed by seed, row, restart and the draw's number."""
+        """Float32 ``[N, *shape]`` on (0, 1), keyed by seed, row, restart and the draw's number.
+
+        With numbers ``[N, k]`` there are k draws a row: ``[N, k, *shape]``.
+        """
         drawn = keyed_uniform(*self._keys(draw), Purpose.ATTACK, shape)
+        if isinstance(draw, Tensor) and draw.ndim == 2:
+            drawn = drawn.reshape(*draw.shape, *shape)
         # The generator's largest numbers would round to 1.
         return drawn.to(device=self.clean.device, dtype=torch.float32).clamp_max(1 - 2**-24)
 
@@ -76,8 +95,12 @@ class Rows:
         return keyed_normal(*self._keys(draw), Purpose.ATTACK, shape).to(self.clean.device)
 
     def _keys(self, draw: int | Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        number = self.restart.cpu() * _DRAWS + torch.as_tensor(draw).cpu()
-        return torch.full_like(number, self.seed), self.row.cpu(), number
+        number, row = torch.as_tensor(draw).cpu(), self.row.cpu()
+        restart = self.restart.cpu() * _DRAWS
+        if number.ndim == 2:
+            restart, row = restart[:, None], row[:, None].expand_as(number).flatten()
+        number = (restart + number).flatten()
+        return torch.full_like(number, self.seed), row, number
 
 
 class Queries(Protocol):
@@ -111,6 +134,27 @@ class Queries(Protocol):
 
         Returns:
             ``[N]`` and ``[N, C, H, W]``.
+        """
+
+    @property
+    def ahead(self) -> int:
+        """How many pictures of each row fill a call."""
+
+    def first_above(
+        self, x: Tensor, bar: Tensor, *, asked: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Asks about k pictures of each row one after the other, until one's margin is above a bar.
+
+        All of them go into one call; as passes of the row only those up to that one count.
+
+        Args:
+            x: ``[N, k, C, H, W]``.
+            bar: ``[N]``; the margin of a picture that the row was asked about, or -inf.
+            asked: bool ``[N, k]``; a picture without is passed over.
+
+        Returns:
+            Whether there was one, bool ``[N]``; its number, int64 ``[N]``; its margin, ``[N]``.
+            Without one, the latter two are void.
         """
 
 
@@ -153,7 +197,11 @@ class StepAttack(Protocol):
         `step` returns."""
 
     def step(self, rows: Rows, state: State, queries: Queries) -> State:
-        """One step of each row. A bool tensor ``done`` in the state ends rows before their time."""
+        """One step of each row, or more.
+
+        A bool tensor ``done`` in the state ends rows before their time. An int64 tensor ``taken``
+        says how many steps each row took, where that is not one; it is no part of the state.
+        """
 
 
 Named = tuple[str, StepAttack]  # an attack, and what it is called in a set

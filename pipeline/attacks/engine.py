@@ -6,7 +6,6 @@ asked about in calls of fixed sizes and draw noise by keys of their own, so what
 row does not depend on which rows were there, in which order, or how many at a time.
 """
 
-from collections import deque
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from pipeline.attacks import losses
 from pipeline.attacks.base import Model, Rows, State, StepAttack, row_norm
+from pipeline.attacks.beginnings import Beginnings
 from pipeline.attacks.queries import Asker, NotedQueries
 from pipeline.errors import UserError
 from pipeline.formats.perturbation_set import MARGIN
@@ -22,6 +22,8 @@ from pipeline.formats.perturbation_set import MARGIN
 # few calls half filled; and of at most so many values, 1 MiB a tensor.
 _CALLS_AT_A_TIME = 4
 _CACHED_VALUES = 1 << 18
+# Beginnings go ahead of their turn while fewer than this part of a call's rows are in work.
+_AHEAD = 0.5
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,8 @@ def attack_rows(
             raise ValueError(f"{name} must be at least 1, not {value}")
     if capacity is None:
         fitting = _CACHED_VALUES // max(1, x[:1].numel())
-        capacity = max(rows_per_call, min(fitting, _CALLS_AT_A_TIME * rows_per_call))
+        calls = min(max(1, fitting // rows_per_call), _CALLS_AT_A_TIME)
+        capacity = calls * rows_per_call
     run = _Run(attack, model, x, y, rows, seed, rows_per_call, logits)
     if x.shape[0]:
         run.take_all(capacity)
@@ -117,7 +120,7 @@ class _Run:
         asked = logits is None
         if logits is None:
             logits = self._asker.logits(x) if num else x.new_zeros(0, 2)
-        # Of each row; what the result and a further restart need.
+        # Of each row.
         self._rows: State = {
             "clean": x,
             "label": y.to(x.device),
@@ -129,6 +132,9 @@ class _Run:
             "forwards": zeros + asked,
             "backwards": zeros.clone(),
         }
+        # Of each beginning of each row.
+        by_restart = (num, attack.restarts)
+        self._passes = {name: zeros.new_zeros(by_restart) for name in ("forwards", "backwards")}
         finite = self._rows["logits"].isfinite().all(dim=1)
         if not bool(finite.all()):
             row = int(self._rows["row"][~finite][0])
@@ -140,37 +146,42 @@ class _Run:
         self._clean_right = self._rows["logits"].argmax(dim=1) == self._rows["label"]
         self._rows["margin"] = margin
         self._rows["score"] = self._score(margin, x, x)
+        self._clean = {name: self._rows[name].clone() for name in ("score", "margin")}
+        self._beginnings = Beginnings(
+            self._clean_right.nonzero().flatten().tolist(), num, attack.restarts, x.device
+        )
+        self._fill = int(rows_per_call * _AHEAD)
 
     def take_all(self, capacity: int) -> None:
-        """Works on all rows, at most ``capacity`` at a time."""
-        waiting = deque((int(i), 0) for i in self._clean_right.nonzero().flatten().tolist())
+        """Works on all rows, at most ``capacity`` beginnings at a time."""
+        beginnings, attack = self._beginnings, self._attack
         active: State = {}
         state: State = {}
         while True:
-            room = capacity - (len(active["index"]) if active else 0)
-            if room > 0 and waiting:
-                new = [waiting.popleft() for _ in range(min(room, len(waiting)))]
+            num = len(active["index"]) if active else 0
+            new = beginnings.due(capacity - num)
+            new += beginnings.ahead(min(self._fill, capacity) - num - len(new))
+            if new:
                 begun = self._begin(new)
-                begun_state = self._attack.begin(_view(begun, self._seed))
+                begun_state = attack.begin(_view(begun, self._seed))
                 active = _join(active, begun)
                 state = _join(state, begun_state)
             if not active:
                 return
             queries = NotedQueries(self._asker, active, self._score)
-            state = self._attack.step(_view(active, self._seed), state, queries)
-            active["step"] = active["step"] + 1
+            state = attack.step(_view(active, self._seed), state, queries)
+            active["step"] = active["step"] + state.pop("taken", 1)
             # Where the smallest change is looked for, a broken row goes on.
-            won = (active["margin"] > MARGIN) & (self._attack.smallest is None)
-            leave = (active["step"] >= self._attack.num_steps) | won
+            won = (active["margin"] > MARGIN) & (attack.smallest is None)
+            leave = (active["step"] >= attack.num_steps) | won
             if "done" in state:
                 leave = leave | state["done"]
             if bool(leave.any()):
-                self._put_back(_pick(active, leave))
-                again = leave & ~won & (active["restart"] + 1 < self._attack.restarts)
-                for index, restart in zip(
-                    active["index"][again].tolist(), active["restart"][again].tolist(), strict=True
-                ):
-                    waiting.append((index, restart + 1))
+                beginnings.has_broken(active["index"][won], active["restart"][won])
+                counts = beginnings.counts(active["index"], active["restart"])
+                self._put_back(_pick(active, leave & counts), won[leave & counts])
+                leave = leave | ~counts
+                beginnings.end(active["index"][leave])
                 keep = ~leave
                 active = _pick(active, keep) if bool(keep.any()) else {}
                 state = _pick(state, keep) if active else {}
@@ -178,28 +189,53 @@ class _Run:
     def result(self) -> Attacked:
         """What has come of all rows."""
         rows = self._rows
+        forwards, backwards = (
+            rows[name] + self._beginnings.sum_of_counting(self._passes[name])
+            for name in ("forwards", "backwards")
+        )
         return Attacked(
             rows["best"],
             rows["margin"],
             rows["margin"] > MARGIN,
             rows["found_step"],
             rows["found_restart"],
-            rows["forwards"],
-            rows["backwards"],
+            forwards,
+            backwards,
             self._clean_right,
             self._asker.calls,
         )
 
     def _begin(self, new: list[tuple[int, int]]) -> State:
+        """Rows at a beginning, which knows nothing of the row's others."""
         index = torch.tensor([i for i, _ in new], device=self._rows["clean"].device)
         restart = torch.tensor([r for _, r in new], device=index.device)
-        begun = {name: values[index] for name, values in self._rows.items()}
-        return {**begun, "index": index, "restart": restart, "step": torch.zeros_like(index)}
+        nothing = torch.zeros_like(index)
+        begun = {name: self._rows[name][index] for name in ("clean", "label", "row", "logits")}
+        clean = {name: self._clean[name][index] for name in ("score", "margin")}
+        zeros = ("step", "found_step", "found_restart", *self._passes)
+        return {
+            **begun,
+            **clean,
+            **dict.fromkeys(zeros, nothing),
+            "best": begun["clean"],
+            "index": index,
+            "restart": restart,
+        }
 
-    def _put_back(self, left: State) -> None:
-        for name, values in self._rows.items():
-            if name not in ("clean", "label", "row", "logits"):  # the caller's, or never changed
-                values[left["index"]] = left[name]
+    def _put_back(self, left: State, won: Tensor) -> None:
+        """Keeps what came of beginnings at their end, if it is better than what the row has."""
+        for restart in left["restart"].unique().tolist():  # a row once in each
+            this = left["restart"] == restart
+            one, at = _pick(left, this), left["index"][this]
+            for name, counted in self._passes.items():
+                counted[at, restart] = one[name]
+            score, has = one["score"], self._rows["score"][at]
+            # In turn, the first of two that are as good would have stayed. And what breaks a row
+            # is what it comes to: that of a later beginning may lead by more.
+            earlier = one["found_restart"] < self._rows["found_restart"][at]
+            better = (score > has) | ((score == has) & earlier) | won[this]
+            for name in ("best", "score", "margin", "found_step", "found_restart"):
+                self._rows[name][at[better]] = one[name][better]
 
     def _score(self, margin: Tensor, x: Tensor, clean: Tensor) -> Tensor:
         """What makes one picture better than another, float64 ``[N]``: the margin; or, where the

@@ -25,7 +25,7 @@ class Asker:
 
     def __init__(self, model: Model, rows_per_call: int, like: Tensor) -> None:
         self._model, self._like = model, like[:0]
-        self._rows_per_call = rows_per_call
+        self.rows_per_call = rows_per_call
         self._smaller: tuple[int, ...] | None = None  # until a call would not be full
         self.calls = 0
 
@@ -35,7 +35,7 @@ class Asker:
             return in_fixed_batches(
                 self._call,
                 x,
-                rows_per_call=self._rows_per_call,
+                rows_per_call=self.rows_per_call,
                 smaller=self._smaller_for(x.shape[0]),
             )
 
@@ -49,7 +49,7 @@ class Asker:
             for real, (part, *rest) in padded_calls(
                 x,
                 *others,
-                rows_per_call=self._rows_per_call,
+                rows_per_call=self.rows_per_call,
                 smaller=self._smaller_for(x.shape[0]),
             ):
                 probe = part.detach().requires_grad_(True)
@@ -62,13 +62,13 @@ class Asker:
 
     def rows_called(self, num_rows: int) -> int:
         """The rows of the calls about so many rows, padding included."""
-        return sum(call_sizes(num_rows, self._rows_per_call, self._smaller_for(num_rows)))
+        return sum(call_sizes(num_rows, self.rows_per_call, self._smaller_for(num_rows)))
 
     def _smaller_for(self, num_rows: int) -> tuple[int, ...]:
         if self._smaller is None:
-            if num_rows % self._rows_per_call == 0:
+            if num_rows % self.rows_per_call == 0:
                 return ()
-            self._smaller = smaller_calls(self._model, self._like, self._rows_per_call)
+            self._smaller = smaller_calls(self._model, self._like, self.rows_per_call)
         return self._smaller
 
     def _call(self, x: Tensor) -> Tensor:
@@ -77,12 +77,44 @@ class Asker:
 
 
 class NotedQueries:
-    """The `Queries` of the active rows: counts passes and keeps each row's best picture."""
+    """The `Queries` of the active rows: counts passes and keeps each row's best picture.
+
+    Args:
+        asker, active: the model, and the rows.
+        score: of margins, pictures and clean ones: what makes one picture better than another.
+    """
 
     def __init__(
-        self, asker: Asker, active: State, score: Callable[[Tensor, Tensor, Tensor], Tensor]
+        self,
+        asker: Asker,
+        active: State,
+        score: Callable[[Tensor, Tensor, Tensor], Tensor],
     ) -> None:
         self._asker, self._active, self._score = asker, active, score
+
+    @property
+    def ahead(self) -> int:
+        return max(1, self._asker.rows_per_call // len(self._active["index"]))
+
+    def first_above(
+        self, x: Tensor, bar: Tensor, *, asked: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        active, (num, several) = self._active, asked.shape
+        margin = torch.full_like(bar, -torch.inf).repeat_interleave(several)
+        chosen = asked.flatten().nonzero().flatten()
+        if len(chosen):
+            label = active["label"].repeat_interleave(several)[chosen]
+            margin[chosen] = losses.margin(self._asker.logits(x.flatten(0, 1)[chosen]), label)
+        margin = margin.reshape(num, several)
+        above = asked & (margin > bar[:, None])
+        found, number = above.any(dim=1), above.int().argmax(dim=1)
+        gone_through = (
+            torch.arange(several, device=x.device) <= number.where(found, several)[:, None]
+        )
+        active["forwards"] = active["forwards"] + (asked & gone_through).sum(dim=1)
+        at = torch.arange(num, device=x.device), number
+        self._keep(x[at], margin[at], found, active["step"] + number)
+        return found, number, margin[at]
 
     def logits(
         self, x: Tensor, *, asked: Tensor | None = None, record: bool | Tensor = True
@@ -150,17 +182,22 @@ class NotedQueries:
         active["forwards"] = active["forwards"] + (1 if asked is None else asked)
         if record is False:
             return
-        margin = losses.margin(logits, active["label"])
-        score = self._score(margin, x, active["clean"])
-        better = score > active["score"]
+        allowed = torch.ones_like(active["step"], dtype=torch.bool)
         for mask in (asked, record):
             if isinstance(mask, Tensor):
-                better = better & mask
+                allowed = allowed & mask
+        self._keep(x, losses.margin(logits, active["label"]), allowed, active["step"])
+
+    def _keep(self, x: Tensor, margin: Tensor, allowed: Tensor, step: Tensor) -> None:
+        """Keeps those of these pictures that are better than what their rows have."""
+        active = self._active
+        score = self._score(margin, x, active["clean"])
+        better = allowed & (score > active["score"])
         active["best"] = torch.where(per_row(better), x, active["best"])
         for name, values in (
             ("score", score),
             ("margin", margin),
-            ("found_step", active["step"]),
+            ("found_step", step),
             ("found_restart", active["restart"]),
         ):
             active[name] = torch.where(better, values, active[name])

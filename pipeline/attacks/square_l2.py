@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipeline.attacks import losses
-from pipeline.attacks.base import Norm, Queries, Rows, State, per_row, row_norm
+from pipeline.attacks.base import Norm, Rows, row_norm
 from pipeline.attacks.square import Square
 from pipeline.errors import UserError
 
@@ -34,7 +33,7 @@ class SquareL2(Square):
         if self.ball.norm is not Norm.L2:
             raise UserError(f"square_l2 is for the norm l2, not {self.ball.norm.value}; use pgd")
 
-    def begin(self, rows: Rows) -> State:
+    def first(self, rows: Rows) -> Tensor:
         """Tiles of bumps, 5 along each side, with a sign each, as long as the radius."""
         _, channels, height, width = rows.clean.shape
         side = max(1, min(height, width) // _TILES)
@@ -46,26 +45,21 @@ class SquareL2(Square):
         top, left = (height - down * side) // 2, (width - across * side) // 2
         change[:, :, top : top + down * side, left : left + across * side] = tiles * bumps
         change = self.ball.eps * change / row_norm(change, Norm.L2).clamp_min(_TINY)
-        point = self.ball.project(rows.clean + change, rows.clean)
-        return {"point": point, "loss": rows.clean.new_full(rows.label.shape, -torch.inf)}
+        return self.ball.project(rows.clean + change, rows.clean)
 
-    def step(self, rows: Rows, state: State, queries: Queries) -> State:
-        """Asks about each row with one window moved, and keeps it where the margin grew."""
-        moved = state["point"].clone()
+    def drawn_a_step(self, rows: Rows) -> int:
+        """Two corners, a turn, and a sign a channel."""
+        return rows.clean.shape[1] + 5
+
+    def moved(self, rows: Rows, point: Tensor, drawn: Tensor) -> Tensor:
+        """Each row's point with one window moved, on the lattice."""
+        moved = point.clone()
         sides = self._odd_sides(rows)
-        # Numbers 0 and 1 belong to the beginning, as in `Square`.
-        drawn = rows.uniform(rows.step + 1, (rows.clean.shape[1] + 5,))
         for side in sides[rows.step > 0].unique().tolist():
             at = ((sides == side) & (rows.step > 0)).nonzero().flatten()
-            change = self._with_window(state["point"][at] - rows.clean[at], drawn[at], side)
+            change = self._with_window(point[at] - rows.clean[at], drawn[at], side)
             moved[at] = self.ball.project(rows.clean[at] + change, rows.clean[at])
-        asked = self.ball.snap(moved, rows.clean)
-        found = losses.margin(queries.logits(asked), rows.label)
-        better = found > state["loss"]
-        return {
-            "point": asked.where(per_row(better), state["point"]),
-            "loss": found.where(better, state["loss"]),
-        }
+        return self.ball.snap(moved, rows.clean)
 
     def _odd_sides(self, rows: Rows) -> Tensor:
         """Each row's window: its side in pixels, int64 ``[N]``."""

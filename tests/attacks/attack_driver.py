@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from pipeline.attacks import losses
 from pipeline.attacks.ball import Ball
 from pipeline.attacks.base import Loss, Model, Rows, State, StepAttack
 
@@ -63,6 +64,16 @@ class Recorder:
         self.lossless.append(True)
         logits = self.model(x)
         return logits if asked is None else logits.masked_fill(~asked[:, None], torch.nan)
+
+    @property
+    def ahead(self) -> int:
+        return 1
+
+    def first_above(
+        self, x: Tensor, bar: Tensor, *, asked: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        margin = losses.margin(self.logits(x[:, 0], asked=asked[:, 0]), self.label)
+        return asked[:, 0] & (margin > bar), torch.zeros_like(self.label), margin
 
     def gradient(
         self,

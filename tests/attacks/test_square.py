@@ -28,8 +28,9 @@ def asked_from_grey(square: Square, step: int | Tensor, num: int, side: int) -> 
     """What is asked at a step from grey pictures ``[num, 3, side, side]``: changes in levels."""
     clean = torch.full((num, 3, side, side), GREY)
     recorder = Recorder(lambda x: torch.zeros(x.shape[0], 2), torch.zeros(num, dtype=torch.int64))
-    state = {"point": clean, "loss": torch.full((num,), torch.inf)}
-    square.step(some_rows(clean, step=step), state, recorder)
+    rows = some_rows(clean, step=step)
+    state = {**square.begin(rows), "point": clean, "loss": torch.full((num,), torch.inf)}
+    square.step(rows, state, recorder)
     return levels(recorder.asked[0]) - levels(clean)
 
 
@@ -200,3 +201,25 @@ def test_squares_that_change_nothing_are_not_asked_about_and_all_others_are() ->
 def test_other_norms_than_linf_are_user_errors(norm: Norm) -> None:
     with pytest.raises(UserError, match=f"not {norm.value}; use pgd"):
         Square(Ball(norm, 100))
+
+
+@pytest.mark.parametrize("num", [2, 3])
+def test_squares_tried_ahead_change_no_row_and_no_count(num: int) -> None:
+    generator = torch.Generator().manual_seed(1)
+    weight = torch.randint(-20, 21, (3, 2 * 9 * 9), generator=generator).double()
+
+    def exact(x: Tensor) -> Tensor:  # whole numbers, whatever the call's size
+        return ((x.double() * 255).round().flatten(1) @ weight.T).float()
+
+    clean = lattice_pictures(num, (2, 9, 9), seed=2)
+    y, rows = exact(clean).argmax(dim=1), torch.arange(num)
+    square = Square(Ball(Norm.LINF, 5), 300)
+    # A call of one row has room for no further square.
+    in_turn, ahead = (
+        attack_rows(square, exact, clean, y, rows, rows_per_call=size) for size in (1, 64)
+    )
+    for name in ("adversarial", "margin", "step", "forwards", "broken"):
+        assert torch.equal(getattr(ahead, name), getattr(in_turn, name)), name
+    asked = int(ahead.forwards.sum())
+    assert asked == in_turn.calls
+    assert ahead.calls < asked / num / 1.5

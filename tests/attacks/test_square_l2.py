@@ -43,8 +43,9 @@ def test_a_window_is_the_papers_bump_beside_its_negative(side: int) -> None:
 def moved_from(point: Tensor, clean: Tensor, attack: SquareL2, step: int) -> Tensor:
     """What a step asks about, less the clean picture."""
     recorder = Recorder(lambda x: torch.zeros(len(x), 2), torch.zeros(len(clean)).long())
-    state = {"point": point, "loss": torch.full((len(clean),), torch.inf)}
-    attack.step(some_rows(clean, step=step), state, recorder)
+    rows = some_rows(clean, step=step)
+    start = {"point": point, "loss": torch.full((len(clean),), torch.inf)}
+    attack.step(rows, {**attack.begin(rows), **start}, recorder)
     return recorder.asked[0] - clean
 
 
