@@ -66,7 +66,7 @@ from pipeline.user_models.load import load_classifier
 PICTURE_FILE = "perturbations.png"
 _COUNTED = (
     "verified", "clean_right", "successes", "unmoved", "gradient_free", "last_restart", "lost",
-    "forwards", "backwards", "audited", "overturned",
+    "forwards", "backwards", "alarming", "audited", "overturned",
 )  # fmt: skip
 
 
@@ -152,7 +152,7 @@ def main(config: PerturbConfig) -> Path:
                 ),
                 shards,
                 output.directory,
-                describe="perturb, all rows audited" if widened else "perturb",
+                describe="perturb, the alarm for all rows" if widened else "perturb",
             )
 
         made: Record | None = None
@@ -195,7 +195,7 @@ def manifest_of(
 
     Args:
         noticed: what was seen of the classifier before the attack; what the rows show follows it.
-        sample: what the audit of a sample counted before it was widened to all rows.
+        sample: what the audit of a sample counted before its alarm was widened to all rows.
         made: of a universal attack, how its perturbation was made.
 
     Raises:
@@ -279,7 +279,7 @@ def _audit(settings: Settings, counts: dict[str, int], sample: Record | None) ->
         return {}
     standing = counts["clean_right"] - counts["successes"] + counts["overturned"]
     report = audit_report(counts["rows"], standing, counts["audited"], counts["overturned"])
-    return {"audit": {**report, "widened_after": sample}}
+    return {"audit": {**report, "alarming": counts["alarming"], "widened_after": sample}}
 
 
 def _say_attack(config: PerturbConfig, settings: Settings) -> None:
@@ -309,13 +309,20 @@ def _say_result(manifest: dict[str, Any], path: Path) -> None:
     if "audit" in manifest:
         audit = manifest["audit"]
         least, most = audit["difference_interval_95"]
+        advice = "; --ensemble standard leaves no such doubt" if audit["overturned"] else ""
         print(
             f"perturb: the standard attacks broke {audit['overturned']:,} of "
             f"{audit['audited']:,} audited rows of {audit['standing']:,} that stood; on all of "
             f"them they would take off {audit['difference']:.2f} points more (95 % interval "
-            f"{least:.2f} to {most:.2f})",
+            f"{least:.2f} to {most:.2f}){advice}",
             flush=True,
         )
+        if audit["widened_after"]:
+            print(
+                f"perturb: the alarm went off in the audit's sample, so it was given to all rows "
+                f"that stood, and broke {audit['alarming']:,}",
+                flush=True,
+            )
     if "universal" in manifest:
         print(f"perturb: {universal_line(manifest)}", flush=True)
     if counts["quarantined"]:

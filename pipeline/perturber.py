@@ -5,7 +5,7 @@ that the same rows have the same bytes however they are cut.
 """
 
 import platform
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +47,8 @@ Settings = AttackSettings | OwnAttack | UniversalAttack
 
 _NOTHING = {  # what the record of a shard counts whose rows are all bad
     "verified": 0, "clean_right": 0, "successes": 0, "unmoved": 0, "gradient_free": 0,
-    "last_restart": 0, "lost": 0, "forwards": 0, "backwards": 0, "audited": 0, "overturned": 0,
-    "linf_max": 0, "l2_max": 0.0, "l2_sum": 0.0,
+    "last_restart": 0, "lost": 0, "forwards": 0, "backwards": 0, "alarming": 0, "audited": 0,
+    "overturned": 0,     "linf_max": 0, "l2_max": 0.0, "l2_sum": 0.0,
 }  # fmt: skip
 
 
@@ -61,6 +61,7 @@ def perturb_rows(
     *,
     targets: np.ndarray | None = None,
     widened: bool = False,
+    logits: np.ndarray | None = None,
 ) -> tuple[np.ndarray, Attacked, list[str]]:
     """Attack uint8 ``[N, H, W, C]`` pictures, in padded calls of the classifier's fixed size.
 
@@ -68,7 +69,10 @@ def perturb_rows(
         labels: int64 ``[N]``, the true ones.
         rows: int64 ``[N]``, row numbers in the dataset's split; they key the randomness.
         targets: int64 ``[N]``, the classes to be answered; see `attack_towards`.
-        widened: whether an ensemble's audit takes all rows that stand, and not a sample.
+        widened: whether the alarm of an ensemble's audit takes all rows that stand, and not a
+            sample.
+        logits: the classifier's for the pictures, ``[N, K]``, where they are known; their passes
+            count all the same.
 
     Returns:
         The pictures to store, uint8 ``[N, H, W, C]``, inside the ball and the box; how they were
@@ -92,13 +96,17 @@ def perturb_rows(
     if widened:
         ensemble = ensemble.widened()
 
-    def run(model: Model, x: Tensor, y: Tensor, row: Tensor) -> Attacked:
-        if len(ensemble.names) == 1:
-            return attack_rows(ensemble.attacks[0][1], model, x, y, row, **how)
-        return attack_in_turn(ensemble, model, x, y, row, **how)
+    def run(
+        model: Model, x: Tensor, y: Tensor, row: Tensor, logits: Tensor | None = None
+    ) -> Attacked:
+        if len(ensemble.names) > 1:
+            return attack_in_turn(ensemble, model, x, y, row, logits=logits, **how)
+        found = attack_rows(ensemble.attacks[0][1], model, x, y, row, logits=logits, **how)
+        return found if logits is None else replace(found, forwards=found.forwards + 1)
 
     if targets is None:
-        attacked = run(model, x, y, row)
+        known = None if logits is None else torch.from_numpy(logits).to(device)
+        attacked = run(model, x, y, row, known)
     else:
         aims = torch.from_numpy(targets).to(device)
         attacked = attack_towards(run, model, x, y, row, aims, how["rows_per_call"])
@@ -197,7 +205,7 @@ class Perturber:
         settings = self._settings
         clean_logits = self._judge.logits_of(images)
         targets = targets_of(settings.target, clean_logits, labels, rows, settings.seed)
-        stored, attacked, found_by = self._perturbed(images, labels, rows, targets)
+        stored, attacked, found_by = self._perturbed(images, labels, rows, targets, clean_logits)
         logits = self._judge.logits_of(stored)
         columns = PerturbationColumns(
             ids=[str(value) for value in clean.column("id").to_pylist()],
@@ -225,6 +233,7 @@ class Perturber:
             self._split,
             attack,
             self._judge,
+            clean_logits=clean_logits,
             delta=self._delta,
         )
         if check.faults or check.num_rows != len(rows):
@@ -251,7 +260,12 @@ class Perturber:
         }
 
     def _perturbed(
-        self, images: np.ndarray, labels: np.ndarray, rows: np.ndarray, targets: np.ndarray
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        rows: np.ndarray,
+        targets: np.ndarray,
+        clean_logits: np.ndarray,
     ) -> tuple[np.ndarray, Attacked | Found, list[str]]:
         """See `perturb_rows`."""
         settings = self._settings
@@ -267,6 +281,8 @@ class Perturber:
             rows,
             targets=None if settings.target == NO_TARGET else targets,
             widened=self._widened,
+            # With several draws the judge's chances are others than the attack's.
+            logits=clean_logits if settings.draws == 1 else None,
         )
 
     def _bad_rows(self, table: pa.Table, start: int) -> list[BadRow]:
@@ -347,8 +363,9 @@ def judge_of(classifier: Judge, attack: dict[str, Any]) -> Judge:
 
 def _audit_counts(attacked: Attacked | Found) -> dict[str, int]:
     if not isinstance(attacked, AttackedInTurn):
-        return {"audited": 0, "overturned": 0}
+        return {"alarming": 0, "audited": 0, "overturned": 0}
     return {
+        "alarming": int(attacked.alarming.sum()),
         "audited": int(attacked.audited.sum()),
         "overturned": int(attacked.overturned.sum()),
     }

@@ -19,6 +19,7 @@ from pipeline.attacks.base import Norm
 from pipeline.attacks.ensemble import Ensemble
 from pipeline.attacks.eot import Expectation
 from pipeline.attacks.fgsm import fgsm
+from pipeline.attacks.pgd import Pgd
 from pipeline.attacks.settings import AttackSettings
 from pipeline.classifier import Classifier
 from pipeline.errors import UserError
@@ -89,16 +90,20 @@ def test_pictures_keep_their_bits_in_one_shard_or_four_in_any_order_and_size_of_
     classifier = Classifier.load(inputs / "classifier")
     images, labels, rows = *(values[-60:] for values in digits()), np.arange(60)
 
-    def run(chosen: np.ndarray, rows_per_call: int = 64) -> list[np.ndarray]:
+    def run(
+        chosen: np.ndarray, rows_per_call: int = 64, logits: np.ndarray | None = None
+    ) -> list[np.ndarray]:
         classifier.rows_per_call = rows_per_call
         stored, how, names = perturb_rows(
-            classifier, attack, images[chosen], labels[chosen], rows[chosen]
+            classifier, attack, images[chosen], labels[chosen], rows[chosen], logits=logits
         )
         told = [how.margin, how.step, how.restart, how.forwards, how.backwards]
         return [stored, np.array(names), *(values.cpu().numpy() for values in told)]
 
     whole = run(rows)
     assert 0 < (whole[2] > 0).sum() < 60
+    known = run(rows, logits=classifier.logits_of(images))
+    assert all(np.array_equal(a, b) for a, b in zip(known, whole, strict=True))
     shuffled = np.random.default_rng(0).permutation(60)
     shards = [run(part) for part in np.split(shuffled, 4)]
     calls = [run(rows, rows_per_call) for rows_per_call in (7, 256)]
@@ -233,9 +238,8 @@ def test_an_audited_set_is_the_same_bits_in_any_shards_and_counts_what_was_overt
     inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, widened: bool
 ) -> None:
     ball = Ball(Norm.LINF, 20)
-    ensemble = Ensemble(
-        (("fgsm", fgsm(ball)),), audit=Audit((("audit_apgd_ce", Apgd(ball, 20)),), 0.5)
-    )
+    audit = Audit((("audit_pgd", Pgd(ball, 3)),), 0.5, alarm=("audit_apgd_ce", Apgd(ball, 20)))
+    ensemble = Ensemble((("fgsm", fgsm(ball)),), audit=audit)
     monkeypatch.setattr(settings_module, "fast", lambda ball: ensemble)
     chosen = settings(attack="autoattack", steps=1, ensemble="fast", eps_levels=20)
     records = make_shards(inputs, tmp_path / "a", chosen, 60, widened=widened)
@@ -245,10 +249,13 @@ def test_an_audited_set_is_the_same_bits_in_any_shards_and_counts_what_was_overt
     assert sum(part["audited"] for part in parts) == records[0]["audited"]
     found = np.array(table.column("found_attack").to_pylist())
     won = np.array(table.column("success").to_pylist())
-    overturned = int((won & (found == "audit_apgd_ce")).sum())
-    assert sum(part["overturned"] for part in parts) == records[0]["overturned"] == overturned > 0
-    standing = records[0]["clean_right"] - records[0]["successes"] + overturned
-    assert (records[0]["audited"] == standing) == widened
+    for name, attack in (("overturned", "audit_pgd"), ("alarming", "audit_apgd_ce")):
+        count = int((won & (found == attack)).sum())
+        assert sum(part[name] for part in parts) == records[0][name] == count > 0
+    # The alarm was given to every row that stands, or to the sample.
+    right = table.column("clean_prediction").to_numpy() == table.column("label").to_numpy()
+    asked = table.column("forwards").to_numpy()[~won & right]
+    assert (asked > 20).all() == widened
 
 
 def test_a_targeted_row_is_a_success_where_it_is_answered_as_its_target(

@@ -1,7 +1,7 @@
-"""A set in one pass, or in two where an audit of the first overturns a verdict.
+"""A set in one pass, or in two where the alarm of an audit goes off in the first.
 
-Whether an audit is widened depends on all rows, so no shard can know it: every shard is made
-without, and if the sum over all of them says so, made anew with all rows audited. The second
+Whether an alarm is widened depends on all rows, so no shard can know it: every shard is made
+without, and if the sum over all of them says so, made anew with the alarm for all. The second
 pass's files have other names, and what the first had counted stands in a marker among the records:
 the same command goes on in the pass that it was stopped in.
 """
@@ -15,7 +15,7 @@ from pipeline.formats.output import read_json, write_json
 from pipeline.formats.quarantine import QUARANTINE
 
 _MARKER = "widened.json"
-# Of the shards, and whether their audit takes all rows.
+# Of the shards, and whether their audit's alarm takes all rows.
 Pass = Callable[[RowRanges, bool], Records]
 
 
@@ -25,7 +25,8 @@ def run_audited(
     """The records of the pass that counts, and what the first had counted where that is another.
 
     Args:
-        run: makes a set's shards; their records count the rows that were audited and overturned.
+        run: makes a set's shards; their records count the rows that the alarm broke, and those that
+            were audited and overturned.
         stop, rows_per_shard: of the rows; see `RowRanges`.
         directory: that the shards are written to.
     """
@@ -33,11 +34,11 @@ def run_audited(
     first = RowRanges(stop, rows_per_shard)
     if not marker.is_file():
         records = run(first, False)
-        counts = {"audited": 0, "overturned": 0}
+        counts = {"alarming": 0, "audited": 0, "overturned": 0}
         for record in records:
             for name in counts:
                 counts[name] += record[name]
-        if not counts["overturned"]:
+        if not counts["alarming"]:
             return records, None
         write_json(marker, counts)
     for shard in first:

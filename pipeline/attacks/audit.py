@@ -1,4 +1,5 @@
-"""What a cheap ensemble may have missed: dearer attacks on a sample of what it left standing."""
+"""What a cheap ensemble may have missed: an alarm, and dearer attacks on a sample of what it left
+standing."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -21,10 +22,21 @@ class Audit:
     Attributes:
         attacks: with their names.
         share: of the rows, from 0 to 1; 1 is no sample but all.
+        alarm: an attack that comes after those, on what still stands of the sample; one that needs
+            no gradient, so that what it breaks shows that the gradients mislead. Then it is worth
+            giving to all.
+        widened: whether the alarm is given to all rows that stand, and not to the sample alone.
     """
 
     attacks: tuple[Named, ...]
     share: float
+    alarm: Named | None = None
+    widened: bool = False
+
+    @property
+    def named(self) -> tuple[Named, ...]:
+        """The attacks and the alarm, in the order in which they are tried."""
+        return (*self.attacks, *((self.alarm,) if self.alarm else ()))
 
     def drawn(self, rows: Tensor, seed: int) -> Tensor:
         """Which of the rows with these numbers, int64 ``[N]``, are in the sample, bool ``[N]``."""
@@ -42,7 +54,7 @@ def audit_report(rows: int, standing: int, audited: int, overturned: int) -> dic
 
     Args:
         rows: of the set.
-        standing: rows that withstood the cheap attacks.
+        standing: rows that withstood the cheap attacks, without those that the alarm broke.
         audited: those of them that were given the dearer ones.
         overturned: those of these that did not withstand.
 

@@ -8,12 +8,13 @@ from typing import Any, TypeGuard
 import torch
 from torch import Tensor
 
-from pipeline.attacks import losses
 from pipeline.attacks.apgd import Apgd
 from pipeline.attacks.audit import Audit
 from pipeline.attacks.ball import Ball
 from pipeline.attacks.base import Model, Named, Norm, StepAttack
 from pipeline.attacks.brief_apgd import BriefApgd
+from pipeline.attacks.brief_fab import BriefFab
+from pipeline.attacks.brief_square import BriefSquare, BriefSquareL2
 from pipeline.attacks.engine import Attacked, attack_rows
 from pipeline.attacks.fab import FabTargeted
 from pipeline.attacks.queries import Asker
@@ -32,15 +33,18 @@ class AttackedInTurn(Attacked):
     Attributes:
         attack: int64 ``[N]``: which of the attacks found the picture, counted from 0, those of the
             audit after the others; 0 for the clean one as well.
-        audited: bool ``[N]``: whether the row withstood the attacks and was drawn for the audit.
+        alarming: bool ``[N]``: whether the audit's alarm broke the row, which withstood all else.
+        audited: bool ``[N]``: whether the row withstood the attacks and the alarm, and was drawn
+            for the audit.
     """
 
     attack: Tensor
+    alarming: Tensor
     audited: Tensor
 
     @property
     def overturned(self) -> Tensor:
-        """The rows that the audit alone broke, bool ``[N]``."""
+        """The rows that the audit's attacks alone broke, bool ``[N]``."""
         return self.audited & self.broken
 
 
@@ -51,13 +55,10 @@ class Ensemble:
     Attributes:
         attacks: with their names, in the order in which they are tried. One that is equal to one
             before it is passed over.
-        hopeless: a row leaves whose lead, in logits, is still more than this share of the clean
-            picture's after an attack; 1 keeps all.
         audit: what a sample of the rows is given that are not broken in the end.
     """
 
     attacks: tuple[Named, ...]
-    hopeless: float = 1.0
     audit: Audit | None = None
 
     def __post_init__(self) -> None:
@@ -67,12 +68,12 @@ class Ensemble:
     @property
     def names(self) -> tuple[str, ...]:
         """Of the attacks and then of the audit's."""
-        audited = self.audit.attacks if self.audit else ()
+        audited = self.audit.named if self.audit else ()
         return tuple(name for name, _ in (*self.attacks, *audited))
 
     def widened(self) -> "Ensemble":
-        """With an audit of all rows that are not broken."""
-        return replace(self, audit=self.audit and replace(self.audit, share=1.0))
+        """With the audit's alarm for all rows that are not broken."""
+        return replace(self, audit=self.audit and replace(self.audit, widened=True))
 
 
 def standard(ball: Ball) -> Ensemble:
@@ -98,31 +99,26 @@ def standard(ball: Ball) -> Ensemble:
 
 
 def fast(ball: Ball) -> Ensemble:
-    """Auto-PGD on the cross-entropy and towards nine classes, the likeliest first, which leaves a
-    row where it gains too little; FAB towards three; and the standard attacks on a sample of what
-    is left standing.
+    """The standard attacks, each of which leaves a row where it gains too little, and themselves on
+    a sample of what is left standing; there the one without gradients is the alarm.
 
-    Three rules, each about one row alone, so that the rows' bytes do not depend on their company:
-    a beginning ends at a checkpoint from which the border is out of reach (`BriefApgd`); a row that
-    kept more than half of its lead is not aimed at class by class; and whether a row is audited is
-    drawn by its number.
-
-    On a trained network (Fashion-MNIST, 25 levels) the rows that only the nine targets break had
-    kept at most 23 % of their lead, the median of all rows that stand 50 %. On another one, whose
-    gradients mislead from a random start, FAB from the picture itself broke 5 of 150 rows that
-    withstood Auto-PGD, 4 of them towards the likeliest class, which had kept at most 34 %.
+    When a row is left is a function of that row alone, and whether it is audited is drawn by its
+    number, so that the rows' bytes do not depend on their company. See `BriefApgd`, `BriefFab` and
+    `BriefSquare` for the rules, and docs/attacks.md for what they miss.
 
     Raises:
         UserError: the ball's norm is L1.
     """
+    *dear, alarm = ((f"audit_{name}", attack) for name, attack in standard(ball).attacks)
+    square = BriefSquareL2 if ball.norm is Norm.L2 else BriefSquare
     return Ensemble(
         (
             ("apgd_ce", BriefApgd(ball, 100)),
             ("apgd_targeted", BriefApgd(ball, 100, "targeted", restarts=9)),
-            ("fab_targeted", FabTargeted(ball, 100, restarts=3)),
+            ("fab_targeted", BriefFab(ball, 100, restarts=9)),
+            ("square", square(ball, 5000)),
         ),
-        hopeless=0.5,
-        audit=Audit(tuple((f"audit_{n}", a) for n, a in standard(ball).attacks), share=1 / 8),
+        audit=Audit(tuple(dear), share=1 / 10, alarm=alarm),
     )
 
 
@@ -137,19 +133,22 @@ def attack_in_turn(
     seed: int = 0,
     rows_per_call: int = 64,
     capacity: int | None = None,
+    logits: Tensor | None = None,
 ) -> AttackedInTurn:
     """Attacks rows with one attack after the other until each is broken or has withstood all.
 
     A row gets from each attack what it would get from that attack alone, with the same draws. So,
-    unless rows leave as hopeless, those are broken that any of the attacks would break alone.
+    those are broken that any of the attacks would break alone.
     Attacks that aim at one class after the other are cut to the wrong classes that there are: see
     `for_classes`.
 
     Args:
         ensemble: the attacks.
-        widen: where the audit breaks one of these rows, it is extended to all of them. Only for
-            rows that are the whole set: else what comes of a row depends on its company.
+        widen: where the audit's alarm breaks one of these rows, it is given to all of them. Only
+            for rows that are the whole set: else what comes of a row depends on its company.
         model, x, y, rows, seed, rows_per_call, capacity: see `attack_rows`.
+        logits: the model's for ``x``, where they are known; the clean picture's pass counts all
+            the same.
 
     Raises:
         ValueError, UserError: as `attack_rows`.
@@ -161,12 +160,11 @@ def attack_in_turn(
         model,
         (x, y.to(x.device), rows.to(x.device)),
         {"seed": seed, "rows_per_call": rows_per_call, "capacity": capacity},
+        logits,
     )
     turns.attack()
     if ensemble.audit:
-        turns.audit(ensemble.audit.drawn(turns.rows, seed))
-        if widen and bool(turns.overturned.any()):
-            turns.audit(torch.ones_like(turns.overturned))
+        turns.audit(ensemble.audit, ensemble.audit.drawn(turns.rows, seed), widen)
     return turns.result()
 
 
@@ -179,14 +177,16 @@ class _Turns:
         model: Model,
         given: tuple[Tensor, Tensor, Tensor],
         how: dict[str, Any],
+        logits: Tensor | None,
     ) -> None:
         self._ensemble, self._model, self._how = ensemble, model, how
         self._x, self._y, self.rows = given
         num = self._x.shape[0]
         asker = Asker(model, how["rows_per_call"], self._x)
-        self._logits = asker.logits(self._x) if num else self._x.new_zeros(0, 2)
-        self._lead = -losses.margin(self._logits, self._y)
-        audited = ensemble.audit.attacks if ensemble.audit else ()
+        if logits is None:
+            logits = asker.logits(self._x) if num else self._x.new_zeros(0, 2)
+        self._logits = logits
+        audited = ensemble.audit.named if ensemble.audit else ()
         self._tried = [
             for_classes(attack, self._logits.shape[1])
             for _, attack in (*ensemble.attacks, *audited)
@@ -196,26 +196,28 @@ class _Turns:
         self._values["forwards"] = first.forwards + 1  # the clean picture
         self._values["calls"] += asker.calls
         self._values["attack"] = torch.zeros_like(first.step)
+        self._values["alarming"] = torch.zeros_like(first.broken)
         self._values["audited"] = torch.zeros_like(first.broken)
-
-    @property
-    def overturned(self) -> Tensor:
-        """The rows that the audit broke, bool ``[N]``."""
-        overturned: Tensor = self._values["audited"] & self._values["broken"]
-        return overturned
 
     def attack(self) -> None:
         """Tries the ensemble's attacks after the first."""
         for number in range(1, len(self._ensemble.attacks)):
-            near = -self._values["margin"] <= self._ensemble.hopeless * self._lead
-            self._give(number, self._standing() & near)
+            self._give(number, self._standing())
 
-    def audit(self, chosen: Tensor) -> None:
-        """Gives the audit to those of the chosen rows that stand and had none."""
-        new = self._standing() & chosen & ~self._values["audited"]
-        self._values["audited"] = self._values["audited"] | new
-        for number in range(len(self._ensemble.attacks), len(self._tried)):
-            self._give(number, self._standing() & new)
+    def audit(self, audit: Audit, drawn: Tensor, widen: bool) -> None:
+        """Gives the dear attacks and then the alarm to the drawn rows that stand; the alarm to all
+        where it is to be widened."""
+        drawn = drawn & self._standing()
+        first = len(self._ensemble.attacks)
+        for number in range(first, first + len(audit.attacks)):
+            self._give(number, self._standing() & drawn)
+        if audit.alarm:
+            alarm, standing = len(self._tried) - 1, self._standing()
+            self._give(alarm, standing if audit.widened else standing & drawn)
+            if widen and not audit.widened and bool((standing & ~self._standing()).any()):
+                self._give(alarm, standing & ~drawn)
+            self._values["alarming"] = standing & ~self._standing()
+        self._values["audited"] = drawn & ~self._values["alarming"]
 
     def result(self) -> AttackedInTurn:
         """What has come of all rows."""

@@ -69,6 +69,7 @@ class FabTargeted:
             "target": rows.aimed,
             "in_vain": rows.restart >= rows.logits.shape[1] - 1,
             "own_asked": nothing,
+            "nearest": torch.full_like(rows.clean[:, 0, 0, 0], torch.inf),
             "done": nothing,
         }
 
@@ -80,27 +81,35 @@ class FabTargeted:
         )
         ahead = self._ahead(here, rows.clean, -lead, gradient)
         wrong = gap(queries.logits(ahead, asked=alive, record=False), rows.label) < 0
-        own = self._look_inside(rows, state, queries, ahead, wrong)
-        back = rows.clean + _BACK * (ahead - rows.clean)
+        change = ahead - rows.clean
+        length = row_norm(change, self.ball.norm)
+        own = self._look_inside(rows, state, queries, change, length, wrong)
+        back = rows.clean + _BACK * change
         # Where the picture's own gradient is nought, every iteration would be this one.
         stuck = (rows.step == 0) & (gradient == 0).flatten(1).all(dim=1)
         return {
             **state,
             "point": back.where(per_row(wrong), ahead),
             "own_asked": own,
+            # The shortest change so far that made an answer wrong.
+            "nearest": length.flatten().where(wrong, torch.inf).minimum(state["nearest"]),
             "done": state["in_vain"] | stuck,
         }
 
     def _look_inside(
-        self, rows: Rows, state: State, queries: Queries, ahead: Tensor, wrong: Tensor
+        self,
+        rows: Rows,
+        state: State,
+        queries: Queries,
+        change: Tensor,
+        length: Tensor,
+        wrong: Tensor,
     ) -> Tensor:
         """Asks the rows whose walk comes near about a picture in the ball.
 
         Returns:
             The rows whose own picture that was, bool ``[N]``.
         """
-        change = ahead - rows.clean
-        length = row_norm(change, self.ball.norm)
         inside = (length <= self.ball.eps + _ON_SPHERE).flatten() & ~state["in_vain"]
         # A row that is still here after its own picture was asked lost it to rounding.
         own = wrong & inside & ~state["own_asked"]
@@ -108,6 +117,7 @@ class FabTargeted:
         if bool(near.any()):
             stretch = (self.ball.eps / length.clamp_min(_SHORTEST)).clamp_min(1.0)
             end = self.ball.project(rows.clean + stretch * change, rows.clean)
+            ahead = rows.clean + change
             asked = self.ball.snap(ahead.where(per_row(own), end), rows.clean)
             queries.logits(asked, asked=near)
         return own

@@ -64,6 +64,7 @@ def attack_towards(
         "margin": -losses.margin(logits, targets),
         "broken": none > 0,
         "clean_right": attacked,
+        "alarming": none > 0,
         "audited": none > 0,
         **{name: none.clone() for name in ("step", "restart", "forwards", "backwards", "attack")},
     }

@@ -108,6 +108,7 @@ def check_rows(
     *,
     tie: float = 0.0,
     delta: np.ndarray | None = None,
+    clean_logits: np.ndarray | None = None,
 ) -> RowCheck:
     """Check a shard's rows.
 
@@ -118,12 +119,15 @@ def check_rows(
         judge: the classifier.
         tie: tolerance of a logit below the highest; 0 demands the very prediction.
         delta: int16 ``[H, W, C]``, of a set with one perturbation for all pictures.
+        clean_logits: the judge's for the dataset's rows, where they are known.
     """
     columns = {name: table.column(name).to_numpy() for name in _plain_columns(table)}
     images, stored = images_of(table), images_of(table, "adversarial")
     labels = columns["label"]
     norm, eps = str(attack["norm"]), int(attack["eps"])
-    clean_logits, stored_logits = judge.logits_of(images), judge.logits_of(stored)
+    if clean_logits is None:
+        clean_logits = judge.logits_of(images)
+    stored_logits = judge.logits_of(stored)
     clean_recorded = columns["clean_prediction"]
     stored_recorded = columns["adversarial_prediction"]
     clean_holds = _holds(clean_logits, clean_recorded, tie)

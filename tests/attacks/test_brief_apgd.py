@@ -22,7 +22,9 @@ BALL = Ball(Norm.LINF, 3)
 
 
 @pytest.mark.parametrize("loss", ["ce", "dlr", "targeted"])
-def test_a_row_is_given_up_where_a_straight_line_does_not_reach_the_border(loss: LossName) -> None:
+def test_a_row_is_given_up_where_a_line_of_twice_its_slope_does_not_reach_the_border(
+    loss: LossName,
+) -> None:
     network, x = conv_network(), lattice_pictures(40)
 
     def model(x: Tensor) -> Tensor:
@@ -50,7 +52,7 @@ def test_a_row_is_given_up_where_a_straight_line_does_not_reach_the_border(loss:
             assert not done.any()
             continue
         a, b = best[ends[step]].astype(np.float64), best[step].astype(np.float64)
-        at_the_end = b + (b - a) / (step - ends[step]) * (50 - step)
+        at_the_end = b + 2 * (b - a) / (step - ends[step]) * (50 - step)
         clear = np.abs(at_the_end) > 1e-5
         assert np.array_equal(done[clear], (at_the_end <= 0)[clear])
         given_up += int(done.sum())

@@ -2,7 +2,7 @@
 breaks alone is broken."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
@@ -241,13 +241,13 @@ def test_the_verdicts_contain_those_of_each_attack_alone() -> None:
 
 def fast_and_short(ball: Ball) -> Ensemble:
     """As the fast ones, with fewer steps, and every second row audited."""
+    *dear, square = short(ball)
     return Ensemble(
         (
             ("apgd_ce", BriefApgd(ball, 8)),
             ("apgd_targeted", BriefApgd(ball, 8, "targeted", restarts=9)),
         ),
-        hopeless=0.5,
-        audit=Audit(short(ball), 0.5),
+        audit=Audit(tuple(dear), 0.5, alarm=square),
     )
 
 
@@ -348,24 +348,6 @@ def test_weak_steps_first_leave_fewer_rows_to_the_strong_ones() -> None:
     assert (after.attack == 0)[after.broken].any()
 
 
-def test_a_row_that_kept_more_than_its_share_of_the_lead_leaves() -> None:
-    # Of leads of 10 levels the first attack takes 6, 5 and 4; the second would break every row.
-    first = (("six", Falls((0,), (6,))), ("five", Falls((1,), (5,))), ("four", Falls((2,), (4,))))
-    last: Named = ("last", Falls((0, 1, 2), (11,)))
-    y, rows = torch.ones(3, dtype=torch.int64), torch.arange(3)
-    found = attack_in_turn(
-        Ensemble((*first, last), hopeless=0.501), level_model, of_levels(110, 110, 110), y, rows
-    )
-    # After "six" the rows 1 and 2 still have all of their lead, and leave then and there.
-    assert found.broken.tolist() == [True, False, False]
-    together: Named = ("first", Falls((0, 1), (6,)))
-    found = attack_in_turn(
-        Ensemble((together, last), hopeless=0.501), level_model, of_levels(110, 110, 110), y, rows
-    )
-    assert found.broken.tolist() == [True, True, False]
-    assert found.forwards.tolist() == [1 + 1 + 1] * 2 + [1 + 1]
-
-
 def many_levels(num: int) -> tuple[Tensor, Tensor, Tensor]:
     return of_levels(*[110] * num), torch.ones(num, dtype=torch.int64), torch.arange(num)
 
@@ -391,41 +373,57 @@ def test_the_audit_is_given_to_a_keyed_sample_of_what_stands_and_to_no_other_row
     assert not torch.equal(other.audited, found.audited)
 
 
-def test_an_audit_that_breaks_a_row_is_widened_to_all_where_that_is_wanted() -> None:
+def test_an_alarm_that_goes_off_is_given_to_all_where_that_is_wanted_and_the_audit_is_not() -> None:
     x, y, rows = many_levels(60)
     weak: Named = ("weak", Falls((), (11,)))
 
-    def audited(struck: tuple[int, ...], widen: bool) -> AttackedInTurn:
-        ensemble = Ensemble((weak,), audit=Audit((("strong", Falls(struck, (12,))),), 0.2))
-        return attack_in_turn(ensemble, level_model, x, y, rows, widen=widen)
+    def ensemble(strong: tuple[int, ...], struck: tuple[int, ...]) -> Ensemble:
+        dear: Named = ("strong", Falls(strong, (12,)))
+        return Ensemble((weak,), audit=Audit((dear,), 0.2, alarm=("alarm", Falls(struck, (12,)))))
 
-    sample = audited((), False).audited
+    def audited(strong: tuple[int, ...], struck: tuple[int, ...], widen: bool) -> AttackedInTurn:
+        return attack_in_turn(ensemble(strong, struck), level_model, x, y, rows, widen=widen)
+
+    sample = audited((), (), False).audited
     assert 0 < sample.sum() < 60
-    inside, outside = int(rows[sample][0]), int(rows[~sample][0])
-    # What breaks outside of the sample is not seen,
+    inside, other = rows[sample][:2].tolist()
+    outside = int(rows[~sample][0])
+    # What would break outside of the sample is not seen, nor what the dear attacks break there;
     for widen in (False, True):
-        found = audited((outside,), widen)
+        found = audited((outside,), (outside,), widen)
         assert not found.broken.any()
         assert torch.equal(found.audited, sample)
-    # unless something breaks in it.
-    assert audited((inside, outside), False).broken.nonzero().flatten().tolist() == [inside]
-    found = audited((inside, outside), True)
-    assert found.broken[[inside, outside]].all()
-    assert int(found.broken.sum()) == 2
-    assert found.audited.all()
-    assert found.forwards.tolist() == [1 + 1 + 1] * 60
-    ensemble = Ensemble((weak,), audit=Audit((("strong", Falls((inside, outside), (12,))),), 0.2))
-    whole = attack_in_turn(ensemble.widened(), level_model, x, y, rows)
-    for name in ("adversarial", "margin", "attack", "audited", "forwards"):
+    # what both would break in it is no alarm;
+    found = audited((inside, outside), (inside, outside), True)
+    assert found.overturned.nonzero().flatten().tolist() == [inside]
+    assert torch.equal(found.overturned, found.broken)
+    assert not found.alarming.any()
+    # what the alarm alone breaks in it is one.
+    found = audited((other, outside), (inside,), False)
+    assert found.alarming.nonzero().flatten().tolist() == [inside]
+    assert found.audited.nonzero().flatten().tolist() == sorted(
+        set(rows[sample].tolist()) - {inside}
+    )
+    assert found.overturned.nonzero().flatten().tolist() == [other]
+    chosen = ensemble((other,), (inside, outside))
+    found = attack_in_turn(chosen, level_model, x, y, rows, widen=True)
+    assert found.alarming.nonzero().flatten().tolist() == sorted((inside, outside))
+    assert int(found.broken.sum()) == 3
+    # The clean picture, the weak attack, the strong one in the sample, and the alarm.
+    wanted = 1 + 1 + sample.long() + (rows != other)
+    assert torch.equal(found.forwards, wanted)
+    whole = attack_in_turn(chosen.widened(), level_model, x, y, rows)
+    for name in ("adversarial", "margin", "attack", "alarming", "audited", "forwards"):
         assert torch.equal(getattr(whole, name), getattr(found, name)), name
 
 
 def test_an_audited_row_has_the_verdict_of_the_standard_attacks() -> None:
     model, x, y = pictures()
     ball = Ball(Norm.LINF, 6)
-    found = attack_in_turn(
-        fast_and_short(ball).widened(), model, x, y, torch.arange(len(x)), rows_per_call=8
-    )
+    ensemble = fast_and_short(ball)
+    assert ensemble.audit is not None
+    ensemble = replace(ensemble, audit=replace(ensemble.audit, share=1.0))
+    found = attack_in_turn(ensemble, model, x, y, torch.arange(len(x)), rows_per_call=8)
     wanted = in_turn(short(ball), model, x, y, rows_per_call=8)
     assert not (wanted.broken & ~found.broken).any()
     assert 0 < found.audited.sum() < len(x)
@@ -436,6 +434,7 @@ def test_the_fast_attacks_are_audited_by_the_standard_ones() -> None:
         "apgd_ce",
         "apgd_targeted",
         "fab_targeted",
+        "square",
         "audit_apgd_ce",
         "audit_apgd_targeted",
         "audit_fab_targeted",
@@ -443,6 +442,20 @@ def test_the_fast_attacks_are_audited_by_the_standard_ones() -> None:
     )
     audit = fast(LINF8).audit
     assert audit is not None
-    assert [attack for _, attack in audit.attacks] == [a for _, a in standard(LINF8).attacks]
+    assert [attack for _, attack in audit.named] == [a for _, a in standard(LINF8).attacks]
+    assert audit.alarm == ("audit_square", Square(LINF8, 5000))
     with pytest.raises(UserError, match="l1"):
         fast(Ball(Norm.L1, 100))
+
+
+def test_logits_that_are_known_are_not_asked_for_and_change_nothing() -> None:
+    model, x, y = pictures()
+    counted = Counted(model)
+    rows, ensemble = torch.arange(len(x)), Ensemble(short(Ball(Norm.LINF, 6)))
+    asked = attack_in_turn(ensemble, model, x, y, rows, rows_per_call=28)
+    with torch.no_grad():
+        logits = model(x)
+    known = attack_in_turn(ensemble, counted, x, y, rows, rows_per_call=28, logits=logits)
+    for name in ("adversarial", "margin", "forwards", "backwards", "attack"):
+        assert torch.equal(getattr(known, name), getattr(asked, name)), name
+    assert known.calls == asked.calls - 1 == len(counted.sizes)

@@ -129,7 +129,7 @@ def test_a_linear_classifier_answers_the_target_exactly_at_margin_over_dual_norm
 def test_autoattack_towards_a_class_leaves_out_what_aims_by_itself(version: object) -> None:
     model, x, y, targets = pictures(12)
     whole = version(BALL)  # type: ignore[operator]
-    ensemble = Ensemble(whole.attacks[:2], whole.hopeless)
+    ensemble = Ensemble(whole.attacks[:2])
 
     def run(model: Model, x: Tensor, y: Tensor, rows: Tensor) -> AttackedInTurn:
         return attack_in_turn(ensemble, model, x, y, rows, rows_per_call=8)

@@ -1,4 +1,4 @@
-"""One pass where the audit overturns nothing, else a second one that a stop does not send back."""
+"""One pass where no alarm goes off, else a second one that a stop does not send back."""
 
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,10 @@ class Stopped(Exception):
 
 
 class Job:
-    """Writes a file a shard, and a record that says how many of its rows an audit overturned."""
+    """Writes a file a shard, and a record that says how many of its rows an alarm broke."""
 
-    def __init__(self, directory: Path, overturned: dict[int, int]) -> None:
-        self.directory, self.overturned = directory, overturned
+    def __init__(self, directory: Path, alarming: dict[int, int]) -> None:
+        self.directory, self.alarming = directory, alarming
         self.passes: list[bool] = []
         self.stops_in_the_second = False
 
@@ -33,9 +33,8 @@ class Job:
         return gather(self.directory, shards)
 
     def _record(self, shard: dict[str, Any], widened: bool) -> Record:
-        overturned = self.overturned.get(shard["index"], 0)
-        audited = shard["num_rows"] if widened else overturned + 1
-        return {**shard, "audited": audited, "overturned": overturned}
+        alarming = self.alarming.get(shard["index"], 0) + widened
+        return {**shard, "alarming": alarming, "audited": 2, "overturned": 1}
 
     def run(self) -> tuple[list[Record], Record | None, list[str]]:
         records, sample = run_audited(self, 10, 4, self.directory)
@@ -49,24 +48,24 @@ def directory(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_where_nothing_is_overturned_there_is_one_pass(directory: Path) -> None:
+def test_where_no_alarm_goes_off_there_is_one_pass_whatever_was_overturned(directory: Path) -> None:
     job = Job(directory, {})
     records, sample, files = job.run()
     assert job.passes == [False]
     assert sample is None
     assert files == [f"part-0000{n}.parquet" for n in range(3)]
-    assert [record["audited"] for record in records] == [1, 1, 1]
+    assert [record["alarming"] for record in records] == [0, 0, 0]
 
 
-def test_one_overturned_verdict_has_every_shard_made_anew_and_the_first_files_removed(
+def test_one_alarm_has_every_shard_made_anew_and_the_first_files_removed(
     directory: Path,
 ) -> None:
     job = Job(directory, {1: 2})
     records, sample, files = job.run()
     assert job.passes == [False, True]
-    assert sample == {"audited": 1 + 3 + 1, "overturned": 2}
+    assert sample == {"alarming": 2, "audited": 6, "overturned": 3}
     assert files == [f"widened-0000{n}.parquet" for n in range(3)]
-    assert [record["audited"] for record in records] == [4, 4, 2]
+    assert [record["alarming"] for record in records] == [1, 3, 1]
 
 
 def test_a_job_that_is_stopped_in_the_second_pass_goes_on_there(directory: Path) -> None:
@@ -77,5 +76,5 @@ def test_a_job_that_is_stopped_in_the_second_pass_goes_on_there(directory: Path)
     job.stops_in_the_second = False
     _, sample, files = job.run()
     assert job.passes == [False, True, True]
-    assert sample == {"audited": 4, "overturned": 1}
+    assert sample == {"alarming": 1, "audited": 6, "overturned": 3}
     assert files == [f"widened-0000{n}.parquet" for n in range(3)]

@@ -32,6 +32,7 @@ from pipeline.attacks.ball import Ball, whole_levels
 from pipeline.attacks.base import Norm
 from pipeline.attacks.ensemble import Ensemble
 from pipeline.attacks.fgsm import fgsm
+from pipeline.attacks.pgd import Pgd
 from pipeline.classifier import Classifier, save_classifier
 from pipeline.errors import UserError
 from pipeline.formats.dataset import (
@@ -307,39 +308,40 @@ def test_a_split_of_bad_rows_alone_makes_no_set(inputs: Path, tmp_path: Path) ->
 
 
 @pytest.mark.usefixtures("without_ray")
-@pytest.mark.parametrize("second", [1, 20])  # steps of the audit: one breaks nothing more
-def test_an_audit_stands_in_the_manifest_and_is_widened_to_all_rows_where_it_breaks_one(
+@pytest.mark.parametrize("steps", [1, 20])  # of the alarm: one breaks nothing more
+def test_an_audit_stands_in_the_manifest_and_its_alarm_is_widened_to_all_rows_where_it_goes_off(
     inputs: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    second: int,
+    steps: int,
 ) -> None:
     ball = Ball(Norm.LINF, 20)
-    dear = fgsm(ball) if second == 1 else Apgd(ball, second)
-    ensemble = Ensemble((("fgsm", fgsm(ball)),), audit=Audit((("audit", dear),), 0.3))
+    alarm = fgsm(ball) if steps == 1 else Apgd(ball, steps)
+    audit = Audit((("audit", Pgd(ball, 1, ball.eps / 4)),), 0.3, alarm=("alarm", alarm))
+    ensemble = Ensemble((("fgsm", fgsm(ball)),), audit=audit)
     monkeypatch.setattr("pipeline.attacks.settings.fast", lambda ball: ensemble)
     changes = {"attack": "autoattack", "ensemble": "fast", "eps": 20 / 255, "steps": None}
     path = main(config(inputs, tmp_path / "set", rows_per_shard=9, **changes))
     manifest = read_json(path / MANIFEST_FILE)
-    audit, counts = manifest["audit"], manifest["counts"]
+    told, counts = manifest["audit"], manifest["counts"]
     assert manifest["attack"]["ensemble"] == "fast"
-    assert audit["standing"] == counts["clean_right"] - counts["successes"] + audit["overturned"]
+    assert told["standing"] == counts["clean_right"] - counts["successes"] + told["overturned"]
+    assert 0 < told["audited"] < told["standing"]
+    assert told["difference_interval_95"][1] > 0
     names = {shard["file"].split("-")[0] for shard in manifest["shards"]}
-    if second == 1:
-        assert 0 < audit["audited"] < audit["standing"]
-        assert (audit["overturned"], audit["difference"], audit["widened_after"]) == (0, 0.0, None)
-        assert audit["difference_interval_95"][1] > 0
+    printed = capsys.readouterr().out
+    if steps == 1:
+        assert (told["alarming"], told["widened_after"]) == (0, None)
         assert names == {"part"}
+        assert "alarm" not in printed
     else:
-        sample = audit["widened_after"]
-        assert 0 < sample["overturned"] < audit["overturned"]
-        assert sample["audited"] < audit["audited"] == audit["standing"]
-        assert audit["difference_interval_95"] == [0.0, 0.0]
+        assert 0 < told["widened_after"]["alarming"] < told["alarming"]
         assert names == {"widened"}
+        assert f"broke {told['alarming']}" in printed
     assert sorted(p.name for p in path.glob("*.parquet")) == [s["file"] for s in manifest["shards"]]
     assert verify_directory(path).faults.lines() == []
-    assert f"broke {audit['overturned']} of {audit['audited']} audited" in capsys.readouterr().out
+    assert f"broke {told['overturned']} of {told['audited']} audited" in printed
 
 
 @pytest.mark.usefixtures("without_ray")
