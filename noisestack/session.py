@@ -4,11 +4,9 @@ import gc
 import logging
 import os
 import secrets
-import shutil
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,10 +17,9 @@ from ray._private.utils import get_num_cpus
 from ray._raylet import Config as RayConfig  # type: ignore[attr-defined]  # a compiled module
 from ray.data import DataContext
 
+from noisestack.ray_directory import ray_directory
+
 LEAST_CPUS = 4  # a Ray Data pipeline with an actor pool needs a spare logical CPU or two to move
-# A Unix socket's path has at most 107 bytes. Ray appends up to 67, such as
-# /session_2026-11-23_23-14-31_204741_4194304/sockets/plasma_store, to its temporary directory.
-LONGEST_TEMPORARY_DIRECTORY = 107 - 67
 _ITERATING = "iter_threaded"  # what Ray Data calls the threads that fetch and format blocks
 # Drawn once for each process: Ray goes on using the first token that it reads.
 TOKEN = secrets.token_hex(32)
@@ -81,10 +78,6 @@ def _private_ray(num_cpus: int, log_to_driver: bool) -> Iterator[None]:
     token = {} if "RAY_AUTH_MODE" in os.environ else {"RAY_AUTH_MODE": "token"}
     if token and "RAY_AUTH_TOKEN" not in os.environ:
         token["RAY_AUTH_TOKEN"] = TOKEN
-    prefix, parent = "noisestack-", tempfile.gettempdir()
-    if len(f"{parent}/{prefix}xxxxxxxx") > LONGEST_TEMPORARY_DIRECTORY:
-        parent = "/tmp"
-    directory = tempfile.mkdtemp(prefix=prefix, dir=parent)
     environment = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", **token}
     # A torch thread that waits must give its core away: spinning, two threads beside one other busy
     # process took 20 to 60 s for 40 training steps on two cores, asleep 9 s.
@@ -96,42 +89,33 @@ def _private_ray(num_cpus: int, log_to_driver: bool) -> Iterator[None]:
         # Errors in the log of Ray's native code appear on the terminal, such as a remark on each
         # actor pool of Ray Data. The log is removed with the session, and failures are raised.
         environment["RAY_BACKEND_LOG_LEVEL"] = "fatal"
-    try:
-        # Ray 2.60 turns `_node_ip_address="127.0.0.1"` back into the machine's own address and
-        # listens on every interface. Told that there can be no second node, as it tells itself on
-        # Windows and macOS, it keeps to loopback; the variable tells its worker processes.
-        with (
-            _environment(**environment),
-            _attributes(ray_constants, ENABLE_RAY_CLUSTER=False),
-        ):
-            # Ray read the variables when it was imported.
+    with ray_directory() as directory:
+        try:
+            # Ray 2.60 turns `_node_ip_address="127.0.0.1"` back into the machine's own address and
+            # listens on every interface. Told that there can be no second node, as it tells itself
+            # on Windows and macOS, it keeps to loopback; the variable tells its worker processes.
+            with (
+                _environment(**environment),
+                _attributes(ray_constants, ENABLE_RAY_CLUSTER=False),
+            ):
+                # Ray read the variables when it was imported.
+                RayConfig.initialize("")
+                try:
+                    with _stderr_without("Set ray log level from environment variable"):
+                        ray.init(
+                            address="local",
+                            num_cpus=num_cpus,
+                            include_dashboard=False,
+                            log_to_driver=log_to_driver,
+                            logging_level=logging.WARNING,
+                            _temp_dir=directory,
+                        )
+                    with _iterations_ended():
+                        yield
+                finally:
+                    ray.shutdown()
+        finally:
             RayConfig.initialize("")
-            try:
-                with _stderr_without("Set ray log level from environment variable"):
-                    ray.init(
-                        address="local",
-                        num_cpus=num_cpus,
-                        include_dashboard=False,
-                        log_to_driver=log_to_driver,
-                        logging_level=logging.WARNING,
-                        _temp_dir=directory,
-                    )
-                with _iterations_ended():
-                    yield
-            finally:
-                ray.shutdown()
-    finally:
-        RayConfig.initialize("")
-        _remove(directory)
-
-
-def _remove(directory: str) -> None:
-    """Removes a session's directory, in which Ray's last processes may still be writing."""
-    for _ in range(50):
-        shutil.rmtree(directory, ignore_errors=True)
-        if not os.path.exists(directory):
-            return
-        time.sleep(0.1)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import ray.data
 from example import ExampleConfig
 
 from noisestack.command import Command
+from noisestack.ray_directory import PREFIX
 from noisestack.session import ray_session
 from pipeline.errors import UserError
 
@@ -59,6 +60,8 @@ def test_a_private_session_keeps_to_loopback_and_leaves_nothing_behind():
     with tempfile.TemporaryDirectory(prefix="ns", dir="/tmp") as directory:
         (temporary := Path(directory, "tmp")).mkdir()
         (home := Path(directory, "home")).mkdir()
+        # Of a process that was killed.
+        (temporary / f"{PREFIX}stale" / "session").mkdir(parents=True)
         done = subprocess.run(
             [sys.executable, "-c", COMES_AND_GOES],
             cwd=home,
