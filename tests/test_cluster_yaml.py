@@ -1,6 +1,7 @@
 """cluster.yaml, checked without a cloud: by Ray's own schema, and by what the jobs need."""
 
 import copy
+import re
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,13 @@ def test_the_head_has_no_gpu_and_n_workers_have_one_each(cluster):
     assert worker["resources"]["GPU"] == 1
     assert worker["max_workers"] == cluster["max_workers"]
     assert cluster["docker"]["worker_image"].endswith("-gpu")
+
+
+def test_no_port_of_a_node_is_among_those_that_ray_gives_its_workers(cluster):
+    head, worker = (" ".join(cluster[f"{node}_start_ray_commands"]) for node in ("head", "worker"))
+    ports = [int(port) for port in re.findall(r"(?:port=|RAY_HEAD_IP:)(\d+)", f"{head} {worker}")]
+    assert len(ports) == 4
+    assert not [port for port in ports if 10002 <= port <= 19999]
 
 
 def test_every_node_asks_for_the_token_and_has_it(cluster):

@@ -3,10 +3,14 @@
 import importlib
 import re
 import shlex
+import shutil
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 import yaml
+from ray._private.ray_constants import get_runtime_env_default_excludes
+from ray._private.runtime_env.packaging import create_package
 from ray.serve.schema import ServeApplicationSchema, ServeDeploySchema
 
 from noisestack.flags import read_config
@@ -79,6 +83,21 @@ def test_the_kubernetes_job_has_a_token_and_a_gpu_for_each_worker():
     asked = re.search(r"--num-workers (\d+)", spec["entrypoint"])[1]
     gpus = int(container["resources"]["limits"]["nvidia.com/gpu"])
     assert int(asked) == workers["replicas"] * gpus
+
+
+def test_a_submitted_jobs_package_holds_no_results_and_no_environment(tmp_path):
+    # Ray takes 512 MiB at most: `ray job submit --working-dir .` packs what git does not ignore.
+    (root := tmp_path / "noisestack").mkdir()
+    shutil.copy(ROOT / ".gitignore", root)
+    large = ["runs/quickstart/stack/model", "build/lib", ".venv/lib", ".git/objects", ".mypy_cache"]
+    for folder in ["jobs", "configs", *large]:
+        (root / folder).mkdir(parents=True)
+        (root / folder / "file").write_text("what it holds")
+    package = tmp_path / "package.zip"
+    create_package(
+        str(root), package, include_gitignore=True, excludes=get_runtime_env_default_excludes()
+    )
+    assert set(ZipFile(package).namelist()) == {".gitignore", "jobs/file", "configs/file"}
 
 
 @pytest.mark.parametrize("file", ["cluster.yaml", "deploy/Dockerfile", "deploy/rayjob.yaml"])

@@ -7,6 +7,7 @@ about the trap may go.
 import ast
 import json
 import math
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ from jobs.common import stream
 from jobs.common.pools import Pool, pool_sizes
 from jobs.common.sharded import run_shards
 from jobs.common.stream import Batch, RunReader, TrainingData, training_batches
+from jobs.common.training import _interruptible
 from jobs.train_stack import COMMAND
 from pipeline.formats.dataset import DatasetInfo
 from pipeline.formats.metrics import read_metrics
@@ -346,3 +348,18 @@ def test_workers_change_directory_and_relative_paths_are_still_the_commands(
     assert all(math.isfinite(loss) for line in lines for loss in line["loss"].values())
     assert (tmp_path / "run" / "model" / "card.json").exists()
     assert json.loads((tmp_path / "run" / "model" / "card.json").read_text())["steps"] == 3
+
+
+# --- Ctrl-C, which Ray Train makes a good end
+
+
+def test_ctrl_c_in_training_is_an_interruption_and_the_handler_goes_with_it() -> None:
+    def trained_until_ctrl_c() -> None:
+        with _interruptible():
+            signal.signal(signal.SIGINT, lambda *_: sys.exit(0))  # as Ray Train 2.60's own ends
+            signal.raise_signal(signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        trained_until_ctrl_c()
+    assert signal.getsignal(signal.SIGINT) is before

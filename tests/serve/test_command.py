@@ -177,6 +177,13 @@ def test_build_makes_an_application_of_a_config_files_args(model, monkeypatch):
     assert isinstance(build(AppConfig.model_validate(args)), Application)
 
 
+def test_ray_serve_keeps_no_queue_that_refuses_before_the_engines_own():
+    # Its own counts for each handle, turns bursts away early, and answers in plain text.
+    deployment = build(AppConfig(model="/m"))._bound_deployment
+    assert deployment.max_queued_requests == -1
+    assert deployment.max_ongoing_requests >= 100 * Settings(model="/m").max_queued_rows
+
+
 @pytest.mark.parametrize(
     ("args", "told"),
     [
