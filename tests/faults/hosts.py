@@ -1,8 +1,10 @@
 """Hosts that are network namespaces of this machine, each with its own address and its own Ray.
 
-A switch in the first host's namespace joins them, by a pair of virtual cables each; nothing of it
-touches the machine's own network. All see the same disk, as hosts with shared storage do, except
-for the folder in which Ray keeps its sockets.
+The first host holds a switch, and each other host has one virtual cable to it; nothing of it
+touches the machine's own network. What makes them hosts is the network alone. They share the disk,
+as hosts with shared storage do, but each Ray sees a `/tmp/ray` of its own, where it keeps its
+sockets. And they share what real hosts do not: processors, clock, memory (`/dev/shm` too) and the
+list of processes, by which the tests kill them. Nothing here loses or delays single packets.
 """
 
 import contextlib
@@ -25,7 +27,7 @@ _SWITCH, _PORT = "switch", 6380
 
 
 class Host:
-    """A namespace with the one address 10.77.0.`number`, from which all other hosts are reached."""
+    """A namespace whose address, beside loopback, is to be 10.77.0.`number`."""
 
     def __init__(self, name: str, number: int) -> None:
         self.name, self.address = name, f"10.77.0.{number}"
@@ -119,16 +121,20 @@ class Hosts:
         return command
 
     def printed(self, module: str) -> str:
-        """What the command that was started last has said."""
+        """What the command of this module that was started last has said."""
         return (self._scratch / module).read_text(errors="replace")
 
     def cut(self, host: Host) -> None:
-        """Takes down the cable to a host, on the switch's side: it hears nothing of it."""
+        """Takes down the cable to a host, on the switch's side, as when its plug is pulled.
+
+        Its network device has no carrier then. Connections that are open stay so and carry nothing,
+        neither end is told; a new one finds no route after some 3 s.
+        """
         cable = f"cable{host.address.rpartition('.')[2]}"
         ip("-n", self.head.name, "link", "set", cable, "down")
 
     def close(self) -> None:
-        """Ends what runs on the hosts, and the hosts."""
+        """Kills what runs on the hosts, and removes them."""
         try:
             for host in self._hosts:
                 host.kill_all()
