@@ -70,15 +70,6 @@ class Rows:
         names = ("clean", "label", "logits", "row", "restart", "step")
         return replace(self, **{name: getattr(self, name)[index] for name in names})
 
-    def ahead(self, steps: int) -> "Rows":
-        """Each row so many times, at its step and at those that follow: ``N * steps`` rows."""
-        if steps == 1:
-            return self
-        device, num = self.step.device, len(self.step)
-        several = self.pick(torch.arange(num, device=device).repeat_interleave(steps))
-        offset = torch.arange(steps, device=device).repeat(num)
-        return replace(several, step=several.step + offset)
-
     def uniform(self, draw: int | Tensor, shape: tuple[int, ...]) -> Tensor:
         """Float32 ``[N, *shape]`` on (0, 1), keyed by seed, row, restart and the draw's number.
 
@@ -142,19 +133,19 @@ class Queries(Protocol):
 
     def first_above(
         self, x: Tensor, bar: Tensor, *, asked: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Asks about k pictures of each row one after the other, until one's margin is above a bar.
 
         All of them go into one call; as passes of the row only those up to that one count.
 
         Args:
-            x: ``[N, k, C, H, W]``.
+            x: the pictures that are asked about, row by row, ``[asked.sum(), C, H, W]``.
             bar: ``[N]``; the margin of a picture that the row was asked about, or -inf.
             asked: bool ``[N, k]``; a picture without is passed over.
 
         Returns:
-            Whether there was one, bool ``[N]``; its number, int64 ``[N]``; its margin, ``[N]``.
-            Without one, the latter two are void.
+            The rows that had one, int64 ``[F]``; its number and its margin in each of these rows,
+            ``[F]``; and it, ``[F, C, H, W]``.
         """
 
 

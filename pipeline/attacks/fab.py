@@ -164,19 +164,19 @@ def to_hyperplane_in_box(missing: Tensor, gradient: Tensor, point: Tensor, norm:
     gain_at_end, speed = slope * room_at, slope if linf else slope * slope
     used_up_at = room_at if linf else room_at / slope.clamp_min(1e-300)
     wanted = missing.abs().double()[:, None]
+    # At t = 0 only what has no room is used up, which gains nothing.
+    used_up, left, moving = used_up_at <= 0, wanted, row_sum(speed)[:, None]
     t = torch.zeros_like(wanted)
     while True:
-        used_up = used_up_at <= t
+        # Where nothing moves any more, all go to the end; a row that is there stays as it is.
+        t = torch.where(moving > 0, left / moving.clamp_min(1e-300), torch.inf).maximum(t)
+        then, used_up = used_up, used_up_at <= t
+        if torch.equal(then, used_up):
+            break
         left = wanted - row_sum(torch.where(used_up, gain_at_end, 0.0))[:, None]
         moving = row_sum(torch.where(used_up, 0.0, speed))[:, None]
-        # Where nothing moves any more, all go to the end; a row that is there stays as it is.
-        ahead = torch.where(moving > 0, left / moving.clamp_min(1e-300), torch.inf)
-        ahead = torch.maximum(ahead, t)
-        if not bool(((used_up_at <= ahead) != used_up).any()):
-            break
-        t = ahead
     # 0 · ∞ where the slope is 0: there is no room either.
-    size = ahead if linf else (ahead * slope).nan_to_num(nan=0.0, posinf=torch.inf)
+    size = t if linf else (t * slope).nan_to_num(nan=0.0, posinf=torch.inf)
     return direction * torch.minimum(size, room_at).to(point.dtype).reshape(point.shape)
 
 

@@ -98,23 +98,24 @@ class NotedQueries:
 
     def first_above(
         self, x: Tensor, bar: Tensor, *, asked: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         active, (num, several) = self._active, asked.shape
-        margin = torch.full_like(bar, -torch.inf).repeat_interleave(several)
-        chosen = asked.flatten().nonzero().flatten()
-        if len(chosen):
-            label = active["label"].repeat_interleave(several)[chosen]
-            margin[chosen] = losses.margin(self._asker.logits(x.flatten(0, 1)[chosen]), label)
+        margin = bar.new_full((num * several,), -torch.inf)
+        at = asked.flatten().nonzero().flatten()
+        if len(at):
+            label = active["label"][at // several]
+            margin[at] = losses.margin(self._asker.logits(x), label)
         margin = margin.reshape(num, several)
         above = asked & (margin > bar[:, None])
-        found, number = above.any(dim=1), above.int().argmax(dim=1)
-        gone_through = (
-            torch.arange(several, device=x.device) <= number.where(found, several)[:, None]
-        )
+        found = above.any(dim=1)
+        last = above.int().argmax(dim=1).where(found, several)
+        gone_through = torch.arange(several, device=x.device) <= last[:, None]
         active["forwards"] = active["forwards"] + (asked & gone_through).sum(dim=1)
-        at = torch.arange(num, device=x.device), number
-        self._keep(x[at], margin[at], found, active["step"] + number)
-        return found, number, margin[at]
+        rows = found.nonzero().flatten()
+        number = last[rows]
+        best = x[torch.searchsorted(at, rows * several + number)]
+        self._keep(rows, best, margin[rows, number], active["step"][rows] + number)
+        return rows, number, margin[rows, number], best
 
     def logits(
         self, x: Tensor, *, asked: Tensor | None = None, record: bool | Tensor = True
@@ -186,18 +187,29 @@ class NotedQueries:
         for mask in (asked, record):
             if isinstance(mask, Tensor):
                 allowed = allowed & mask
-        self._keep(x, losses.margin(logits, active["label"]), allowed, active["step"])
+        margin = losses.margin(logits, active["label"])
+        rows: Tensor | slice = slice(None)
+        if not bool(allowed.all()):
+            rows = allowed.nonzero().flatten()
+        self._keep(rows, x[rows], margin[rows], active["step"][rows])
 
-    def _keep(self, x: Tensor, margin: Tensor, allowed: Tensor, step: Tensor) -> None:
-        """Keeps those of these pictures that are better than what their rows have."""
+    def _keep(self, rows: Tensor | slice, x: Tensor, margin: Tensor, step: Tensor) -> None:
+        """Keeps those of some rows' pictures that are better than what the rows have."""
         active = self._active
-        score = self._score(margin, x, active["clean"])
-        better = allowed & (score > active["score"])
-        active["best"] = torch.where(per_row(better), x, active["best"])
-        for name, values in (
-            ("score", score),
-            ("margin", margin),
-            ("found_step", step),
-            ("found_restart", active["restart"]),
-        ):
-            active[name] = torch.where(better, values, active[name])
+        score = self._score(margin, x, active["clean"][rows])
+        better = score > active["score"][rows]
+        new = {
+            "best": x,
+            "score": score,
+            "margin": margin,
+            "found_step": step,
+            "found_restart": active["restart"][rows],
+        }
+        if isinstance(rows, slice):
+            for name, values in new.items():
+                mask = per_row(better) if name == "best" else better
+                active[name] = torch.where(mask, values, active[name])
+            return
+        at = rows[better]
+        for name, values in new.items():
+            active[name] = active[name].index_copy(0, at, values[better])

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pipeline.attacks.ball import Ball
-from pipeline.attacks.base import Norm, Queries, Rows, State, per_row
+from pipeline.attacks.base import Norm, Queries, Rows, State
 from pipeline.errors import UserError
 
 # Of 10,000 queries: from these on the squares' area is halved once more.
@@ -72,47 +72,65 @@ class Square:
         are not kept, so where few rows are left the next ones are tried on the same point at once.
         """
         num, several = len(rows.step), min(queries.ahead, _MOST_AHEAD)
-        tried, point = rows.ahead(several), state["point"]
-        if several > 1:
-            point = point.repeat_interleave(several, dim=0)
+        each = torch.arange(several, device=rows.step.device)
         state = {**state, **self._drawn(rows, state, several)}
-        since = (rows.step - state["drawn_from"])[:, None]
-        each = torch.arange(several, device=since.device)
-        drawn = state["drawn"][torch.arange(num, device=since.device)[:, None], since + each]
-        changed = self.moved(tried, point, drawn.flatten(0, 1))
-        new = (changed != point).flatten(1).any(dim=1) | (tried.step == 0)
-        left = tried.step.reshape(num, several) < self.until(rows)[:, None]
-        changed = changed.reshape(num, several, *changed.shape[1:])
-        better, number, margin = queries.first_above(
-            changed, state["loss"], asked=new.reshape(num, several) & left
+        since = rows.step - state["drawn_from"]
+        of = torch.arange(num, device=since.device).repeat_interleave(several)
+        drawn = state["drawn"][of, (since[:, None] + each).flatten()]
+        step = (rows.step[:, None] + each).flatten()
+        left = step < self.until(rows)[of]
+        asked, changed = self.moved(rows, state["point"], of, step, drawn, left)
+        found, number, margin, better = queries.first_above(
+            changed, state["loss"], asked=asked.reshape(num, several)
         )
-        found = changed[torch.arange(num, device=number.device), number]
         return {
             **state,
-            "point": found.where(per_row(better), state["point"]),
-            "loss": margin.where(better, state["loss"]),
-            "taken": (number + 1).where(better, left.sum(dim=1)),
+            "point": state["point"].index_copy(0, found, better),
+            "loss": state["loss"].index_copy(0, found, margin),
+            "taken": left.reshape(num, several).sum(dim=1).index_copy(0, found, number + 1),
         }
 
     def until(self, rows: Rows) -> Tensor:
         """The step before which each row stops to look, int64 ``[N]``."""
         return torch.full_like(rows.step, self.steps)
 
-    def moved(self, rows: Rows, point: Tensor, drawn: Tensor) -> Tensor:
-        """Each row's point with one more square, on the lattice.
+    def moved(
+        self, rows: Rows, point: Tensor, of: Tensor, step: Tensor, drawn: Tensor, wanted: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Points with one more square each, on the lattice.
 
         Args:
-            drawn: for each row as many numbers as `drawn_a_step` says.
+            point: ``[N, C, H, W]``, of the rows.
+            of, step: int64 ``[M]``: whose point each square changes, and the step that it is of.
+            drawn: ``[M, D]``, with as many numbers as `drawn_a_step` says.
+            wanted: bool ``[M]``: a square without is left out.
+
+        Returns:
+            Which squares change their point, or are its first look, bool ``[M]``; and the points
+            of these, ``[changed.sum(), C, H, W]``.
         """
-        height, width = rows.clean.shape[2:]
-        side = self._sides(rows, height, width)
+        channels, height, width = point.shape[1:]
+        side = self._sides(step, height, width)
         top = (drawn[:, 0] * (height - side + 1)).long()
-        left = (drawn[:, 1] * (width - side + 1)).long()
-        side = side.where(rows.step > 0, 0)  # the first step is a look at the stripes
-        y, x = _between(top, side, height), _between(left, side, width)
-        inside = y[:, None, :, None] & x[:, None, None, :]
-        corner = self.ball.corner(rows.clean, _signs(drawn[:, 2:, None, None]))
-        return corner.where(inside, point)
+        start = (drawn[:, 1] * (width - side + 1)).long()
+        # The square's values alone: late squares have a hundredth of the picture's. Smaller squares
+        # than the largest have their first line again instead.
+        offset = torch.arange(int(side.max()), device=side.device)
+        y = (top[:, None] + offset).where(offset < side[:, None], top[:, None])
+        x = (start[:, None] + offset).where(offset < side[:, None], start[:, None])
+        pixel = (y[:, :, None] * width + x[:, None, :]).flatten(1)
+        channel = torch.arange(channels, device=side.device)[:, None]
+        place = (of[:, None, None] * channels + channel) * (height * width) + pixel[:, None, :]
+        now = point.reshape(-1)[place]
+        corner = self.ball.corner(rows.clean.reshape(-1)[place], _signs(drawn[:, 2:, None]))
+        first = step == 0  # a look at the stripes
+        corner = now.where(first[:, None, None], corner)
+        changed = wanted & (first | (corner != now).flatten(1).any(dim=1))
+        at = changed.nonzero().flatten()
+        moved = point[of[at]]
+        inside = pixel[at][:, None, :].expand(-1, channels, -1)
+        moved.flatten(2).scatter_(2, inside, corner[at])
+        return changed, moved
 
     def _drawn(self, rows: Rows, state: State, several: int) -> State:
         """The state's draws, made anew for rows that have too few left for so many steps.
@@ -132,18 +150,12 @@ class Square:
             "drawn_from": state["drawn_from"].index_copy(0, at, step),
         }
 
-    def _sides(self, rows: Rows, height: int, width: int) -> Tensor:
-        """Each row's square: its side in pixels, int64 ``[N]``."""
-        of_10_000 = rows.step * 10_000 // self.steps
+    def _sides(self, step: Tensor, height: int, width: int) -> Tensor:
+        """The sides of the squares of some steps, in pixels, int64 ``[M]``."""
+        of_10_000 = step * 10_000 // self.steps
         halvings = torch.searchsorted(of_10_000.new_tensor(_HALVINGS), of_10_000)
         area = self.share * 0.5 ** halvings.double() * height * width
         return area.sqrt().round().long().clamp(1, min(height, width))
-
-
-def _between(first: Tensor, count: Tensor, size: int) -> Tensor:
-    """Which of ``size`` places are among the ``count`` from the first on, bool ``[N, size]``."""
-    place = torch.arange(size, device=first.device)
-    return (place >= first[:, None]) & (place < (first + count)[:, None])
 
 
 def _signs(uniform: Tensor) -> Tensor:

@@ -51,20 +51,25 @@ class SquareL2(Square):
         """Two corners, a turn, and a sign a channel."""
         return rows.clean.shape[1] + 5
 
-    def moved(self, rows: Rows, point: Tensor, drawn: Tensor) -> Tensor:
-        """Each row's point with one window moved, on the lattice."""
-        moved = point.clone()
-        sides = self._odd_sides(rows)
-        for side in sides[rows.step > 0].unique().tolist():
-            at = ((sides == side) & (rows.step > 0)).nonzero().flatten()
-            change = self._with_window(point[at] - rows.clean[at], drawn[at], side)
-            moved[at] = self.ball.project(rows.clean[at] + change, rows.clean[at])
-        return self.ball.snap(moved, rows.clean)
+    def moved(
+        self, rows: Rows, point: Tensor, of: Tensor, step: Tensor, drawn: Tensor, wanted: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Points with one window moved each, on the lattice."""
+        old, clean = point[of], rows.clean[of]
+        moved = old.clone()
+        sides = self._odd_sides(step, clean)
+        for side in sides[step > 0].unique().tolist():
+            at = ((sides == side) & (step > 0)).nonzero().flatten()
+            change = self._with_window(old[at] - clean[at], drawn[at], side)
+            moved[at] = self.ball.project(clean[at] + change, clean[at])
+        moved = self.ball.snap(moved, clean)
+        changed = wanted & ((step == 0) | (moved != old).flatten(1).any(dim=1))
+        return changed, moved[changed]
 
-    def _odd_sides(self, rows: Rows) -> Tensor:
-        """Each row's window: its side in pixels, int64 ``[N]``."""
-        height, width = rows.clean.shape[2:]
-        side = self._sides(rows, height, width).clamp_min(3)
+    def _odd_sides(self, step: Tensor, like: Tensor) -> Tensor:
+        """The sides of the windows of some steps, in pixels, int64 ``[M]``."""
+        height, width = like.shape[2:]
+        side = self._sides(step, height, width).clamp_min(3)
         least = min(height, width)
         return (side + (side % 2 == 0)).clamp_max(least - (least % 2 == 0) if least > 2 else least)
 

@@ -71,9 +71,13 @@ class Recorder:
 
     def first_above(
         self, x: Tensor, bar: Tensor, *, asked: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        margin = losses.margin(self.logits(x[:, 0], asked=asked[:, 0]), self.label)
-        return asked[:, 0] & (margin > bar), torch.zeros_like(self.label), margin
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        this = asked[:, 0]
+        pictures = torch.full((len(bar), *x.shape[1:]), torch.nan)
+        pictures[this] = x
+        margin = losses.margin(self.logits(pictures, asked=this), self.label)
+        rows = (this & (margin > bar)).nonzero().flatten()
+        return rows, torch.zeros_like(rows), margin[rows], pictures[rows]
 
     def gradient(
         self,
