@@ -39,7 +39,7 @@ format: $(INSTALLED) ## rewrite the code in the house's format
 test: $(INSTALLED) ## every test, those that start Ray included
 	$(BIN)/pytest -q
 
-bench: $(PEERS) ## every measurement against its peers, in one table; an hour or so, on a machine at rest
+bench: $(PEERS) ## every measurement against its peers, in one table; three hours or so, on a machine at rest
 	$(BIN)/python -m benchmarks
 
 $(PEERS): $(INSTALLED)

@@ -7,7 +7,7 @@ floating point that they return.
 
 smallest: medians of the L2 norm over the pictures that both sides broke, ours of 8-bit pictures,
 adv-lib's of those in floating point, with as many steps; `ratio_*` are ours over adv-lib's.
-AutoAttack's own code takes the better part of an hour on the trained model.
+Half an hour for each classifier, on one core.
 """
 
 import json
