@@ -200,7 +200,9 @@ Named = tuple[str, StepAttack]  # an attack, and what it is called in a set
 
 def row_norm(delta: Tensor, norm: Norm) -> Tensor:
     """The norm of each row of ``[N, C, H, W]``, shaped ``[N, 1, 1, 1]``."""
-    order = {Norm.LINF: torch.inf, Norm.L2: 2, Norm.L1: 1}[norm]
+    if norm is Norm.LINF:  # a tenth of vector_norm's time, on a CPU
+        return delta.abs().amax(dim=(1, 2, 3), keepdim=True)
+    order = {Norm.L2: 2, Norm.L1: 1}[norm]
     length: Tensor = torch.linalg.vector_norm(
         never_alone(delta), ord=order, dim=(1, 2, 3), keepdim=True
     )

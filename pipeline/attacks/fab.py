@@ -155,12 +155,14 @@ def to_hyperplane_in_box(missing: Tensor, gradient: Tensor, point: Tensor, norm:
         to it.
     """
     direction = gradient.sign() * per_row(missing.sign())
-    room = torch.where(direction > 0, 1 - point, point).masked_fill(direction == 0, 0.0)
+    # Products with masks, and not `where`: on a CPU that takes three to ten times as long as they
+    # do, and with it this function took a tenth of the attack.
+    room = torch.maximum(direction * (1 - point), -direction * point)
     # In float64: sums of many pieces, of which the last may be small.
     slope, room_at = gradient.abs().double().flatten(1), room.double().flatten(1)
     linf = norm is Norm.LINF
     # Where there is no room, the rest of what follows is 0 as well.
-    slope = slope.masked_fill(room_at == 0, 0.0)
+    slope = slope * (room_at > 0)
     gain_at_end, speed = slope * room_at, slope if linf else slope * slope
     used_up_at = room_at if linf else room_at / slope.clamp_min(1e-300)
     wanted = missing.abs().double()[:, None]
@@ -173,8 +175,8 @@ def to_hyperplane_in_box(missing: Tensor, gradient: Tensor, point: Tensor, norm:
         then, used_up = used_up, used_up_at <= t
         if torch.equal(then, used_up):
             break
-        left = wanted - row_sum(torch.where(used_up, gain_at_end, 0.0))[:, None]
-        moving = row_sum(torch.where(used_up, 0.0, speed))[:, None]
+        left = wanted - row_sum(gain_at_end * used_up)[:, None]
+        moving = row_sum(speed * ~used_up)[:, None]
     # 0 · ∞ where the slope is 0: there is no room either.
     size = t if linf else (t * slope).nan_to_num(nan=0.0, posinf=torch.inf)
     return direction * torch.minimum(size, room_at).to(point.dtype).reshape(point.shape)
