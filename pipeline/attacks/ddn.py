@@ -11,7 +11,6 @@ from pipeline.attacks.annealing import along_cosine
 from pipeline.attacks.base import GradientSteps, Norm, Queries, Rows, State, per_row, row_norm
 from pipeline.attacks.lattice import gap, on_lattice
 from pipeline.attacks.losses import log_odds
-from pipeline.formats.perturbation_set import LEVELS
 
 _LAST_STEP = 0.01  # of the step size, reached along half a cosine
 _FINE = 0.05  # of the radius: rounding that moves a change by more would lose it
@@ -56,7 +55,7 @@ class Ddn(GradientSteps):
         radius = state["radius"].where(rows.step == 0, shorter.where(missing < 0, longer))
         point = rows.clean + per_row(radius) * delta / row_norm(delta, Norm.L2).clamp_min(1e-30)
         point = point.clamp(0, 1)
-        rounded = (point * LEVELS).round() / LEVELS
+        rounded = on_lattice(point, rows.clean, Norm.LINF)  # each value's nearest level
         fine = row_norm(rounded - point, Norm.L2) > _FINE * per_row(radius)
         return {"point": point.where(fine, rounded), "radius": radius}
 

@@ -141,7 +141,7 @@ def to_hyperplane_in_box(missing: Tensor, gradient: Tensor, point: Tensor, norm:
     Each value moves by ``min(t v, room)`` in the direction that helps, with v = 1 in L∞ and
     v = |gradient| in L2. The gain ``Σ |gradient| min(t v, room)`` bends down at each t at which a
     value uses up its room, so Newton's method from t = 0 comes to its root from below, and is there
-    when no further value uses up its room on the way: some five rounds, where sorting the values
+    when no further value uses up its room on the way: some three rounds, where sorting the values
     by that t, as the source does, takes as long as a forward pass of a small network.
 
     Args:

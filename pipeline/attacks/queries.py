@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pipeline.attacks import losses
-from pipeline.attacks.base import Loss, Model, State, per_row
+from pipeline.attacks.base import Loss, Model, State
 from pipeline.attacks.call_sizes import smaller_calls
 from pipeline.fixed_batch import call_sizes, in_fixed_batches, padded_calls
 
@@ -205,11 +205,6 @@ class NotedQueries:
             "found_step": step,
             "found_restart": active["restart"][rows],
         }
-        if isinstance(rows, slice):
-            for name, values in new.items():
-                mask = per_row(better) if name == "best" else better
-                active[name] = torch.where(mask, values, active[name])
-            return
-        at = rows[better]
+        at = torch.arange(len(active["score"]), device=x.device)[rows][better]
         for name, values in new.items():
             active[name] = active[name].index_copy(0, at, values[better])
