@@ -3,6 +3,7 @@ robustness with an ensemble of diverse parameter-free attacks", 2020 (arXiv 2003
 algorithm 1 and section 3."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -81,13 +82,14 @@ class Apgd(GradientSteps):
         s["previous"], s["point"] = s["point"], self.ball.project(mixed, rows.clean)
         return s
 
-    def _asked(self, rows: Rows, s: State, here: Tensor, queries: Queries) -> tuple[Tensor, Tensor]:
+    def _asked(
+        self, rows: Rows, s: State, here: Tensor, queries: Queries, record: bool | Tensor = True
+    ) -> tuple[Tensor, Tensor]:
         """The loss at a picture of each row, and its gradient."""
-        wanted = self.wants_gradient(rows)
+        ask = partial(queries.gradient, here, wanted=self.wants_gradient(rows), record=record)
         if self.loss == "targeted":
-            return queries.gradient(here, losses.targeted_logits_ratio, s["target"], wanted=wanted)
-        raised = losses.log_odds if self.loss == "ce" else losses.logits_ratio
-        return queries.gradient(here, raised, wanted=wanted)
+            return ask(losses.targeted_logits_ratio, s["target"])
+        return ask(losses.log_odds if self.loss == "ce" else losses.logits_ratio)
 
     def _look(self, rows: Rows, s: State, gradient: Tensor) -> Tensor:
         """At checkpoints: halves steps that do not help, and goes back to the best point.

@@ -1,5 +1,5 @@
 """Auto-PGD in L1: Croce and Hein, "Mind the box: l1-APGD for sparse adversarial attacks on image
-classifiers", 2021 (arXiv 2103.01208), section 4 (with one radius)."""
+classifiers", 2021 (arXiv 2103.01208), section 4 (with one radius; `ShrinkingApgdL1` has three)."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,14 @@ import torch
 from torch import Tensor
 
 from pipeline.attacks.apgd import Apgd
+from pipeline.attacks.ball import Ball
 from pipeline.attacks.base import Norm, Queries, Rows, State, per_row
+from pipeline.attacks.projection import onto_ball
 from pipeline.errors import UserError
 
 _FIRST_SHARE = 0.2  # of the values move in a step, until the first look
 _PERIOD = 0.04  # of the steps between two looks
-_SPARSER = 1.5  # a step moves this many times fewer values than the best change has
+SPARSER = 1.5  # a step moves this many times fewer values than the best change has
 _SETTLED = 0.95  # of the values that it had: with more, the change has not become sparser
 _SHORTER = 1.5  # then the step is divided by this,
 _SHORTEST = 0.1  # but is at least this share of the radius
@@ -39,12 +41,13 @@ class ApgdL1(Apgd):
     def begin(self, rows: Rows) -> State:
         """A random point of the ball, and steps as long as its radius."""
         self._check_classes(rows)
-        point = self.ball.random_point(rows, 0)
+        ball = self.first_ball
+        point = ball.random_point(rows, 0)
         nothing = rows.clean.new_zeros(len(rows.label))
         size = rows.clean[0].numel() if len(rows.label) else 1
         return {
             "point": point,
-            "step_size": nothing + self.ball.eps,
+            "step_size": nothing + ball.eps,
             "moved": nothing + _FIRST_SHARE * size,
             "changed_then": nothing + size,
             "best_loss": nothing - torch.inf,
@@ -56,32 +59,54 @@ class ApgdL1(Apgd):
     def step(self, rows: Rows, state: State, queries: Queries) -> State:
         """One step of each row, and for those at a look a new number of values to move."""
         s = dict(state)
-        here = self.ball.snap(s["point"], rows.clean)
-        loss, gradient = self._asked(rows, s, here, queries)
+        here, record = self.to_ask(rows, s["point"])
+        loss, gradient = self._asked(rows, s, here, queries, record)
         better = loss > s["best_loss"]
         s["best_loss"] = loss.where(better, s["best_loss"])
         s["best_point"] = s["point"].where(per_row(better), s["best_point"])
         s["best_gradient"] = gradient.where(per_row(better), s["best_gradient"])
-        period = max(int(_PERIOD * self.steps), 1)
-        look = (rows.step > 0) & (rows.step % period == 0)
-        gradient = self._sparser(rows, s, gradient, look)
+        since, length, radius = self.stage(rows)
+        look = (since > 0) & (since % (_PERIOD * length.double()).long().clamp_min(1) == 0)
+        gradient = self._sparser(rows, s, gradient, look, radius)
         gradient = self.ball.movable(gradient, s["point"])
         ahead = s["point"] + per_row(s["step_size"]) * steepest(gradient, s["moved"])
-        s["point"] = self.ball.project(ahead, rows.clean)
+        s["point"] = rows.clean + onto_ball(ahead - rows.clean, radius, Norm.L1, rows.clean)
         return s
 
-    def _sparser(self, rows: Rows, s: State, gradient: Tensor, look: Tensor) -> Tensor:
+    @property
+    def first_ball(self) -> Ball:
+        """The one in which a row begins."""
+        return self.ball
+
+    def stage(self, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
+        """For each row the steps since it came into its present ball, how many it has there, both
+        int64 ``[N]``, and the ball's radius, ``[N]``."""
+        radius = rows.clean.new_full(rows.step.shape, self.ball.eps)
+        return rows.step, torch.full_like(rows.step, self.steps), radius
+
+    def to_ask(self, rows: Rows, point: Tensor) -> tuple[Tensor, bool | Tensor]:
+        """The pictures to ask about near ``[N, C, H, W]``, and whether they can be a result."""
+        return self.ball.snap(point, rows.clean), True
+
+    def _sparser(
+        self, rows: Rows, s: State, gradient: Tensor, look: Tensor, radius: Tensor
+    ) -> Tensor:
         """Changes the rows that are looked at, and returns the gradient to go on with."""
-        changed = (s["best_point"] != rows.clean).flatten(1).sum(dim=1).to(gradient.dtype)
+        changed = changed_values(s["best_point"], rows.clean)
         sparser = look & (changed < _SETTLED * s["changed_then"])
         settled = look & ~sparser
-        shorter = (s["step_size"] / _SHORTER).clamp_min(_SHORTEST * self.ball.eps)
+        shorter = torch.maximum(s["step_size"] / _SHORTER, _SHORTEST * radius)
         s["step_size"] = shorter.where(settled, s["step_size"])
-        s["step_size"] = torch.full_like(shorter, self.ball.eps).where(sparser, s["step_size"])
-        s["moved"] = (changed / _SPARSER).where(look, s["moved"])
+        s["step_size"] = radius.where(sparser, s["step_size"])
+        s["moved"] = (changed / SPARSER).where(look, s["moved"])
         s["changed_then"] = changed.where(look, s["changed_then"])
         s["point"] = s["best_point"].where(per_row(sparser), s["point"])
         return s["best_gradient"].where(per_row(sparser), gradient)
+
+
+def changed_values(point: Tensor, clean: Tensor) -> Tensor:
+    """How many values of each row differ from the clean picture, ``[N]`` of the point's type."""
+    return (point != clean).flatten(1).sum(dim=1).to(point.dtype)
 
 
 def steepest(gradient: Tensor, moved: Tensor) -> Tensor:

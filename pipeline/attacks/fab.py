@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from pipeline.attacks.ball import Ball
-from pipeline.attacks.base import Norm, Queries, Rows, State, per_row, row_norm
+from pipeline.attacks.base import Queries, Rows, State, per_row, row_norm
+from pipeline.attacks.hyperplane import to_hyperplane_in_box
 from pipeline.attacks.lattice import gap
-from pipeline.attacks.rowwise import row_dot, row_sum
-from pipeline.errors import UserError
+from pipeline.attacks.rowwise import row_dot
 from pipeline.formats.perturbation_set import MARGIN
 
 _MOST_CLEAN = 0.1  # α_max of the source: the most that the clean picture pulls
@@ -40,7 +40,7 @@ class FabTargeted:
     in the source the border is where the target leads by `MARGIN`, as a row counts as broken there.
 
     Attributes:
-        ball: L∞ or L2.
+        ball: L∞, L2 or L1.
         iterations: linearisations of a row, for each class aimed at.
         restarts: the classes aimed at: beginning i aims at the i-th most likely wrong one, from the
             picture itself. Where there are fewer wrong classes, a beginning without a class is
@@ -51,10 +51,6 @@ class FabTargeted:
     iterations: int = 100
     restarts: int = 9
     smallest: None = None
-
-    def __post_init__(self) -> None:
-        if self.ball.norm is Norm.L1:
-            raise UserError("fab_targeted has no step for the norm l1; use fmn there")
 
     @property
     def num_steps(self) -> int:
@@ -133,53 +129,6 @@ class FabTargeted:
         share = (near / (near + far)).clamp_max(_MOST_CLEAN)
         ahead = here + _BEYOND * from_here
         return (ahead + share * (clean + _BEYOND * from_clean - ahead)).clamp(0, 1)
-
-
-def to_hyperplane_in_box(missing: Tensor, gradient: Tensor, point: Tensor, norm: Norm) -> Tensor:
-    """The smallest r with ``<gradient, r> = missing`` and ``point + r`` in [0, 1]: section 3.1.
-
-    Each value moves by ``min(t v, room)`` in the direction that helps, with v = 1 in L∞ and
-    v = |gradient| in L2. The gain ``Σ |gradient| min(t v, room)`` bends down at each t at which a
-    value uses up its room, so Newton's method from t = 0 comes to its root from below, and is there
-    when no further value uses up its room on the way: some three rounds, where sorting the values
-    by that t, as the source does, takes as long as a forward pass of a small network.
-
-    Args:
-        missing: ``[N]``; below 0 the gain is to be negative.
-        gradient: ``[N, C, H, W]``; values whose slope is 0 stay.
-        point: ``[N, C, H, W]``, in [0, 1].
-        norm: L∞ or L2.
-
-    Returns:
-        ``[N, C, H, W]``; where the box does not reach the hyperplane, the corner that comes nearest
-        to it.
-    """
-    direction = gradient.sign() * per_row(missing.sign())
-    # Products with masks, and not `where`: on a CPU that takes three to ten times as long as they
-    # do, and with it this function took a tenth of the attack.
-    room = torch.maximum(direction * (1 - point), -direction * point)
-    # In float64: sums of many pieces, of which the last may be small.
-    slope, room_at = gradient.abs().double().flatten(1), room.double().flatten(1)
-    linf = norm is Norm.LINF
-    # Where there is no room, the rest of what follows is 0 as well.
-    slope = slope * (room_at > 0)
-    gain_at_end, speed = slope * room_at, slope if linf else slope * slope
-    used_up_at = room_at if linf else room_at / slope.clamp_min(1e-300)
-    wanted = missing.abs().double()[:, None]
-    # At t = 0 only what has no room is used up, which gains nothing.
-    used_up, left, moving = used_up_at <= 0, wanted, row_sum(speed)[:, None]
-    t = torch.zeros_like(wanted)
-    while True:
-        # Where nothing moves any more, all go to the end; a row that is there stays as it is.
-        t = torch.where(moving > 0, left / moving.clamp_min(1e-300), torch.inf).maximum(t)
-        then, used_up = used_up, used_up_at <= t
-        if torch.equal(then, used_up):
-            break
-        left = wanted - row_sum(gain_at_end * used_up)[:, None]
-        moving = row_sum(speed * ~used_up)[:, None]
-    # 0 · ∞ where the slope is 0: there is no room either.
-    size = t if linf else (t * slope).nan_to_num(nan=0.0, posinf=torch.inf)
-    return direction * torch.minimum(size, room_at).to(point.dtype).reshape(point.shape)
 
 
 def _lead(logits: Tensor, label: Tensor, target: Tensor) -> Tensor:

@@ -12,15 +12,13 @@ from pipeline.attacks.base import MOST_RESTARTS, MOST_STEPS, Norm, StepAttack
 from pipeline.attacks.carlini_wagner import CarliniWagner
 from pipeline.attacks.ddn import Ddn
 from pipeline.attacks.deepfool import DeepFool
-from pipeline.attacks.ensemble import Ensemble, fast, standard
+from pipeline.attacks.ensemble import SQUARES, Ensemble, fast, standard
 from pipeline.attacks.fab import FabTargeted
 from pipeline.attacks.fgsm import fgsm
 from pipeline.attacks.fmn import Fmn
 from pipeline.attacks.lbfgs import Lbfgs
 from pipeline.attacks.mi_fgsm import MiFgsm
 from pipeline.attacks.pgd import Pgd
-from pipeline.attacks.square import Square
-from pipeline.attacks.square_l2 import SquareL2
 from pipeline.errors import UserError
 from pipeline.formats.perturbation_target import NO_TARGET
 
@@ -175,7 +173,7 @@ def _apgd(loss: Literal["ce", "dlr", "targeted"]) -> Build:
 
 def _square(s: AttackSettings) -> StepAttack:
     _only(s)
-    return SquareL2(s.ball, s.steps) if s.norm is Norm.L2 else Square(s.ball, s.steps)
+    return SQUARES[s.norm](s.ball, s.steps)
 
 
 def _fab_targeted(s: AttackSettings) -> StepAttack:

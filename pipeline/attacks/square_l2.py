@@ -3,6 +3,7 @@ query-efficient black-box adversarial attack via random search", 2019 (arXiv 191
 3.3 and algorithm 3."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -29,9 +30,13 @@ class SquareL2(Square):
         steps, share: see `Square`.
     """
 
+    norm: ClassVar[Norm] = Norm.L2
+    fall_off: ClassVar[int] = 2  # the power by which bumps are lower further from their middle
+
     def __post_init__(self) -> None:
-        if self.ball.norm is not Norm.L2:
-            raise UserError(f"square_l2 is for the norm l2, not {self.ball.norm.value}; use pgd")
+        if self.ball.norm is not self.norm:
+            what = f"square_{self.norm.value} is for the norm {self.norm.value}"
+            raise UserError(f"{what}, not {self.ball.norm.value}; use pgd")
 
     def first(self, rows: Rows) -> Tensor:
         """Tiles of bumps, 5 along each side, with a sign each, as long as the radius."""
@@ -40,11 +45,11 @@ class SquareL2(Square):
         down, across = min(_TILES, height // side), min(_TILES, width // side)
         sign = _signs(rows.uniform(0, (channels, down, across)))
         tiles = sign.repeat_interleave(side, dim=2).repeat_interleave(side, dim=3)
-        bumps = two_bumps(side).to(rows.clean.device).repeat(down, across)
+        bumps = two_bumps(side, self.fall_off).to(rows.clean.device).repeat(down, across)
         change = torch.zeros_like(rows.clean)
         top, left = (height - down * side) // 2, (width - across * side) // 2
         change[:, :, top : top + down * side, left : left + across * side] = tiles * bumps
-        change = self.ball.eps * change / row_norm(change, Norm.L2).clamp_min(_TINY)
+        change = self.ball.eps * change / row_norm(change, self.norm).clamp_min(_TINY)
         return self.ball.project(rows.clean + change, rows.clean)
 
     def drawn_a_step(self, rows: Rows) -> int:
@@ -91,47 +96,57 @@ class SquareL2(Square):
             rows_of[0][:, None, :, None],
             columns_of[0][:, None, None, :],
         )
-        bumps = two_bumps(side).to(change.device)
+        bumps = two_bumps(side, self.fall_off).to(change.device)
+        bumps = bumps / row_norm(bumps[None, None], self.norm)[0, 0]
         turned = (drawn[:, 4] < 0.5)[:, None, None, None]
-        bumps = torch.where(turned, bumps.T, bumps) / bumps.norm()
+        bumps = torch.where(turned, bumps.T, bumps)
         old = change[here]
         added = _signs(drawn[:, 5:])[:, :, None, None] * bumps
-        direction = added + old / _length(old).clamp_min(_TINY)
-        spare = (self.ball.eps**2 - row_norm(change, Norm.L2) ** 2).clamp_min(0.0)
-        both = _length(change * (inside[0] | inside[1]))
-        available = (both**2 + spare / channels).sqrt()
+        direction = added + old / self._length(old).clamp_min(_TINY)
+        both = self._length(change * (inside[0] | inside[1]))
+        available = self.available(both, row_norm(change, self.norm))
         moved = change.masked_fill(inside[1], 0.0)
-        moved[here] = direction / _length(direction).clamp_min(_TINY) * available
+        moved[here] = direction / self._length(direction).clamp_min(_TINY) * available
         return moved
 
+    def available(self, both: Tensor, whole: Tensor) -> Tensor:
+        """How long a window becomes, ``[G, C, 1, 1]``.
 
-def two_bumps(side: int) -> Tensor:
+        Args:
+            both: ``[G, C, 1, 1]``: how long the changes in it and in the other one are together.
+            whole: ``[G, 1, 1, 1]``: how long all of the change is.
+        """
+        spare = (self.ball.eps**2 - whole**2).clamp_min(0.0)
+        return (both**2 + spare / both.shape[1]).sqrt()
+
+    def _length(self, windows: Tensor) -> Tensor:
+        """The norm of each channel's window of ``[G, C, h, w]``, ``[G, C, 1, 1]``."""
+        num, channels = windows.shape[:2]
+        flat = windows.reshape(num * channels, 1, *windows.shape[2:])
+        return row_norm(flat, self.norm).reshape(num, channels, 1, 1)
+
+
+def two_bumps(side: int, fall_off: int = 2) -> Tensor:
     """The window of equation 2, ``[side, side]``: a bump beside a negative one of the other half.
 
-    In a bump of h1 by h2 pixels the value at r, s, counted from 1, is ``Σ_{k=0}^{M} 1 / (n+1-k)²``
-    with n = ⌊h1 / 2⌋ and ``M = n - max(|r - ⌊h1/2⌋ - 1|, |s - ⌊h2/2⌋ - 1|)``: it falls off from
-    the middle outwards.
+    In a bump of h1 by h2 pixels the value at r, s, counted from 1, is ``Σ_{k=0}^{M} 1 / (n+1-k)^p``
+    with p the ``fall_off``, n = ⌊h1 / 2⌋ and ``M = n - max(|r - ⌊h1/2⌋ - 1|, |s - ⌊h2/2⌋ - 1|)``:
+    it falls off from the middle outwards.
     """
     half = side // 2
     if half == 0:
         return torch.ones(side, side)
-    return torch.cat((_bump(side, half), -_bump(side, side - half)), dim=1)
+    left, right = (_bump(side, wide, fall_off) for wide in (half, side - half))
+    return torch.cat((left, -right), dim=1)
 
 
-def _bump(high: int, wide: int) -> Tensor:
+def _bump(high: int, wide: int, fall_off: int) -> Tensor:
     n = high // 2
     r = (torch.arange(1, high + 1) - high // 2 - 1).abs()[:, None]
     s = (torch.arange(1, wide + 1) - wide // 2 - 1).abs()[None, :]
     last = n - torch.maximum(r, s)
-    sums = torch.cumsum(1 / (n + 1 - torch.arange(n + 1).double()) ** 2, dim=0)
+    sums = torch.cumsum(1 / (n + 1 - torch.arange(n + 1).double()) ** fall_off, dim=0)
     return sums[last].float()
-
-
-def _length(windows: Tensor) -> Tensor:
-    """The L2 norm of each channel's window of ``[G, C, h, w]``, ``[G, C, 1, 1]``."""
-    num, channels = windows.shape[:2]
-    flat = windows.reshape(num * channels, 1, *windows.shape[2:])
-    return row_norm(flat, Norm.L2).reshape(num, channels, 1, 1)
 
 
 def _signs(uniform: Tensor) -> Tensor:

@@ -3,6 +3,7 @@ breaks alone is broken."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import pytest
 import torch
@@ -25,7 +26,9 @@ from pipeline.attacks.ensemble import (
 )
 from pipeline.attacks.fab import FabTargeted
 from pipeline.attacks.pgd import Pgd
+from pipeline.attacks.shrinking_apgd_l1 import ShrinkingApgdL1
 from pipeline.attacks.square import Square
+from pipeline.attacks.square_l1 import SquareL1
 from pipeline.attacks.square_l2 import SquareL2
 from pipeline.errors import UserError
 from pipeline.formats.perturbation_set import MARGIN
@@ -305,12 +308,25 @@ def test_the_standard_attacks_aim_at_each_wrong_class_at_most_once(
     ]
 
 
-def test_in_l2_square_is_that_of_l2_and_in_l1_there_are_no_standard_attacks() -> None:
+def test_in_l2_square_is_that_of_l2() -> None:
     ball = Ball(Norm.L2, 100)
     assert standard(ball).names == standard(LINF8).names
     assert standard(ball).attacks[-1] == ("square", SquareL2(ball, 5000))
-    with pytest.raises(UserError, match="l1"):
-        standard(Ball(Norm.L1, 100))
+
+
+@pytest.mark.parametrize(
+    ("classes", "targeted"), [(10, ("targeted", 5)), (4, ("targeted", 3)), (3, ("dlr", 1))]
+)
+def test_in_l1_auto_pgd_comes_in_from_larger_balls_five_times_and_to_five_classes(
+    classes: int, targeted: tuple[Literal["targeted", "dlr"], int]
+) -> None:
+    ball = Ball(Norm.L1, 3000)
+    assert [(name, for_classes(attack, classes)) for name, attack in standard(ball).attacks] == [
+        ("apgd_ce", ShrinkingApgdL1(ball, 100, "ce", 5)),
+        ("apgd_targeted", ShrinkingApgdL1(ball, 100, *targeted)),
+        ("fab_targeted", FabTargeted(ball, 100, min(9, classes - 1))),
+        ("square", SquareL1(ball, 5000)),
+    ]
 
 
 @pytest.mark.parametrize("classes", [2, 3, 4])
@@ -444,7 +460,7 @@ def test_the_fast_attacks_are_audited_by_the_standard_ones() -> None:
     assert audit is not None
     assert [attack for _, attack in audit.named] == [a for _, a in standard(LINF8).attacks]
     assert audit.alarm == ("audit_square", Square(LINF8, 5000))
-    with pytest.raises(UserError, match="l1"):
+    with pytest.raises(UserError, match="norms linf and l2, not l1"):
         fast(Ball(Norm.L1, 100))
 
 
