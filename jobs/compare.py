@@ -89,7 +89,7 @@ def _told(found: Difference, sets: Sequence[PerturbationSet], names: Sequence[st
         and sets[other].attack["attack"] not in GRADIENT_FREE
     ]
     if free:
-        text += f"; warning: {free[0][1]} uses no gradient, so gradients may be masked"
+        text += f"; warning: {free[0][1]} uses no gradient of the model: they may be masked"
     return text
 
 

@@ -39,6 +39,7 @@ from noisestack.session import ray_session
 from pipeline.attacks.audit import audit_report
 from pipeline.attacks.own import OwnAttack
 from pipeline.attacks.settings import AttackSettings
+from pipeline.attacks.transfer import TransferAttack
 from pipeline.attacks.universal import UniversalAttack
 from pipeline.classifier import FrozenClassifier
 from pipeline.errors import UserError
@@ -94,6 +95,8 @@ def main(config: PerturbConfig) -> Path:
     stop = min(rows, config.limit or rows)
     if stop == 0:
         raise UserError(f"the split {config.split} of {info.path} is empty; name another")
+    if isinstance(settings, TransferAttack):
+        settings.check_fits(info, config.split, stop, classifier.sha256)
     fingerprint = {
         "job": "perturb",
         "dataset_sha256": info.sha256,
@@ -284,14 +287,16 @@ def _audit(settings: Settings, counts: dict[str, int], sample: Record | None) ->
 
 def _say_attack(config: PerturbConfig, settings: Settings) -> None:
     if not settings.bounded:
-        print(f"perturb: {config.attack}, the smallest change in {config.norm}", flush=True)
+        print(f"perturb: {config.attack}, the smallest change in {settings.norm.value}", flush=True)
         return
     levels = settings.eps_levels if config.eps is None else config.eps * LEVELS
     rounded = "" if abs(levels - settings.eps_levels) < 1e-6 else f", down from {levels:.2f}"
-    steps = "" if isinstance(settings, OwnAttack) else f", {settings.steps} steps"
+    steps = ""
+    if isinstance(settings, AttackSettings | UniversalAttack):
+        steps = f", {settings.steps} steps"
     print(
-        f"perturb: {config.attack} in {config.norm}, eps {settings.eps_levels} levels of 1/255"
-        f"{rounded} ({settings.eps_levels / LEVELS:.4f}){steps}",
+        f"perturb: {config.attack} in {settings.norm.value}, eps {settings.eps_levels} levels of "
+        f"1/255{rounded} ({settings.eps_levels / LEVELS:.4f}){steps}",
         flush=True,
     )
 

@@ -22,6 +22,7 @@ from pipeline.attacks.eot import Expectation
 from pipeline.attacks.own import AttackedByOther, OwnAttack, attack_with
 from pipeline.attacks.settings import AttackSettings
 from pipeline.attacks.towards import attack_towards
+from pipeline.attacks.transfer import TransferAttack
 from pipeline.attacks.universal import Found, UniversalAttack, found
 from pipeline.classifier import FrozenClassifier
 from pipeline.errors import UserError
@@ -43,7 +44,7 @@ from pipeline.formats.universal import read_delta, with_delta
 from pipeline.pictures import from_unit, to_unit
 from pipeline.user_models.load import load_same_classifier
 
-Settings = AttackSettings | OwnAttack | UniversalAttack
+Settings = AttackSettings | OwnAttack | UniversalAttack | TransferAttack
 
 _NOTHING = {  # what the record of a shard counts whose rows are all bad
     "verified": 0, "clean_right": 0, "successes": 0, "unmoved": 0, "gradient_free": 0,
@@ -273,6 +274,9 @@ class Perturber:
             assert self._delta is not None
             moved = with_delta(images, self._delta)
             return moved, found(len(rows)), [settings.attack] * len(rows)
+        if isinstance(settings, TransferAttack):
+            moved = settings.pictures(rows, images)
+            return moved, found(len(rows)), [settings.attack] * len(rows)
         return perturb_rows(
             self._classifier,
             settings,
@@ -312,7 +316,7 @@ def attack_record(settings: Settings) -> dict[str, Any]:
     if isinstance(settings, OwnAttack):
         once = {"steps": 1, "step_size": None, "restarts": 1}
         return {**told, **once, "source_sha256": settings.source_sha256}
-    if isinstance(settings, UniversalAttack):
+    if isinstance(settings, UniversalAttack | TransferAttack):
         return {**told, **settings.record()}
     return {
         **told,

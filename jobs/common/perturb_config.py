@@ -13,10 +13,12 @@ from pipeline.attacks.ball import whole_levels
 from pipeline.attacks.base import Norm
 from pipeline.attacks.own import OwnAttack, takes_eps
 from pipeline.attacks.settings import ATTACKS, AttackSettings, default_steps, is_bounded
+from pipeline.attacks.transfer import TransferAttack
 from pipeline.attacks.universal import LOSS_CLIP, SAMPLE_ROWS, SAMPLE_SPLIT, UniversalAttack
 from pipeline.errors import UserError
 from pipeline.formats.perturbation_set import CLASSIFIER_FILE
 from pipeline.formats.perturbation_target import NO_TARGET
+from pipeline.formats.perturbation_warnings import TRANSFER
 from pipeline.formats.universal import UNIVERSAL
 from pipeline.importable import is_importable
 
@@ -53,8 +55,14 @@ class PerturbConfig(JobConfig):
     limit: int | None = Field(None, ge=1, description="perturb this many rows, from the first")
     attack: str = Field(
         "pgd",
-        description=f"one of {', '.join(ATTACKS)}; {UNIVERSAL}, one perturbation for all; or your "
-        "own as module:function, called as (model, x, y, eps)",
+        description=f"one of {', '.join(ATTACKS)}; {UNIVERSAL}, one perturbation for all; "
+        f"{TRANSFER}, another set's pictures; or your own as module:function, called as "
+        "(model, x, y, eps)",
+    )
+    source: Path | None = Field(
+        None,
+        description=f"of {TRANSFER}: directory of the perturbation set whose pictures are shown to "
+        "the classifier; norm and eps are that set's",
     )
     ensemble: Literal["standard", "fast"] | None = Field(
         None,
@@ -134,8 +142,11 @@ class PerturbConfig(JobConfig):
 
     _classifier_spec = field_validator("classifier", mode="before")(classifier_spec)
 
-    def settings(self) -> AttackSettings | OwnAttack | UniversalAttack:
+    def settings(self) -> AttackSettings | OwnAttack | UniversalAttack | TransferAttack:
         """The attack that these values spell; UserError where they contradict each other."""
+        if self.attack == TRANSFER:
+            return self._transfer()
+        self._refuse({"source": self.source})
         if self.attack == UNIVERSAL:
             return self._universal()
         self._refuse({name: getattr(self, name) for name in _OF_UNIVERSAL})
@@ -158,19 +169,32 @@ class PerturbConfig(JobConfig):
         return self.ensemble or ("standard" if self.attack == "autoattack" else None)
 
     def _own_attack(self) -> OwnAttack:
-        self._refuse(
-            {
-                "steps": self.steps,
-                "step_size": self.step_size,
-                "restarts": self.restarts - 1,
-                "ensemble": self.ensemble,
-                "target": self.target != NO_TARGET,
-                "eot_draws": self.eot_draws - 1,
-            }
-        )
+        self._refuse(self._of_ours())
         default = _EPS_LEVELS if takes_eps(self.attack) else 0
         levels = default if self.eps is None else whole_levels(self.eps)
         return OwnAttack(self.attack, Norm(self.norm), levels, self.seed)
+
+    def _of_ours(self) -> dict[str, Any]:
+        """What our attacks alone are told, where it was given."""
+        return {
+            "steps": self.steps,
+            "step_size": self.step_size,
+            "restarts": self.restarts - 1,
+            "ensemble": self.ensemble,
+            "target": self.target != NO_TARGET,
+            "eot_draws": self.eot_draws - 1,
+        }
+
+    def _transfer(self) -> TransferAttack:
+        of_others = {name: getattr(self, name) for name in _OF_UNIVERSAL}
+        given = {"norm": "norm" in self.model_fields_set, "eps": self.eps, "seed": self.seed}
+        self._refuse({**self._of_ours(), **given, **of_others})
+        if self.source is None:
+            raise UserError(
+                f"the attack {TRANSFER} needs --source, a perturbation set made against another "
+                "classifier on the same rows"
+            )
+        return TransferAttack.of(self.source)
 
     def _universal(self) -> UniversalAttack:
         self._refuse({"ensemble": self.ensemble, "eot_draws": self.eot_draws - 1})

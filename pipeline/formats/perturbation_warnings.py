@@ -14,9 +14,10 @@ from scipy.stats import binom
 
 from pipeline.formats.shard import labels_of
 
-# Attacks that ask for no gradient: one that breaks what gradients left standing shows that the
-# gradients mislead.
-GRADIENT_FREE = ("square", "audit_square")
+TRANSFER = "transfer"  # the attack that shows the pictures of another set
+# Attacks that use no gradient of the classifier: one that breaks what gradients left standing shows
+# that they mislead.
+GRADIENT_FREE = ("square", "audit_square", TRANSFER)
 # A restart that still breaks more than this share of the rows would move the accuracy in the last
 # digit that is reported.
 _GAIN = 0.002

@@ -72,7 +72,7 @@ def test_square_breaking_what_gradients_left_is_warned_of(
         0
     ].first_alone
     assert alone > 0
-    assert "warning: square uses no gradient" in told
+    assert "warning: square uses no gradient of the model" in told
     assert compare(sets, tmp_path / "c.png", "one", "many") == 0
     assert "warning" not in capsys.readouterr().out
 

@@ -1,0 +1,139 @@
+"""A transfer attack: the pictures of a set that was made against one classifier, shown to another.
+
+They owe nothing to the other one's gradients. Where they break what attacks with its gradients
+leave standing, these are masked: Athalye, Carlini and Wagner, "Obfuscated gradients give a false
+sense of security", 2018 (arXiv 1802.00420), section 3.1.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.attacks.base import Norm
+from pipeline.errors import UserError
+from pipeline.formats.dataset import DatasetInfo
+from pipeline.formats.perturbation_set import (
+    PerturbationSet,
+    content_hash,
+    open_perturbation_set,
+)
+from pipeline.formats.perturbation_target import NO_TARGET
+from pipeline.formats.perturbation_warnings import TRANSFER
+from pipeline.formats.shard import images_of, read_range
+
+
+@dataclass(frozen=True)
+class TransferAttack:
+    """Where the pictures come from, and the ball that they lie in.
+
+    Attributes:
+        source: directory of the perturbation set that has them; no part of what is told of the
+            attack, since a copy of it has the same pictures.
+        norm, eps_levels: of that set; 0 levels, no ball, where it looked for the smallest change.
+        set_sha256: its identity.
+        surrogate_sha256: that of the classifier that it was made against.
+        made_by: its attack.
+        seed: nothing is drawn.
+        target: none: any wrong answer counts, whatever they were made for.
+    """
+
+    source: Path
+    norm: Norm
+    eps_levels: int
+    set_sha256: str
+    surrogate_sha256: str
+    made_by: str
+    seed: int = 0
+    target: str = NO_TARGET
+
+    @classmethod
+    def of(cls, source: Path) -> "TransferAttack":
+        """The one that shows the pictures of a finished set.
+
+        Raises:
+            UserError: there is no such set, or it lacks rows that it set aside.
+        """
+        opened = open_perturbation_set(source)
+        if opened.quarantine:
+            raise UserError(
+                f"{source} lacks rows that it set aside as bad; make it of a dataset without them"
+            )
+        attack = opened.attack
+        return cls(
+            opened.path,
+            Norm(attack["norm"]),
+            int(attack["eps"]),
+            content_hash(opened.manifest),
+            opened.model_sha256,
+            str(attack["attack"]),
+        )
+
+    @property
+    def attack(self) -> str:
+        """Its name."""
+        return TRANSFER
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the set's pictures lie in a ball."""
+        return self.eps_levels > 0
+
+    @property
+    def draws(self) -> int:
+        """One: it is not for models that answer by chance."""
+        return 1
+
+    def record(self) -> dict[str, Any]:
+        """What a set says of it besides norm, eps, seed, target and draws."""
+        told = ("set_sha256", "surrogate_sha256", "made_by")
+        once = {"steps": 1, "step_size": None, "restarts": 1}
+        return {**once, **{name: getattr(self, name) for name in told}}
+
+    def check_fits(self, info: DatasetInfo, split: str, stop: int, classifier_sha256: str) -> None:
+        """Raises UserError unless the set has rows 0 to ``stop`` of this dataset's split, and was
+        made against another classifier than this one."""
+        opened = self._opened()
+        if self.surrogate_sha256 == classifier_sha256:
+            raise UserError(
+                f"{self.source} was made against this very classifier; give a set that was made "
+                "against another one"
+            )
+        if (opened.dataset_sha256, opened.split) != (info.sha256, split):
+            raise UserError(
+                f"{self.source} is of the split {opened.split} of another dataset, or of another "
+                f"split than {split} of {info.path}; make it of the same rows"
+            )
+        if opened.start > 0 or opened.stop < stop:
+            raise UserError(
+                f"{self.source} has rows {opened.start} to {opened.stop}, not 0 to {stop}; give "
+                f"--limit {opened.stop}, or make it of all rows"
+            )
+
+    def pictures(self, rows: np.ndarray, clean: np.ndarray) -> np.ndarray:
+        """The set's pictures of these rows, int64 ``[N]``, ascending: uint8 ``[N, H, W, C]``.
+
+        Args:
+            clean: the dataset's pictures, which the set says it changed.
+
+        Raises:
+            UserError: the set is another one by now, or it changed other pictures.
+        """
+        opened = self._opened()
+        first, last = int(rows[0]), int(rows[-1]) + 1
+        table = read_range(opened.path, opened.shards, first, last, ["row", "image", "adversarial"])
+        held = table.column("row").to_numpy()
+        if not np.array_equal(held, np.arange(first, last)):
+            raise UserError(f"{self.source} does not hold rows {first} to {last} in order")
+        chosen = rows - first
+        if not np.array_equal(images_of(table)[chosen], clean):
+            raise UserError(f"{self.source} changed other pictures than the dataset's")
+        found: np.ndarray = images_of(table, "adversarial")[chosen]
+        return found
+
+    def _opened(self) -> PerturbationSet:
+        opened = open_perturbation_set(self.source)
+        if content_hash(opened.manifest) != self.set_sha256:
+            raise UserError(f"{self.source} is another set than when the job was started")
+        return opened
