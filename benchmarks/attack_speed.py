@@ -4,8 +4,8 @@
 that was trained to withstand; one process, one thread, CPU time. All sides have the same network.
 
 pgd: 40 steps of a tenth of the radius from a random point. At that length ours and the libraries'
-leave the fewest pictures standing; steps of 2.5 / 40 of it leave more on every side. The libraries
-work on as many pictures at a time as suit them best. ours stops a row that is broken.
+leave the fewest pictures standing; steps of 2.5 / 40 of it leave more on every side. All sides ask
+about so many pictures at a time as the classifier says. ours stops a row that is broken.
 standard: AutoAttack's four attacks, each on all that stands, beside its own code's. fast: ours that
 stops where little is gained. job: what a worker of `perturb` spends on a shard of 500 pictures
 beyond the engine's time for them; Ray's own processes are told apart.
@@ -111,13 +111,19 @@ def our_pgd(subject: Subject, task: Task) -> Attacked:
     ball = Ball(Norm.LINF, task.levels)
     pgd = Pgd(ball, STEPS, STEP_SHARE * task.eps)
     rows = torch.arange(len(task.y))
-    return attack_rows(pgd, subject.classifier, task.x, task.y, rows, seed=task.seed)
+    model = subject.classifier
+    return attack_rows(
+        pgd, model, task.x, task.y, rows, seed=task.seed, rows_per_call=model.rows_per_call
+    )
 
 
 def our_ensemble(subject: Subject, task: Task, ensemble: Ensemble) -> Attacked:
     """The engine with several attacks in turn, and the audit widened where the job would."""
     rows = torch.arange(len(task.y))
-    return attack_in_turn(ensemble, subject.classifier, task.x, task.y, rows, widen=True)
+    model = subject.classifier
+    return attack_in_turn(
+        ensemble, model, task.x, task.y, rows, widen=True, rows_per_call=model.rows_per_call
+    )
 
 
 def pgd_sides(subject: Subject, task: Task, repeats: int) -> dict[str, list[Outcome]]:

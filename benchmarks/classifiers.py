@@ -58,7 +58,7 @@ class Subject:
         """Rows of the split, as the attackers take them."""
         table = read_rows(load_dataset(self.dataset), self.split, start, stop)
         x, y = to_unit(images_of(table)), torch.from_numpy(labels_of(table).copy())
-        return Task(self.classifier.network, x, y, self.levels)
+        return Task(self.classifier.network, x, y, self.levels, self.classifier.rows_per_call)
 
     def right(self, x: Tensor, y: Tensor) -> Tensor:
         """Which of the pictures are answered rightly, bool ``[N]``."""

@@ -13,6 +13,7 @@ from digit_set import CLASSES, digits
 from pipeline.classifier import Classifier, save_classifier
 from pipeline.errors import UserError
 from pipeline.formats.model import CARD_FILE, save_model
+from pipeline.networks.classifier import ClassifierNetwork, ClassifierShape
 from pipeline.pictures import to_unit
 
 
@@ -41,15 +42,33 @@ def test_a_loaded_classifier_is_the_network_that_was_saved(directory: Path) -> N
 
 def test_logits_of_a_picture_have_the_same_bits_in_any_batch(directory: Path) -> None:
     classifier = Classifier.load(directory)
-    images = digits()[0][:150]
+    images = digits()[0][:300]  # more than a call has
     together = classifier.logits_of(images)
-    order = np.random.default_rng(0).permutation(150)
+    order = np.random.default_rng(0).permutation(300)
     assert np.array_equal(classifier.logits_of(images[order]), together[order])
-    for row in (0, 63, 64, 149):
+    for row in (0, 255, 256, 299):
         assert np.array_equal(classifier.logits_of(images[row : row + 1])[0], together[row])
     features = classifier.features_of(images)
     assert np.array_equal(classifier.features_of(images[:7]), features[:7])
     assert np.array_equal(classifier.predict(images), together.argmax(axis=1))
+
+
+@pytest.mark.parametrize(
+    ("shape", "rows"),
+    [
+        (ClassifierShape(28, 28, 1, 10, widths=(16, 32, 64)), 64),  # 12,544 values in its stem
+        (ClassifierShape(28, 28, 1, 10, widths=(8, 16, 64)), 128),  # 6,272
+        (ClassifierShape(28, 28, 1, 10, widths=(16, 32, 64), stem_stride=2), 256),  # 3,136
+        (ClassifierShape(8, 8, 1, 10, widths=(8, 512)), 128),  # 8,192 in its second level
+        (ClassifierShape(8, 8, 1, 10, widths=(16, 32)), 256),
+        (ClassifierShape(96, 96, 3, 10), 64),
+    ],
+)
+def test_a_call_has_as_many_rows_as_fit_a_layer_of_a_million_values_from_64_to_256(
+    shape: ClassifierShape, rows: int, tmp_path: Path
+) -> None:
+    save_classifier(tmp_path / "model", ClassifierNetwork(shape), CLASSES, {})
+    assert Classifier.load(tmp_path / "model").rows_per_call == rows
 
 
 def test_the_gradient_reaches_the_picture_and_no_parameter(directory: Path) -> None:

@@ -3,12 +3,12 @@
 from pyautoattack.autoattack import AutoAttack
 from torch import Tensor
 
-from benchmarks.attackers import PEER_BATCH, Task
+from benchmarks.attackers import Task
 
 
 def standard(task: Task) -> Tensor:
     """AutoAttack's standard version."""
     attack = AutoAttack(task.network, norm="Linf", eps=task.eps, seed=task.seed, version="standard")
     attack.verbose = False
-    found: Tensor = attack.run_standard_evaluation(task.x, task.y, batch_size=PEER_BATCH)[0]
+    found: Tensor = attack.run_standard_evaluation(task.x, task.y, batch_size=task.batch)[0]
     return found

@@ -129,7 +129,7 @@ class Queries(Protocol):
 
     @property
     def ahead(self) -> int:
-        """How many pictures of each row fill a call."""
+        """How many pictures of each row a call is worth filling with; see `Asker.rows_to_fill`."""
 
     def first_above(
         self, x: Tensor, bar: Tensor, *, asked: Tensor

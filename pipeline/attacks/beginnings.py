@@ -29,6 +29,7 @@ class Beginnings:
         self._waiting = deque((row, 0) for row in rows)
         self._next: dict[int, int] = {}  # of each row in work: the number of its next beginning
         self._in_work: dict[int, int] = {}  # of each row: how many of its beginnings are
+        self._tough: set[int] = set()  # rows of which a beginning has come to its end
         self._last = torch.full((num_rows,), restarts - 1, device=device)
 
     def due(self, room: int) -> list[tuple[int, int]]:
@@ -38,20 +39,29 @@ class Beginnings:
             self._begin(row, restart)
         return new
 
-    def ahead(self, room: int) -> list[tuple[int, int]]:
-        """Up to so many that go ahead of their turn: the rows' next ones, the lowest first."""
+    def ahead(self, room: int, room_for_tough: int) -> list[tuple[int, int]]:
+        """Up to so many that go ahead of their turn: the rows' next ones, the lowest first.
+
+        Args:
+            room: for those of any row; they are in vain where the row breaks before.
+            room_for_tough: for those of rows that have withstood a beginning to its end, of which
+                few break later; ``room`` is part of it.
+        """
         new: list[tuple[int, int]] = []
-        if room <= 0 or self._waiting:
+        if room_for_tough <= 0 or self._waiting:
             return new
         last = self._last.tolist()
-        open_rows = [row for row in self._in_work if self._next[row] <= last[row]]
-        while open_rows and len(new) < room:
+
+        def may_begin(row: int) -> bool:
+            limit = room_for_tough if row in self._tough else room
+            return self._next[row] <= last[row] and len(new) < limit
+
+        while open_rows := [row for row in self._in_work if may_begin(row)]:
             lowest = min(self._next[row] for row in open_rows)
-            for row in [row for row in open_rows if self._next[row] == lowest]:
-                if len(new) < room:
+            for row in open_rows:
+                if self._next[row] == lowest and may_begin(row):
                     new.append((row, lowest))
                     self._begin(row, lowest)
-            open_rows = [row for row in open_rows if self._next[row] <= last[row]]
         return new
 
     def counts(self, rows: Tensor, restarts: Tensor) -> Tensor:
@@ -71,6 +81,7 @@ class Beginnings:
         was the row's only one in work, its next is due."""
         last = self._last.tolist()
         for row in rows.tolist():
+            self._tough.add(row)
             self._in_work[row] -= 1
             if self._in_work[row] == 0:
                 del self._in_work[row]

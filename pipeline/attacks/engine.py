@@ -22,7 +22,8 @@ from pipeline.formats.perturbation_set import MARGIN
 # few calls half filled; and of at most so many values, 1 MiB a tensor.
 _CALLS_AT_A_TIME = 4
 _CACHED_VALUES = 1 << 18
-# Beginnings go ahead of their turn while fewer than this part of a call's rows are in work.
+# Beginnings go ahead of their turn while fewer rows are in work than this part of those that a call
+# is worth filling to.
 _AHEAD = 0.5
 
 
@@ -150,7 +151,8 @@ class _Run:
         self._beginnings = Beginnings(
             self._clean_right.nonzero().flatten().tolist(), num, attack.restarts, x.device
         )
-        self._fill = int(rows_per_call * _AHEAD)
+        self._full = rows_per_call
+        self._fill = int(self._asker.rows_to_fill * _AHEAD)
 
     def take_all(self, capacity: int) -> None:
         """Works on all rows, at most ``capacity`` beginnings at a time."""
@@ -160,7 +162,9 @@ class _Run:
         while True:
             num = len(active["index"]) if active else 0
             new = beginnings.due(capacity - num)
-            new += beginnings.ahead(min(self._fill, capacity) - num - len(new))
+            num += len(new)
+            few, full = (min(rows, capacity) - num for rows in (self._fill, self._full))
+            new += beginnings.ahead(few, full)
             if new:
                 begun = self._begin(new)
                 begun_state = attack.begin(_view(begun, self._seed))

@@ -12,6 +12,10 @@ from pipeline.attacks.call_sizes import smaller_calls
 from pipeline.fixed_batch import call_sizes, in_fixed_batches, padded_calls
 
 _BACKWARD = 1.25  # of a forward pass, on a small convolutional network
+# A row of a call of 64 costs a tenth more than one of 256, and half as much as one of 8.
+_WORTH_FILLING = 64
+# Of so many pictures of a row in one call a tenth is in vain where every 15th is kept.
+_HARDLY_IN_VAIN = 4
 
 
 class Asker:
@@ -21,11 +25,15 @@ class Asker:
         model: see `pipeline.attacks`.
         rows_per_call: rows of a full call.
         like: pictures ``[N, C, H, W]`` of the shape and on the device that it is asked about.
+
+    Attributes:
+        rows_to_fill: rows that a call is filled up to with what may turn out to be in vain.
     """
 
     def __init__(self, model: Model, rows_per_call: int, like: Tensor) -> None:
         self._model, self._like = model, like[:0]
         self.rows_per_call = rows_per_call
+        self.rows_to_fill = min(rows_per_call, _WORTH_FILLING)
         self._smaller: tuple[int, ...] | None = None  # until a call would not be full
         self.calls = 0
 
@@ -94,7 +102,9 @@ class NotedQueries:
 
     @property
     def ahead(self) -> int:
-        return max(1, self._asker.rows_per_call // len(self._active["index"]))
+        num = len(self._active["index"])
+        few = min(self._asker.rows_per_call // num, _HARDLY_IN_VAIN)
+        return max(1, few, self._asker.rows_to_fill // num)
 
     def first_above(
         self, x: Tensor, bar: Tensor, *, asked: Tensor

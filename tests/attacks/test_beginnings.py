@@ -78,11 +78,11 @@ def test_all_beginnings_of_one_row_go_into_the_same_calls() -> None:
 def test_beginnings_ahead_are_the_lowest_that_are_left_and_none_beyond_one_that_broke() -> None:
     beginnings = Beginnings([0, 1, 2], 4, 5, CPU)
     assert beginnings.due(2) == [(0, 0), (1, 0)]
-    assert beginnings.ahead(9) == []  # row 2 has not begun at all
+    assert beginnings.ahead(9, 9) == []  # row 2 has not begun at all
     assert beginnings.due(2) == [(2, 0)]
-    assert beginnings.ahead(4) == [(0, 1), (1, 1), (2, 1), (0, 2)]
+    assert beginnings.ahead(4, 4) == [(0, 1), (1, 1), (2, 1), (0, 2)]
     beginnings.has_broken(torch.tensor([1]), torch.tensor([1]))
-    assert beginnings.ahead(3) == [(2, 2), (0, 3), (2, 3)]
+    assert beginnings.ahead(3, 3) == [(2, 2), (0, 3), (2, 3)]
     rows, restarts = torch.tensor([1, 1, 1, 0]), torch.tensor([0, 1, 2, 2])
     assert beginnings.counts(rows, restarts).tolist() == [True, True, False, True]
     passes = torch.arange(20).reshape(4, 5)
@@ -91,13 +91,24 @@ def test_beginnings_ahead_are_the_lowest_that_are_left_and_none_beyond_one_that_
     assert beginnings.sum_of_counting(passes).tolist() == sums
 
 
+def test_beginnings_of_rows_that_have_withstood_one_fill_a_whole_call() -> None:
+    beginnings = Beginnings([0, 1, 2], 3, 4, CPU)
+    assert beginnings.due(3) == [(0, 0), (1, 0), (2, 0)]
+    assert beginnings.ahead(1, 5) == [(0, 1)]
+    beginnings.end(torch.tensor([1]))
+    assert beginnings.due(9) == [(1, 1)]
+    # Row 1 alone is known to withstand: the others stay below the lower limit.
+    assert beginnings.ahead(0, 5) == [(1, 2), (1, 3)]
+    assert beginnings.ahead(2, 5) == [(2, 1), (0, 2)]
+
+
 def test_a_row_whose_last_beginning_in_work_ends_has_its_next_one_due() -> None:
     beginnings = Beginnings([0], 1, 3, CPU)
     beginnings.due(1)
-    beginnings.ahead(1)
+    beginnings.ahead(1, 1)
     beginnings.end(torch.tensor([0]))
     assert beginnings.due(9) == []
     beginnings.end(torch.tensor([0]))
     assert beginnings.due(9) == [(0, 2)]
     beginnings.end(torch.tensor([0]))
-    assert beginnings.due(9) == beginnings.ahead(9) == []
+    assert beginnings.due(9) == beginnings.ahead(9, 9) == []

@@ -566,7 +566,7 @@ def test_a_warning_of_the_classifier_is_kept_and_looked_for_again(
 def test_the_manifest_says_what_made_the_set_and_where(inputs: Path, tmp_path: Path) -> None:
     path = main(config(inputs, tmp_path / "set", limit=20, steps=1))
     manifest = read_json(path / MANIFEST_FILE)
-    assert manifest["model"]["rows_per_call"] == 64
+    assert manifest["model"]["rows_per_call"] == 256
     assert manifest["model"]["kind"] == "noisestack"
     assert {"noisestack", "torch", "ray", "numpy", "pyarrow", "python"} == set(manifest["versions"])
     (device,) = manifest["devices"]
