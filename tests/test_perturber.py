@@ -21,6 +21,7 @@ from pipeline.attacks.eot import Expectation
 from pipeline.attacks.fgsm import fgsm
 from pipeline.attacks.pgd import Pgd
 from pipeline.attacks.settings import AttackSettings
+from pipeline.attacks.square import Square
 from pipeline.classifier import Classifier
 from pipeline.errors import UserError
 from pipeline.formats.dataset import dataset_table, write_dataset_info, write_shard
@@ -84,7 +85,7 @@ def test_pictures_keep_their_bits_in_one_shard_or_four_in_any_order_and_size_of_
 ) -> None:
     short = (
         ("apgd_ce", Apgd(Ball(Norm.LINF, 12), 8)),
-        ("square", settings_module.Square(Ball(Norm.LINF, 12), 20)),
+        ("square", Square(Ball(Norm.LINF, 12), 20)),
     )
     monkeypatch.setattr(settings_module, "standard", lambda ball: Ensemble(short))
     classifier = Classifier.load(inputs / "classifier")
