@@ -1,17 +1,29 @@
-"""What `run_shards` does, without Ray: one worker in this process, the last shard first."""
+"""What jobs do without Ray: one worker in this process, the last shard first."""
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from jobs.common.pools import Pool
 from jobs.common.records import finished_record
 from jobs.common.shard_runner import write_record
 
 
+def perturb_here(patched: pytest.MonkeyPatch) -> None:
+    """`perturb` with neither Ray nor the figures that every perturbation set has."""
+    patched.setattr("jobs.perturb.run_shards", in_this_process)
+    patched.setattr("jobs.perturb.ray_session", contextlib.nullcontext)
+    for name in ("_draw", "draw_robustness"):
+        patched.setattr(f"jobs.perturb.{name}", lambda *_: None)
+
+
 def in_this_process(
     pool: Pool, shards: Sequence[dict[str, Any]], output: Path, **_: Any
 ) -> list[dict[str, Any]]:
+    """What `run_shards` does."""
     worker = pool.worker_class(**pool.worker_args)
 
     def record(shard: dict[str, Any]) -> dict[str, Any]:

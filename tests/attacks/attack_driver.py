@@ -123,6 +123,15 @@ def drive(
     return recorder.asked, states, recorder
 
 
+def moved_from(point: Tensor, clean: Tensor, attack: StepAttack, step: int) -> Tensor:
+    """What a step asks about, less the clean picture."""
+    recorder = Recorder(lambda x: torch.zeros(len(x), 2), torch.zeros(len(clean)).long())
+    rows = some_rows(clean, step=step)
+    start = {"point": point, "loss": torch.full((len(clean),), torch.inf)}
+    attack.step(rows, {**attack.begin(rows), **start}, recorder)
+    return recorder.asked[0] - clean
+
+
 def on_lattice(x: Tensor) -> Tensor:
     """The nearest pictures of whole levels."""
     return (x * 255).round() / 255

@@ -4,28 +4,19 @@ from math import isclose
 
 import pytest
 import torch
-from attack_driver import FreeBall, Recorder, conv_network, drive, lattice_pictures, some_rows
+from attack_driver import (
+    FreeBall,
+    moved_from,
+)
 from linear_models import TwoClassLinear, dual_norm
-from torch import Tensor
 
-from pipeline.attacks import losses
 from pipeline.attacks.ball import Ball
 from pipeline.attacks.base import Norm
 from pipeline.attacks.engine import attack_rows
 from pipeline.attacks.square_l1 import SquareL1
 from pipeline.attacks.square_l2 import two_bumps
-from pipeline.errors import UserError
 
 GREY = 120.0 / 255
-
-
-def moved_from(point: Tensor, clean: Tensor, attack: SquareL1, step: int) -> Tensor:
-    """What a step asks about, less the clean picture."""
-    recorder = Recorder(lambda x: torch.zeros(len(x), 2), torch.zeros(len(clean)).long())
-    start = {"point": point, "loss": torch.full((len(clean),), torch.inf)}
-    rows = some_rows(clean, step=step)
-    attack.step(rows, {**attack.begin(rows), **start}, recorder)
-    return recorder.asked[0] - clean
 
 
 def test_bumps_fall_off_with_the_fourth_power() -> None:
@@ -76,38 +67,6 @@ def test_with_channels_a_window_gets_more_than_the_radius_and_all_values_pay_ali
         assert int(outside.sum()) > 200
 
 
-def test_from_nothing_the_window_is_the_bump_itself() -> None:
-    ball = FreeBall(Norm.L1, 100)
-    clean = torch.full((40, 1, 12, 12), GREY)
-    moved = moved_from(clean.clone(), clean, SquareL1(ball), 4500)
-    bump = two_bumps(3, 4) / two_bumps(3, 4).abs().sum() * ball.eps
-    kinds = set()
-    for after in moved[:, 0]:
-        ys, xs = (after.abs() > 1e-6).nonzero().T
-        window = after[ys.min() : ys.min() + 3, xs.min() : xs.min() + 3]
-        for name, wanted in (("as it is", bump), ("turned", bump.T)):
-            for sign in (1, -1):
-                if torch.allclose(window, sign * wanted, atol=1e-5):
-                    kinds.add((name, sign))
-    assert len(kinds) == 4
-
-
-def test_the_margin_never_falls_and_every_picture_lies_in_the_ball() -> None:
-    network, x = conv_network(), lattice_pictures(12)
-    with torch.no_grad():
-        y = network(x).argmax(dim=1)
-    ball = Ball(Norm.L1, 500)
-    asked, states, recorder = drive(SquareL1(ball, 60), network, x, y)
-    best = torch.full((12,), -torch.inf)
-    for picture, mask, state in zip(asked, recorder.masks, states[1:], strict=True):
-        assert mask is not None
-        assert ball.contains(picture[mask], x[mask]).all()
-        with torch.no_grad():
-            margin = losses.margin(network(picture), y).nan_to_num(nan=-torch.inf)  # unasked
-        best = torch.maximum(best, margin)
-        torch.testing.assert_close(state["loss"], best)
-
-
 def test_a_linear_classifier_breaks_in_a_ball_little_larger_than_its_distance() -> None:
     generator = torch.Generator().manual_seed(1)
     weight = torch.randn(1, 6, 6, generator=generator)
@@ -121,20 +80,3 @@ def test_a_linear_classifier_breaks_in_a_ball_little_larger_than_its_distance() 
         found = attack_rows(attack, model, x, y, torch.arange(3), rows_per_call=3)
         assert found.broken.tolist() == [broken] * 3
         assert found.backwards.tolist() == [0] * 3
-
-
-def test_rows_do_not_depend_on_their_company() -> None:
-    network, x = conv_network(), lattice_pictures(10)
-    with torch.no_grad():
-        y = network(x).argmax(dim=1)
-    rows, attack = torch.arange(10), SquareL1(Ball(Norm.L1, 400), 40)
-    whole = attack_rows(attack, network, x, y, rows, rows_per_call=4, capacity=3)
-    part = attack_rows(attack, network, x[6:], y[6:], rows[6:], rows_per_call=4)
-    for name in ("adversarial", "margin", "step", "forwards"):
-        assert torch.equal(getattr(part, name), getattr(whole, name)[6:]), name
-
-
-@pytest.mark.parametrize("norm", [Norm.LINF, Norm.L2])
-def test_other_norms_are_user_errors(norm: Norm) -> None:
-    with pytest.raises(UserError, match="for the norm l1"):
-        SquareL1(Ball(norm, 100))

@@ -4,18 +4,26 @@ from math import isclose
 
 import pytest
 import torch
-from attack_driver import FreeBall, Recorder, conv_network, drive, lattice_pictures, some_rows
+from attack_driver import (
+    FreeBall,
+    conv_network,
+    drive,
+    lattice_pictures,
+    moved_from,
+    some_rows,
+)
 from linear_models import TwoClassLinear, dual_norm
-from torch import Tensor
 
 from pipeline.attacks import losses
 from pipeline.attacks.ball import Ball
 from pipeline.attacks.base import Norm
 from pipeline.attacks.engine import attack_rows
+from pipeline.attacks.square_l1 import SquareL1
 from pipeline.attacks.square_l2 import SquareL2, two_bumps
 from pipeline.errors import UserError
 
 GREY = 120.0 / 255
+BOTH = pytest.mark.parametrize("attack", [SquareL2, SquareL1])  # what they promise alike
 
 
 def bump_by_hand(high: int, wide: int) -> list[list[float]]:
@@ -38,15 +46,6 @@ def test_a_window_is_the_papers_bump_beside_its_negative(side: int) -> None:
     left, right = bump_by_hand(side, half), bump_by_hand(side, side - half)
     expected = [a + [-v for v in b] for a, b in zip(left, right, strict=True)]
     torch.testing.assert_close(two_bumps(side), torch.tensor(expected))
-
-
-def moved_from(point: Tensor, clean: Tensor, attack: SquareL2, step: int) -> Tensor:
-    """What a step asks about, less the clean picture."""
-    recorder = Recorder(lambda x: torch.zeros(len(x), 2), torch.zeros(len(clean)).long())
-    rows = some_rows(clean, step=step)
-    start = {"point": point, "loss": torch.full((len(clean),), torch.inf)}
-    attack.step(rows, {**attack.begin(rows), **start}, recorder)
-    return recorder.asked[0] - clean
 
 
 @pytest.mark.parametrize("step", [1, 60, 700, 4500])
@@ -73,11 +72,14 @@ def test_a_step_moves_the_length_of_one_window_to_another_and_leaves_the_rest(st
             assert isclose(float(after[channel][other].norm() ** 2), float(kept), rel_tol=1e-3)
 
 
-def test_from_nothing_the_window_is_the_bump_itself() -> None:
-    ball = FreeBall(Norm.L2, 100)
+@BOTH
+def test_from_nothing_the_window_is_the_bump_itself(attack: type[SquareL2]) -> None:
+    ball = FreeBall(attack.norm, 100)
     clean = torch.full((40, 1, 12, 12), GREY)
-    moved = moved_from(clean.clone(), clean, SquareL2(ball), 4500)
-    bump = two_bumps(3) / two_bumps(3).norm() * ball.eps
+    moved = moved_from(clean.clone(), clean, attack(ball), 4500)
+    bump = two_bumps(3, attack.fall_off)
+    order = 2 if attack.norm is Norm.L2 else 1
+    bump = bump / torch.linalg.vector_norm(bump, ord=order) * ball.eps
     kinds = set()
     for after in moved[:, 0]:
         ys, xs = (after.abs() > 1e-6).nonzero().T
@@ -105,12 +107,15 @@ def test_the_first_picture_is_of_tiles_and_as_long_as_the_radius() -> None:
                 assert any(torch.allclose(block, s * scale * tile, atol=1e-6) for s in (1, -1))
 
 
-def test_the_margin_never_falls_and_every_picture_lies_in_the_ball() -> None:
+@BOTH
+def test_the_margin_never_falls_and_every_picture_lies_in_the_ball(
+    attack: type[SquareL2],
+) -> None:
     network, x = conv_network(), lattice_pictures(12)
     with torch.no_grad():
         y = network(x).argmax(dim=1)
-    ball = Ball(Norm.L2, 150)
-    asked, states, recorder = drive(SquareL2(ball, 60), network, x, y)
+    ball = Ball(attack.norm, 150 if attack.norm is Norm.L2 else 500)
+    asked, states, recorder = drive(attack(ball, 60), network, x, y)
     best = torch.full((12,), -torch.inf)
     for picture, mask, state in zip(asked, recorder.masks, states[1:], strict=True):
         assert ball.contains(picture[mask], x[mask]).all()
@@ -135,18 +140,23 @@ def test_a_linear_classifier_breaks_in_a_ball_little_larger_than_its_distance() 
         assert found.backwards.tolist() == [0] * 3
 
 
-def test_rows_do_not_depend_on_their_company() -> None:
+@pytest.mark.parametrize("kind", [SquareL2, SquareL1])
+def test_rows_do_not_depend_on_their_company(kind: type[SquareL2]) -> None:
     network, x = conv_network(), lattice_pictures(10)
     with torch.no_grad():
         y = network(x).argmax(dim=1)
-    rows, attack = torch.arange(10), SquareL2(Ball(Norm.L2, 100), 40)
+    levels = 100 if kind.norm is Norm.L2 else 400
+    rows, attack = torch.arange(10), kind(Ball(kind.norm, levels), 40)
     whole = attack_rows(attack, network, x, y, rows, rows_per_call=4, capacity=3)
     part = attack_rows(attack, network, x[6:], y[6:], rows[6:], rows_per_call=4)
     for name in ("adversarial", "margin", "step", "forwards"):
         assert torch.equal(getattr(part, name), getattr(whole, name)[6:]), name
 
 
-@pytest.mark.parametrize("norm", [Norm.LINF, Norm.L1])
-def test_other_norms_are_user_errors(norm: Norm) -> None:
-    with pytest.raises(UserError, match="for the norm l2"):
-        SquareL2(Ball(norm, 100))
+@pytest.mark.parametrize(
+    ("attack", "norm"),
+    [(a, norm) for a in (SquareL2, SquareL1) for norm in Norm if norm is not a.norm],
+)
+def test_other_norms_are_user_errors(attack: type[SquareL2], norm: Norm) -> None:
+    with pytest.raises(UserError, match=f"for the norm {attack.norm.value}"):
+        attack(Ball(norm, 100))

@@ -1,6 +1,5 @@
 """Transfer sets: another set's pictures, judged by a classifier that they were not made against."""
 
-import contextlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import pyarrow as pa
 import pytest
 from digit_models import digit_network, fitted_network
 from digit_set import CLASSES, write_digits
-from in_this_process import in_this_process
+from in_this_process import perturb_here
 
 from jobs.compare import CompareConfig
 from jobs.compare import main as compare
@@ -33,15 +32,7 @@ from pipeline.verification.directory import verify_directory
 
 @pytest.fixture(autouse=True)
 def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    run_here(monkeypatch)
-
-
-def run_here(patched: pytest.MonkeyPatch) -> None:
-    """Neither Ray nor the figures that every perturbation set has."""
-    patched.setattr("jobs.perturb.run_shards", in_this_process)
-    patched.setattr("jobs.perturb.ray_session", contextlib.nullcontext)
-    for name in ("_draw", "draw_robustness"):
-        patched.setattr(f"jobs.perturb.{name}", lambda *_: None)
+    perturb_here(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +43,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_classifier(path / "classifier", digit_network(), CLASSES, {})
     save_classifier(path / "surrogate", fitted_network(steps=60), CLASSES, {})
     with pytest.MonkeyPatch.context() as patched:
-        run_here(patched)
+        perturb_here(patched)
         made = {"classifier": str(path / "surrogate"), "attack": "pgd", "source": None}
         main(config(path, path / "source", eps=0.25, steps=10, **made))
     return path

@@ -1,6 +1,5 @@
 """Universal sets: one perturbation, made once; the same bytes however rows are cut and ordered."""
 
-import contextlib
 import shutil
 import subprocess
 import sys
@@ -12,7 +11,7 @@ import pyarrow as pa
 import pytest
 from digit_models import digit_network
 from digit_set import CLASSES, digits, write_digits
-from in_this_process import in_this_process
+from in_this_process import perturb_here
 from planted_sets import rehash, replant
 
 from jobs.perturb import COMMAND, PerturbConfig, main
@@ -42,25 +41,17 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def run_here(patched: pytest.MonkeyPatch) -> None:
-    """Neither Ray nor the figures that every perturbation set has."""
-    patched.setattr("jobs.perturb.run_shards", in_this_process)
-    patched.setattr("jobs.perturb.ray_session", contextlib.nullcontext)
-    for name in ("_draw", "draw_robustness"):
-        patched.setattr(f"jobs.perturb.{name}", lambda *_: None)
-
-
 @pytest.fixture(scope="module")
 def straight(inputs: Path) -> Path:
     """A set made in one go. Not to be changed."""
     with pytest.MonkeyPatch.context() as patched:
-        run_here(patched)
+        perturb_here(patched)
         return main(config(inputs, inputs / "straight"))
 
 
 @pytest.fixture
 def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    run_here(monkeypatch)
+    perturb_here(monkeypatch)
 
 
 def config(inputs: Path, output: Path, **change: Any) -> PerturbConfig:
