@@ -1,0 +1,23 @@
+"""The docs' tables that scripts make: found, renewed, and nothing else of a page touched."""
+
+import pytest
+from docs.tables import page
+from docs.tables.page import as_markdown, replace_table, table_in
+
+
+@pytest.fixture
+def written(tmp_path, monkeypatch):
+    monkeypatch.setattr(page, "DOCS", tmp_path)
+    (tmp_path / "page.md").write_text("above\n<!-- table one -->\nold\n<!-- end one -->\nbelow\n")
+    return tmp_path / "page.md"
+
+
+def test_a_table_is_replaced_and_the_rest_of_the_page_stays(written):
+    replace_table("page.md", "one", as_markdown(["a", "b"], [[1, "x|y"]]))
+    assert table_in("page.md", "one") == "| a | b |\n| --- | --- |\n| 1 | x\\|y |"
+    assert written.read_text().startswith("above\n") and written.read_text().endswith("\nbelow\n")
+
+
+def test_a_page_without_the_marks_is_told_by_name(written):
+    with pytest.raises(ValueError, match=r"docs/page\.md has not the two marks of the table two"):
+        replace_table("page.md", "two", "")
