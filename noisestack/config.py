@@ -3,12 +3,13 @@
 A job declares a subclass of JobConfig; noisestack.flags reads one from a command line.
 """
 
-from os.path import abspath
-from pathlib import Path
-from typing import Any, TypeVar
+from pathlib import Path, PurePath
+from typing import Any, TypeVar, get_args
 
-from pydantic import field_validator
+from pydantic import ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from noisestack.paths import as_path
 
 
 class JobConfig(BaseSettings):
@@ -17,7 +18,7 @@ class JobConfig(BaseSettings):
     Values come from keywords alone, so that a run depends on nothing that its command line and its
     YAML file do not say: environment variables are not read. Unknown keys are errors. Paths come
     out absolute, against the directory that the command was started in: Ray Train's workers change
-    theirs.
+    theirs. What is no path, or one that a cluster's nodes do not share, is refused (`as_path`).
     """
 
     model_config = SettingsConfigDict(
@@ -38,14 +39,21 @@ class JobConfig(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return (init_settings,)
 
-    @field_validator("*", mode="after")
+    @field_validator("*", mode="before")
     @classmethod
-    def _make_paths_absolute(cls, value: Any) -> Any:
-        if isinstance(value, Path):
-            return Path(abspath(value.expanduser()))
-        if isinstance(value, tuple):
-            return tuple(cls._make_paths_absolute(item) for item in value)
+    def _make_paths_absolute(cls, value: Any, info: ValidationInfo) -> Any:
+        if not _holds_paths(cls.model_fields[str(info.field_name)].annotation):
+            return value
+        if isinstance(value, str | PurePath):
+            return as_path(value)
+        if isinstance(value, tuple | list):
+            return tuple(as_path(v) if isinstance(v, str | PurePath) else v for v in value)
         return value
+
+
+def _holds_paths(annotation: Any) -> bool:
+    """Whether a key's values are paths: `Path`, or a union or a tuple of it."""
+    return annotation is Path or any(map(_holds_paths, get_args(annotation)))
 
 
 def describe(config: JobConfig) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import CliPositionalArg, CliSettingsSource, SettingsError
 
 from noisestack.config import Config, JobConfig
+from noisestack.paths import refuse_address
 from pipeline.errors import UserError
 
 _POSITIONAL = get_args(CliPositionalArg)[1]  # what CliPositionalArg[...] marks a field with
@@ -67,6 +68,10 @@ def read_config(config_class: type[Config], argv: Sequence[str], prog: str) -> C
     if unknown:
         parser.refuse(unknown[0])
     file: str | None = vars(arguments).pop("config", None)
+    try:
+        refuse_address(file or "")
+    except ValueError as error:
+        raise UserError(f"--config: {error}") from None
     in_file = {} if file is None else read_yaml(Path(file), config_class)
     try:
         flags = source(parsed_args=arguments)()

@@ -17,6 +17,7 @@ from ray._private.utils import get_num_cpus
 from ray._raylet import Config as RayConfig  # type: ignore[attr-defined]  # a compiled module
 from ray.data import DataContext
 
+from noisestack.paths import joins_cluster
 from noisestack.ray_directory import ray_directory
 
 LEAST_CPUS = 4  # a Ray Data pipeline with an actor pool needs a spare logical CPU or two to move
@@ -42,7 +43,7 @@ def ray_session(num_cpus: int | None = None, *, log_to_driver: bool = False) -> 
         if ray.is_initialized():
             with _iterations_ended():
                 yield
-        elif os.environ.get("RAY_ADDRESS", "local") != "local":
+        elif joins_cluster():
             ray.init(log_to_driver=log_to_driver, logging_level=logging.WARNING)
             try:
                 with _iterations_ended():

@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import os
 import signal
 import threading
 
@@ -11,6 +10,7 @@ from ray import serve as ray_serve
 from ray.serve.config import HTTPOptions, ProxyLocation
 from ray.serve.schema import LoggingConfig
 
+from noisestack.paths import joins_cluster
 from noisestack.session import ray_session
 from pipeline.errors import UserError
 from serve.address import free_port, url_of, warn_when_open
@@ -36,7 +36,7 @@ def serve_until_stopped(settings: Settings, host: str, port: int) -> None:
     digest = read_key(settings.api_key_file)
     port = free_port(host, port)
     warn_when_open(host, has_key=digest is not None)
-    joined = ray.is_initialized() or os.environ.get("RAY_ADDRESS", "local") != "local"
+    joined = ray.is_initialized() or joins_cluster()
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     with ray_session(log_to_driver=True):
         _check_resources(settings)

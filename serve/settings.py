@@ -1,9 +1,11 @@
 """What an endpoint is told, by the command line or by a Serve config file."""
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from noisestack.paths import refuse_address
 from serve.key import KEY_VARIABLE
 
 MAX_IMAGES = 64
@@ -51,6 +53,13 @@ class AppConfig(Settings):
     """The ``args`` of an application in a Serve config file."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("model", "api_key_file", mode="before")
+    @classmethod
+    def _no_address(cls, path: Any) -> Any:
+        if isinstance(path, str):
+            refuse_address(path)
+        return path
 
     @field_validator("model", "api_key_file")
     @classmethod

@@ -1,7 +1,6 @@
 """The config of `perturb`: what each key means, and the attack that it spells."""
 
 from collections.abc import Mapping
-from os.path import abspath
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,6 +8,7 @@ from pydantic import Field, field_validator
 
 from jobs.common.bad_rows import DESCRIPTION, OnBadRow
 from noisestack.config import JobConfig
+from noisestack.paths import as_path
 from pipeline.attacks.ball import whole_levels
 from pipeline.attacks.base import Norm
 from pipeline.attacks.own import OwnAttack, takes_eps
@@ -35,7 +35,7 @@ ROWS_PER_CALL = "pictures a call of a classifier that is not Noisestack's; none 
 def classifier_spec(value: Any) -> Any:
     """A classifier as it is given, its path made absolute; for use as a validator."""
     if isinstance(value, Path) or (isinstance(value, str) and not is_importable(value)):
-        return abspath(Path(value).expanduser())
+        return str(as_path(value))
     return value
 
 

@@ -238,3 +238,9 @@ def test_help_names_it_in_capitals_where_it_stands(capsys):
     page = capsys.readouterr().out
     assert page.startswith("usage: noisestack look PLACE [--config FILE.yaml] [--key VALUE …]\n")
     assert re.search(r"required, by flag or in the file:\n  PLACE +what is looked at\n", page)
+
+
+def test_a_config_file_at_an_address_is_refused_as_one():
+    assert message("--config", "gs://bucket/run.yaml").startswith(
+        "--config: gs://bucket/run.yaml is an address, not a path; "
+    )

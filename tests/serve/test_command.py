@@ -195,6 +195,8 @@ def test_ray_serve_keeps_no_queue_that_refuses_before_the_engines_own():
         ({"model": "/m", "num_gpus": float("nan")}, "num_gpus"),
         ({"model": "/m", "max_queued_rows": 10}, "max_queued_rows"),
         ({"model": "/m", "api_key_file": "key"}, "absolute"),
+        ({"model": "s3://bucket/stack"}, "s3://bucket/stack is an address, not a path"),
+        ({"model": "/m", "api_key_file": "file:///run/key"}, "write /run/key"),
     ],
 )
 def test_mistaken_args_are_refused(args, told):
