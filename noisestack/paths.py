@@ -1,7 +1,7 @@
 """What a person gives as a path, made absolute; what cannot be one is refused in a line.
 
-The text is looked at before pathlib is: `Path("s3://bucket/x")` is the relative path `s3:/bucket/x`,
-and results would go into a folder called `s3:`.
+The text is looked at before pathlib sees it: `Path("s3://bucket/x")` is the relative path
+`s3:/bucket/x`, and results would go into a folder called `s3:`.
 """
 
 import os

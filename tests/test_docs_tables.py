@@ -1,6 +1,7 @@
 """The docs' tables that scripts make: found, renewed, and nothing else of a page touched."""
 
 import pytest
+
 from docs.tables import page
 from docs.tables.page import as_markdown, replace_table, table_in
 
@@ -15,7 +16,8 @@ def written(tmp_path, monkeypatch):
 def test_a_table_is_replaced_and_the_rest_of_the_page_stays(written):
     replace_table("page.md", "one", as_markdown(["a", "b"], [[1, "x|y"]]))
     assert table_in("page.md", "one") == "| a | b |\n| --- | --- |\n| 1 | x\\|y |"
-    assert written.read_text().startswith("above\n") and written.read_text().endswith("\nbelow\n")
+    assert written.read_text().startswith("above\n")
+    assert written.read_text().endswith("\nbelow\n")
 
 
 def test_a_page_without_the_marks_is_told_by_name(written):
