@@ -57,6 +57,19 @@ def nearest(word: str, known: Sequence[str]) -> str:
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
+# What other programs call fields of a request here.
+_ELSEWHERE = {
+    **dict.fromkeys(("num_images_per_prompt", "num_images", "batch_size", "n_iter"), "n"),
+    **dict.fromkeys(("width", "height", "resolution", "image_size", "aspect_ratio"), "size"),
+    **dict.fromkeys(("generator", "noise_seed", "random_seed"), "seed"),
+    **dict.fromkeys(("scheduler", "sampler_name", "sampler_index"), "sampler"),
+    **dict.fromkeys(("cfg_scale", "cfg", "true_cfg_scale"), "guidance"),
+    **dict.fromkeys(("steps", "num_steps", "inference_steps"), "num_inference_steps"),
+    **dict.fromkeys(("class_labels", "class_label", "label", "labels", "text"), "prompt"),
+    "output_type": "output_format",
+}
+
+
 def from_validation(errors: Sequence[Mapping[str, Any]], known: Sequence[str]) -> ApiError:
     """The first of pydantic's complaints about a request body, in the API's words.
 
@@ -75,7 +88,10 @@ def from_validation(errors: Sequence[Mapping[str, Any]], known: Sequence[str]) -
         message = "the body must be a JSON object, sent with content-type: application/json"
         return ApiError(400, message, code="invalid_body")
     if kind == "extra_forbidden":
-        message = f"unknown field {param!r}{nearest(param, known)}"
+        here = _ELSEWHERE.get(param)
+        hint = f"; it is called {here!r} here" if here else nearest(param[:200], known)
+        shown = param if len(param) <= 80 else param[:77] + "..."
+        message = f"unknown field {shown!r}{hint}"
         return ApiError(400, message, code="unknown_parameter", param=param)
     if kind == "missing":
         message = f"the field {param!r} is required"

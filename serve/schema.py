@@ -1,27 +1,16 @@
 """Bodies of requests and responses: OpenAI's images API, and what Noisestack adds to it."""
 
-import re
-import secrets
 from dataclasses import dataclass
-from math import inf
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from pipeline.errors import UserError
-from pipeline.sampling import SAMPLERS, SamplingOptions
-from pipeline.sampling.class_names import label_named
+from pipeline.sampling import SAMPLERS
 from pipeline.stack_spec import StackSpec
-from serve.errors import ApiError, nearest
+from serve.rendering import FileFormat, Resampling
 from serve.settings import MAX_IMAGES
 
-MAX_SIDE = 1024
-"""Pixels: the largest side that a picture is enlarged to."""
-
 _INT64_MAX = 2**63 - 1
-# Random seeds stay within what a person can copy and JavaScript can count.
-_RANDOM_SEED_BITS = 32
-_NAMED_CLASSES = 20
 
 
 @dataclass(frozen=True)
@@ -62,11 +51,14 @@ class ImageRequest(BaseModel):
     )
     model: str | None = Field(None, description="The served model's id.")
     n: int = Field(1, ge=1, le=MAX_IMAGES, description="How many pictures.")
-    size: str = Field("auto", description="WIDTHxHEIGHT, the model's own size times an integer.")
+    size: str = Field("auto", description="WIDTHxHEIGHT of the shape of the model's own size.")
     response_format: Literal["b64_json", "url"] = Field(
-        "b64_json", description="Base64 of the PNG, or a data: URL."
+        "b64_json", description="Base64 of the file, or a data: URL."
     )
-    output_format: Literal["png"] = Field("png", description="Lossless, so PNG only.")
+    output_format: FileFormat = Field("png", description="The file that a picture becomes.")
+    output_compression: int = Field(
+        100, ge=0, le=100, description="Quality of jpeg and webp; webp is lossless at 100."
+    )
 
     seed: int | None = Field(
         None, ge=0, le=_INT64_MAX, description="Repeats a picture; random when absent."
@@ -91,8 +83,17 @@ class ImageRequest(BaseModel):
         None, allow_inf_nan=False, description="Percentile of dynamic thresholding; 1 is the top."
     )
 
+    # Names that diffusers has for these.
+    num_inference_steps: int | None = Field(
+        None, ge=1, le=4096, description="Layers in all, shared among the stages."
+    )
+    guidance_scale: float | None = Field(
+        None, allow_inf_nan=False, description="The same as guidance."
+    )
+
     stream: bool = Field(False, description="Only false.")
     partial_images: int = Field(0, description="Only 0.")
+    negative_prompt: str = Field("", description="Only empty.")
 
     # Fields of OpenAI's API that mean nothing to these models: accepted, and ignored.
     background: Any = None
@@ -100,7 +101,6 @@ class ImageRequest(BaseModel):
     frame_count: Any = None
     frame_duration_ms: Any = None
     moderation: Any = None
-    output_compression: Any = None
     quality: Any = None
     safety_identifier: Any = None
     style: Any = None
@@ -131,8 +131,10 @@ class ImagesResponse(BaseModel):
 
     created: int
     data: list[GeneratedImage]
-    output_format: Literal["png"] = "png"
+    output_format: FileFormat
     size: str
+    resampling: Resampling = Field(description="What got the pictures to that size.")
+    layers: list[int] = Field(description="Layers in each stage, coarsest first.")
 
 
 class ModelCard(BaseModel):
@@ -159,24 +161,6 @@ class ModelList(BaseModel):
     data: list[ModelCard]
 
 
-@dataclass(frozen=True)
-class Order:
-    """A request that has been understood: what to sample and how to hand it over.
-
-    Attributes:
-        scale: each pixel becomes a square of this side.
-    """
-
-    label: int
-    class_name: str | None
-    seed: int
-    sample_index: int
-    num_images: int
-    options: SamplingOptions
-    scale: int
-    as_url: bool
-
-
 def model_card(model: ServedModel) -> ModelCard:
     """What ``GET /v1/models`` says about a model."""
     width, height = model.size
@@ -192,90 +176,3 @@ def model_card(model: ServedModel) -> ModelCard:
         guidance=model.spec.guidance,
         reproducible="exact" if model.exact else "approximate",
     )
-
-
-def understand(request: ImageRequest, model: ServedModel) -> Order:
-    """Turns a request into an order for this model.
-
-    Raises:
-        ApiError: 404 for another model's name, 400 for what this model cannot do.
-    """
-    check_model_id(request.model, model)
-    if request.stream or request.partial_images:
-        field = "stream" if request.stream else "partial_images"
-        message = f"{field} is not supported: pictures are answered whole; leave it out"
-        raise ApiError(400, message, code="unsupported_parameter", param=field)
-    label = _label(request.prompt, model.spec.classes)
-    return Order(
-        label=label,
-        class_name=model.spec.classes[label] if label >= 0 else None,
-        seed=secrets.randbits(_RANDOM_SEED_BITS) if request.seed is None else request.seed,
-        sample_index=request.sample_index,
-        num_images=request.n,
-        options=_options(request, model),
-        scale=_scale(request.size, model),
-        as_url=request.response_format == "url",
-    )
-
-
-def check_model_id(name: str | None, model: ServedModel) -> None:
-    """Raises ApiError 404 when a request names a model that is not served here."""
-    if name is not None and name != model.id:
-        message = f"the model {name!r} is not served here; this endpoint serves {model.id!r}"
-        raise ApiError(404, message, code="model_not_found", param="model")
-
-
-def _label(prompt: str, classes: tuple[str, ...]) -> int:
-    """The class that a prompt names, in any case and with spaces around it; -1 for "-"."""
-    label = label_named(prompt, classes)
-    if label is not None:
-        return label
-    name = prompt.strip()
-    if not classes:
-        message = "this model has no classes to name; send the prompt '-'"
-        raise ApiError(400, message, code="unknown_class", param="prompt")
-    listed = ", ".join(repr(known) for known in classes[:_NAMED_CLASSES])
-    more = len(classes) - _NAMED_CLASSES
-    listed += f" and {more} more (GET /v1/models lists them)" if more > 0 else ""
-    shown = name if len(name) <= 80 else name[:77] + "..."
-    hint = nearest(name[:200], classes)
-    message = f"{shown!r} is not a class of this model{hint}; its classes are {listed}"
-    raise ApiError(400, message, code="unknown_class", param="prompt")
-
-
-def _options(request: ImageRequest, model: ServedModel) -> SamplingOptions:
-    """The options in full, so that requests which mean the same share batches."""
-    given: dict[str, Any] = {
-        "sampler": request.sampler,
-        "layers": None if request.layers is None else tuple(request.layers),
-        "guidance": request.guidance,
-        "threshold": request.threshold,
-    }
-    for name, value in given.items():
-        try:
-            SamplingOptions(**{name: value}).resolve(model.spec)
-        except UserError as error:
-            raise ApiError(400, str(error), code="invalid_value", param=name) from None
-    if sum(request.layers or ()) > model.max_layers:
-        message = f"layers {request.layers}: {model.max_layers} layers in all at most"
-        raise ApiError(400, message, code="invalid_value", param="layers")
-    high = inf if request.guidance_high is None else request.guidance_high
-    interval = (request.guidance_low, high)
-    return SamplingOptions(**given, guidance_interval=interval).resolve(model.spec)
-
-
-def _scale(size: str, model: ServedModel) -> int:
-    width, height = model.size
-    if size == "auto":
-        return 1
-    match = re.fullmatch(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", size)
-    largest = max(1, MAX_SIDE // max(width, height))
-    if match:
-        scale, rest = divmod(int(match[1]), width)
-        if rest == 0 and int(match[2]) == scale * height and 1 <= scale <= largest:
-            return scale
-    message = (
-        f"size {size[:20]!r}: this model makes {width}x{height}; send 'auto' or that times one "
-        f"integer up to {largest}, such as {width * largest}x{height * largest}"
-    )
-    raise ApiError(400, message, code="invalid_size", param="size")

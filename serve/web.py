@@ -15,22 +15,19 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException
 
-from pipeline.pictures import encode_png
 from pipeline.sampling import SamplingOptions
 from serve.engine import Engine, EngineClosed, QueueFull, SamplingFailed
 from serve.errors import ApiError, from_validation
 from serve.guards import BodyLimit, KeyGuard, error_response
+from serve.order import Order, check_model_id, understand
 from serve.schema import (
     GeneratedImage,
     ImageRequest,
     ImagesResponse,
     ModelCard,
     ModelList,
-    Order,
     ServedModel,
-    check_model_id,
     model_card,
-    understand,
 )
 
 T = TypeVar("T")
@@ -40,6 +37,8 @@ _PAGE_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
     "img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'"
 )
+# The openai client (3.54) waits as long as it is told up to 120 s; told more, it gives up.
+_LONGEST_RETRY_AFTER_S = 120
 # What a proxy logs when its client has gone; nobody receives it.
 _CLIENT_GONE = 499
 
@@ -97,9 +96,14 @@ def create_app(
         """Draws pictures."""
         order = understand(body, model)
         data = await _while_connected(request, _fulfil(engine, order), request_timeout_s)
-        width, height = model.size
-        size = f"{width * order.scale}x{height * order.scale}"
-        return ImagesResponse(created=int(time.time()), data=data, size=size)
+        return ImagesResponse(
+            created=int(time.time()),
+            data=data,
+            output_format=order.rendering.file_format,
+            size=order.rendering.size,
+            resampling=order.rendering.resampling,
+            layers=list(order.options.layers or ()),
+        )
 
     app.add_middleware(BodyLimit, max_bytes=max_body_bytes)
     if digest is not None:
@@ -117,7 +121,7 @@ async def _fulfil(engine: Engine[SamplingOptions], order: Order) -> list[Generat
             options=order.options,
         )
     except QueueFull as error:
-        seconds = max(1, math.ceil(error.retry_after_s))
+        seconds = min(max(1, math.ceil(error.retry_after_s)), _LONGEST_RETRY_AFTER_S)
         raise ApiError(
             429,
             f"the queue is full ({error}); try again in about {seconds} s",
@@ -135,15 +139,14 @@ async def _fulfil(engine: Engine[SamplingOptions], order: Order) -> list[Generat
 
 
 def _hand_over(images: np.ndarray, order: Order) -> list[GeneratedImage]:
-    """uint8 ``[N, H, W, C]`` as the pictures of an answer, enlarged as ordered."""
+    """uint8 ``[N, H, W, C]`` as the pictures of an answer, in the size and format ordered."""
     data = []
     for i, image in enumerate(images):
-        enlarged = image.repeat(order.scale, axis=0).repeat(order.scale, axis=1)
-        encoded = base64.b64encode(encode_png(enlarged)).decode()
+        encoded = base64.b64encode(order.rendering.encode(image)).decode()
         data.append(
             GeneratedImage(
                 b64_json=None if order.as_url else encoded,
-                url=f"data:image/png;base64,{encoded}" if order.as_url else None,
+                url=f"data:{order.rendering.media_type};base64,{encoded}" if order.as_url else None,
                 revised_prompt=order.class_name,
                 seed=order.seed,
                 sample_index=order.sample_index + i,

@@ -64,8 +64,8 @@ class SamplingOptions:
         low, high = self.guidance_interval
         if not 0 <= low < high:
             raise UserError(
-                f"guidance_interval {low} to {high} holds no noise level; give a low end from 0 "
-                "and a high end above it"
+                f"guidance_low {low:g} and guidance_high {high:g} have no noise level between "
+                "them; give a low end from 0 and a high end above it"
             )
         if self.threshold is not None and not 0 < self.threshold <= 1:
             raise UserError(f"threshold {self.threshold} is not a percentile in (0, 1]")

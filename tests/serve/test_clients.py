@@ -3,6 +3,8 @@
 import asyncio
 import json
 
+import openai
+import pytest
 from fake_model import (
     FakeSampler,
     error_of,
@@ -28,11 +30,15 @@ def test_concurrent_requests_share_batches_and_answer_as_if_alone():
         assert response.json()["data"] == post(seed=seed, n=2).json()["data"]
 
 
-def test_a_full_queue_answers_429_with_retry_after():
+@pytest.mark.parametrize(
+    ("seconds_per_batch", "retry_after"),
+    [(2.5, 5), (600.0, 120)],  # 16 rows too many are 2 batches of 8
+)
+def test_a_full_queue_answers_429_with_a_time_that_clients_wait(seconds_per_batch, retry_after):
     sampler = FakeSampler()
 
     async def scenario(server):
-        server.engine.seconds_per_batch = 2.5
+        server.engine.seconds_per_batch = seconds_per_batch
         sampler.gate.clear()
         tasks = [asyncio.create_task(server.generate(n=8))]
         await eventually(lambda: len(sampler.batches) == 1)
@@ -47,7 +53,8 @@ def test_a_full_queue_answers_429_with_retry_after():
     error = error_of(refused, 429)
     assert error["type"] == "rate_limit_error"
     assert error["code"] == "rate_limit_exceeded"
-    assert refused.headers["retry-after"] == "5"  # 16 rows too many: 2 batches of 8 at 2.5 s
+    assert refused.headers["retry-after"] == str(retry_after)
+    assert retry_after <= openai._base_client.MAX_RETRY_AFTER_DELAY
 
 
 def test_a_failure_in_sampling_is_a_500_without_its_detail(caplog):

@@ -31,7 +31,10 @@ from serve.schema import ImageRequest
         ("layers", [1.5]),
         ("guidance", "high"),
         ("response_format", "png"),
-        ("output_format", "webp"),
+        ("output_format", "gif"),
+        ("output_compression", 101),
+        ("num_inference_steps", 0),
+        ("negative_prompt", 3),
         ("size", 512),
         ("prompt", "x" * 32_001),
     ],
@@ -78,7 +81,7 @@ def test_the_documentation_names_every_field_that_means_something():
         for name in re.findall(r"`(\w+)`", line.split("|")[1])
     }
     described = {name for name, field in ImageRequest.model_fields.items() if field.description}
-    assert documented == described - {"stream", "partial_images"}
+    assert documented == described - {"stream", "partial_images", "negative_prompt"}
 
 
 def test_nulls_count_as_absent():
@@ -92,6 +95,16 @@ def test_an_unknown_field_is_answered_with_the_nearest(field, meant):
     error = error_of(post(**{field: 1}), 400)
     assert (error["param"], error["code"]) == (field, "unknown_parameter")
     assert f"did you mean '{meant}'" in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("field", "meant"),
+    [("width", "size"), ("num_images_per_prompt", "n"), ("cfg_scale", "guidance")],
+)
+def test_other_programs_names_of_a_field_are_answered_with_its_name_here(field, meant):
+    error = error_of(post(**{field: 1}), 400)
+    assert (error["param"], error["code"]) == (field, "unknown_parameter")
+    assert f"it is called '{meant}' here" in error["message"]
 
 
 @pytest.mark.parametrize(

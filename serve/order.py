@@ -1,0 +1,167 @@
+"""A request that has been understood: every field, and all that fields say of each other."""
+
+import secrets
+from dataclasses import dataclass, replace
+from math import inf
+from typing import Any
+
+from pipeline.errors import UserError
+from pipeline.sampling import SamplingOptions
+from pipeline.sampling.class_names import label_named
+from pipeline.sampling.cost import share_out
+from serve.errors import ApiError, nearest
+from serve.rendering import MAX_PIXELS, Rendering, SizeError, asked_size
+from serve.schema import ImageRequest, ServedModel
+
+# Random seeds stay within what a person can copy and JavaScript can count.
+_RANDOM_SEED_BITS = 32
+_NAMED_CLASSES = 20
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to sample and how to hand it over."""
+
+    label: int
+    class_name: str | None
+    seed: int
+    sample_index: int
+    num_images: int
+    options: SamplingOptions
+    rendering: Rendering
+    as_url: bool
+
+
+def understand(request: ImageRequest, model: ServedModel) -> Order:
+    """Turns a request into an order for this model.
+
+    Raises:
+        ApiError: 404 for another model's name, 400 for what this model cannot do and for fields
+            that contradict each other.
+    """
+    check_model_id(request.model, model)
+    _refuse_what_is_not_offered(request)
+    label = _label(request.prompt, model.spec.classes)
+    return Order(
+        label=label,
+        class_name=model.spec.classes[label] if label >= 0 else None,
+        seed=secrets.randbits(_RANDOM_SEED_BITS) if request.seed is None else request.seed,
+        sample_index=request.sample_index,
+        num_images=request.n,
+        options=_options(request, model),
+        rendering=_rendering(request, model),
+        as_url=request.response_format == "url",
+    )
+
+
+def check_model_id(name: str | None, model: ServedModel) -> None:
+    """Raises ApiError 404 when a request names a model that is not served here."""
+    if name is not None and name != model.id:
+        shown = name if len(name) <= 80 else name[:77] + "..."
+        message = f"the model {shown!r} is not served here; this endpoint serves {model.id!r}"
+        raise ApiError(404, message, code="model_not_found", param="model")
+
+
+def _refuse_what_is_not_offered(request: ImageRequest) -> None:
+    if request.stream or request.partial_images:
+        field = "stream" if request.stream else "partial_images"
+        message = f"{field} is not supported: pictures are answered whole; leave it out"
+        raise ApiError(400, message, code="unsupported_parameter", param=field)
+    if request.negative_prompt.strip():
+        message = (
+            "negative_prompt is not supported: guidance leads away from no condition, not from a "
+            "text; leave it out or empty"
+        )
+        raise ApiError(400, message, code="unsupported_parameter", param="negative_prompt")
+
+
+def _label(prompt: str, classes: tuple[str, ...]) -> int:
+    """The class that a prompt names, in any case and with spaces around it; -1 for "-"."""
+    label = label_named(prompt, classes)
+    if label is not None:
+        return label
+    name = prompt.strip()
+    if not classes:
+        message = "this model has no classes to name; send the prompt '-'"
+        raise ApiError(400, message, code="unknown_class", param="prompt")
+    listed = ", ".join(repr(known) for known in classes[:_NAMED_CLASSES])
+    more = len(classes) - _NAMED_CLASSES
+    listed += f" and {more} more (GET /v1/models lists them)" if more > 0 else ""
+    shown = name if len(name) <= 80 else name[:77] + "..."
+    hint = nearest(name[:200], classes)
+    message = f"{shown!r} is not a class of this model{hint}; its classes are {listed}"
+    raise ApiError(400, message, code="unknown_class", param="prompt")
+
+
+def _options(request: ImageRequest, model: ServedModel) -> SamplingOptions:
+    """The options in full, so that requests which mean the same share batches."""
+    high = inf if request.guidance_high is None else request.guidance_high
+    guidance_field = _one_of(request, "guidance", "guidance_scale")
+    layers_field = _one_of(request, "layers", "num_inference_steps")
+    layers = _shared_layers(request, model) or request.layers
+    # Option, its value, and the field of the request that is to blame for it.
+    given: tuple[tuple[str, Any, str], ...] = (
+        ("sampler", request.sampler, "sampler"),
+        ("layers", None if layers is None else tuple(layers), layers_field),
+        ("guidance", getattr(request, guidance_field), guidance_field),
+        ("threshold", request.threshold, "threshold"),
+        ("guidance_interval", (request.guidance_low, high), "guidance_low"),
+    )
+    options = SamplingOptions()
+    for name, value, field in given:
+        try:
+            # One more at a time: what is wrong is wrong with this one, alone or beside the others.
+            options = replace(options, **{name: value})
+            options.resolve(model.spec)
+        except UserError as error:
+            raise ApiError(400, str(error), code="invalid_value", param=field) from None
+    if sum(layers or ()) > model.max_layers:
+        message = f"layers {list(layers or ())}: {model.max_layers} layers in all at most"
+        raise ApiError(400, message, code="invalid_value", param=layers_field)
+    return options.resolve(model.spec)
+
+
+def _one_of(request: ImageRequest, ours: str, theirs: str) -> str:
+    """Which of two names of one thing the request uses; ours where neither."""
+    if getattr(request, theirs) is None:
+        return ours
+    if getattr(request, ours) is not None:
+        message = f"{ours} and {theirs} say the same thing; give one of them"
+        raise ApiError(400, message, code="invalid_value", param=theirs)
+    return theirs
+
+
+def _shared_layers(request: ImageRequest, model: ServedModel) -> tuple[int, ...] | None:
+    """``num_inference_steps`` shared among the stages as the model's own layers are.
+
+    Each stage has one at least and the last one two; as many as the model's own give those.
+    """
+    total, own = request.num_inference_steps, model.spec.layers
+    if total is None:
+        return None
+    if total < len(own) + 1:
+        message = (
+            f"num_inference_steps {total}: the model has {len(own)} stages, and needs "
+            f"{len(own) + 1} layers at least"
+        )
+        raise ApiError(400, message, code="invalid_value", param="num_inference_steps")
+    shares = share_out(total, own)
+    return shares if shares[-1] >= 2 else (*share_out(total - 2, own[:-1]), 2)
+
+
+def _rendering(request: ImageRequest, model: ServedModel) -> Rendering:
+    try:
+        width, height, resampling = asked_size(request.size, model.size)
+    except SizeError as error:
+        raise ApiError(400, str(error), code="invalid_size", param="size") from None
+    pixels = request.n * width * height
+    if resampling != "none" and pixels > MAX_PIXELS:
+        message = (
+            f"{request.n} pictures of {width}x{height} are {pixels:,} pixels, and a request may "
+            f"ask for {MAX_PIXELS:,}; lower n or size"
+        )
+        raise ApiError(400, message, code="invalid_size", param="size")
+    if request.output_format == "png" and request.output_compression != 100:
+        message = "png is lossless and has no output_compression; leave it out, or ask for jpeg"
+        raise ApiError(400, message, code="invalid_value", param="output_compression")
+    return Rendering(width, height, resampling, request.output_format, request.output_compression)
