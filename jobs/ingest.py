@@ -23,7 +23,7 @@ from pipeline.formats.dataset import (
     load_dataset,
     write_dataset_info,
 )
-from pipeline.formats.output import atomic_path, claim_output
+from pipeline.formats.output import atomic_path, claim_output, read_json
 from pipeline.formats.quarantine import BadRow
 from pipeline.formats.shard import Shard, images_of, labels_of, read_part, shards_from_json
 from pipeline.pictures import display_scale, grid
@@ -31,6 +31,7 @@ from pipeline.plots.class_sheet import class_sheet
 from pipeline.sources.base import TEST, TRAIN, Source
 from pipeline.sources.decode import Decoder
 from pipeline.sources.digits import DigitsSource
+from pipeline.sources.fit import Fit, FitCounts
 from pipeline.sources.folder import FolderSource
 from pipeline.sources.idx import IdxSource
 from pipeline.sources.parquet import ParquetSource
@@ -84,6 +85,14 @@ class IngestConfig(JobConfig):
     resize: tuple[int, ...] | None = Field(
         None, description="height and width in pixels, or one number for both; none to keep them"
     )
+    fit: Fit = Field(
+        "crop",
+        description="what resize does to pictures of other proportions: crop takes the largest "
+        "centred part, pad keeps all and fills the rest, stretch makes circles ellipses",
+    )
+    pad_fill: int = Field(
+        0, ge=0, le=255, description="fit pad: the level around a picture, 0 black to 255 white"
+    )
     channels: Literal[1, 3] | None = Field(
         None, description="1 for grey, 3 for RGB; none for what the first picture has"
     )
@@ -107,6 +116,10 @@ class IngestConfig(JobConfig):
             len(self.resize) not in (1, 2) or any(not 1 <= side <= 16384 for side in self.resize)
         ):
             raise ValueError("resize is one or two numbers of pixels, each from 1 to 16384")
+        if self.resize is None and "fit" in self.model_fields_set:
+            raise ValueError("fit says how pictures are resized: give resize as well")
+        if self.fit != "pad" and "pad_fill" in self.model_fields_set:
+            raise ValueError(f"pad_fill is for fit pad, and this is {self.fit}")
         if self.classes is not None and (
             len(set(self.classes)) != len(self.classes) or "" in self.classes or not self.classes
         ):
@@ -116,7 +129,7 @@ class IngestConfig(JobConfig):
     def decoder(self) -> Decoder:
         """How pictures are treated, as these values say."""
         resize = None if self.resize is None else (self.resize[0], self.resize[-1])
-        return Decoder(resize, self.channels)
+        return Decoder(resize, self.channels, self.fit, self.pad_fill)
 
     def open_source(self) -> Source:
         """The source that these values name; UserError when it is not there or not usable."""
@@ -153,6 +166,10 @@ def main(config: IngestConfig) -> Path:
     }
     for key in ("output", "overwrite", "num_workers", "on_bad_row"):
         del origin[key]
+    if config.resize is None:  # then it decides nothing
+        del origin["fit"]
+    if config.resize is None or config.fit != "pad":
+        del origin["pad_fill"]
     with claim_output(
         config.output, origin, overwrite=config.overwrite, marker=DATASET_FILE
     ) as output:
@@ -175,6 +192,7 @@ def main(config: IngestConfig) -> Path:
             num_bad = sum(shard.num_rows for shard in bad_rows)
             refuse_quarantine(config.on_bad_row, num_bad, output.directory)
             splits = _splits(records, source, config.test_fraction, num_bad)
+            resized = _resized(records) if config.resize else None
             _draw(output.directory, splits[next(iter(splits))], source.classes)
             write_dataset_info(
                 output.directory,
@@ -182,13 +200,13 @@ def main(config: IngestConfig) -> Path:
                 classes=source.classes,
                 splits=splits,
                 has_captions=source.has_captions,
-                origin=origin,
+                origin=origin if resized is None else {**origin, "resized": resized.to_json()},
                 quarantine=bad_rows,
             )
             remove_records(output.directory)
     info = load_dataset(output.path)
     refuse_quarantine(config.on_bad_row, info.num_quarantined, info.path)
-    _tell(info)
+    _tell(info, config)
     return output.path
 
 
@@ -275,12 +293,23 @@ def _labels(directory: Path, shard: Shard, classes: tuple[str, ...]) -> NDArray[
     return labels_of(read_part(directory / shard.file, 0, shard.num_rows, ["label"]))
 
 
-def _tell(info: DatasetInfo) -> None:
+def _resized(records: Sequence[Record]) -> FitCounts:
+    """From what sizes all pictures came."""
+    counts = FitCounts()
+    for record in records:
+        counts += FitCounts.from_json(record["resized"])
+    return counts
+
+
+def _tell(info: DatasetInfo, config: IngestConfig) -> None:
     height, width, channels = info.shape
     rows = ", ".join(f"{split} {info.num_rows(split):,}" for split in info.splits)
     names = ", ".join(info.classes[:12]) + (", ..." if len(info.classes) > 12 else "")
     print(f"rows      {rows}")
     print(f"pictures  {height}x{width} pixels, {'grey' if channels == 1 else 'RGB'}")
+    if config.resize is not None:
+        counts = FitCounts.from_json(read_json(info.path / DATASET_FILE)["origin"]["resized"])
+        print(f"resized   {counts.words((height, width), config.fit, config.pad_fill)}")
     print(f"classes   {len(info.classes)}{': ' if names else ''}{names}")
     if info.has_captions:
         print("captions  yes")

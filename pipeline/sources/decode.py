@@ -10,6 +10,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipeline.errors import UserError
 from pipeline.sources.base import RawRow
+from pipeline.sources.fit import Fit, resized
 
 _GREY = ("1", "L", "LA", "La")
 _SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
@@ -20,9 +21,10 @@ _WITHOUT_A_RANGE = ("I", "F")
 class Decoder:
     """How pictures are treated.
 
-    resize: height, width in pixels that each picture is brought to, without keeping its
-        proportions; None leaves it as it is.
+    resize: height, width in pixels that each picture is brought to; None leaves it as it is.
     channels: 1 for grey (ITU-R 601-2 luma), 3 for RGB; None keeps what the picture has.
+    fit: what becomes of one with other proportions than `resize` has (see `fit.resized`).
+    fill: the level, 0 to 255, that pad puts around a picture.
 
     Transparent pixels are composed on white; 16-bit grey is scaled to 8 bits; the rotation that a
     camera has noted is applied.
@@ -30,33 +32,43 @@ class Decoder:
 
     resize: tuple[int, int] | None = None
     channels: int | None = None
+    fit: Fit = "crop"
+    fill: int = 0
 
     def decode(self, row: RawRow) -> NDArray[np.uint8]:
         """The picture of a row, uint8 [H, W, C].
 
         Raises UserError when it is truncated, or no picture that Pillow can read.
         """
-        if isinstance(row.image, bytes):
-            return self._finish(_open(row.image, row.origin))
-        channels = row.image.shape[2]
-        if self.resize in (None, row.image.shape[:2]) and self.channels in (None, channels):
-            return row.image
-        return self._finish(Image.fromarray(row.image[:, :, 0] if channels == 1 else row.image))
+        return self._decode(row)[0]
 
-    def decode_as(self, row: RawRow, shape: tuple[int, int, int], first: str) -> NDArray[np.uint8]:
-        """The picture of a row, uint8 [H, W, C], which must have the given shape.
+    def decode_as(
+        self, row: RawRow, shape: tuple[int, int, int], first: str
+    ) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+        """The picture of a row, uint8 [H, W, C], which must have the given shape, and the height
+        and width that it had before it was resized.
 
         first: where a picture stands that has it, for messages. Raises UserError as `decode` does,
         and for another shape.
         """
-        image = self.decode(row)
+        image, size = self._decode(row)
         if image.shape != shape:
             raise UserError(
                 f"the pictures differ in shape: {row.origin} is {_times(image.shape)} and "
                 f"{first} is {_times(shape)} (height x width x channels); "
                 f"give {_remedy(image.shape, shape)}"
             )
-        return image
+        return image, size
+
+    def _decode(self, row: RawRow) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+        if isinstance(row.image, bytes):
+            image = _open(row.image, row.origin)
+            return self._finish(image), (image.height, image.width)
+        height, width, channels = row.image.shape
+        if self.resize in (None, (height, width)) and self.channels in (None, channels):
+            return row.image, (height, width)
+        image = Image.fromarray(row.image[:, :, 0] if channels == 1 else row.image)
+        return self._finish(image), (height, width)
 
     def _finish(self, image: Image.Image) -> NDArray[np.uint8]:
         grey = image.mode in _GREY
@@ -67,9 +79,7 @@ class Decoder:
         channels = self.channels or (1 if grey else 3)
         image = image.convert("L" if channels == 1 else "RGB")
         if self.resize is not None:
-            height, width = self.resize
-            # Pillow's bicubic widens its kernel when it shrinks a picture, so nothing aliases.
-            image = image.resize((width, height), Image.Resampling.BICUBIC)
+            image = resized(image, *self.resize, self.fit, self.fill)
         return np.asarray(image, np.uint8).reshape(image.height, image.width, channels)
 
 

@@ -12,6 +12,7 @@ from pipeline.formats.dataset import dataset_table, write_shard
 from pipeline.formats.quarantine import BadRow, write_quarantine
 from pipeline.sources.base import RawRow, Source, split_of
 from pipeline.sources.decode import Decoder
+from pipeline.sources.fit import FitCounts
 
 
 class ShardWriter:
@@ -42,10 +43,10 @@ class ShardWriter:
         """Writes rows `start` to `start + num_rows` to `SPLIT/FILE` for each split among them, and
         the bad ones to `quarantine/FILE`.
 
-        Returns num_rows, num_quarantined, for each file its split and the fields of `Shard`, and
-        the latter for the bad ones.
+        Returns num_rows, num_quarantined, for each file its split and the fields of `Shard`, the
+        latter for the bad ones, and the fields of `FitCounts` where pictures were resized.
         """
-        rows, images, bad = self.load(shard)
+        rows, images, bad, sizes = self.load(shard)
         splits = [row.split or split_of(row.id, self._seed, self._test_fraction) for row in rows]
         files = []
         for split in sorted(set(splits)):
@@ -65,10 +66,16 @@ class ShardWriter:
             "num_quarantined": len(bad),
             "files": files,
             "quarantine": write_quarantine(bad, self._output, shard["file"]),
+            "resized": FitCounts.of(sizes, self._shape[:2]).to_json()
+            if self._decoder.resize
+            else None,
         }
 
-    def load(self, shard: dict[str, Any]) -> tuple[list[RawRow], NDArray[np.uint8], list[BadRow]]:
-        """The good rows of a shard, their pictures, uint8 [N, H, W, C], and the bad rows.
+    def load(
+        self, shard: dict[str, Any]
+    ) -> tuple[list[RawRow], NDArray[np.uint8], list[BadRow], list[tuple[int, int]]]:
+        """The good rows of a shard, their pictures, uint8 [N, H, W, C], the bad rows, and the
+        height and width that each good picture had before it was resized.
 
         Raises UserError at the first bad row, unless these are set aside.
         """
@@ -76,15 +83,18 @@ class ShardWriter:
         images = np.empty((count, *self._shape), np.uint8)
         good: list[RawRow] = []
         bad: list[BadRow] = []
+        sizes: list[tuple[int, int]] = []
         for number, row in enumerate(self._source.read(start, start + count), start):
             if isinstance(row, RawRow):
                 try:
-                    images[len(good)] = self._decoder.decode_as(row, self._shape, self._first)
+                    image, size = self._decoder.decode_as(row, self._shape, self._first)
+                    images[len(good)] = image
                     good.append(row)
+                    sizes.append(size)
                     continue
                 except UserError as error:
                     row = BadRow(row.id, number, row.origin, str(error))
             if not self._quarantine:
                 raise UserError(row.message)
             bad.append(row)
-        return good, images[: len(good)], bad
+        return good, images[: len(good)], bad, sizes

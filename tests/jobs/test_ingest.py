@@ -269,6 +269,26 @@ def test_the_first_picture_of_another_shape_is_named_and_resize_mends_it(
 
 
 @pytest.mark.usefixtures("without_ray")
+def test_what_resizing_cut_is_told_each_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = put_pictures(tmp_path / "pictures")
+    Image.new("L", (6, 6)).save(root / "cat" / "3.png")
+    arguments = ["--source", "folder", "--input", str(root), "--rows-per-shard", "5"]
+    arguments += ["--output", str(tmp_path / "out"), "--resize", "6"]
+    told = (
+        "resized   12 pictures of 2 shapes (3x4: 11, 6x6: 1) to 6x6 (height x width): "
+        "the sides of 11 cropped, 25.0 % of each (--fit pad keeps all)"
+    )
+    for _ in range(2):  # a finished run tells it again
+        assert COMMAND.run(arguments) == 0
+        assert told in capsys.readouterr().out.splitlines()
+    assert 'fit is "crop" there and "stretch" here' in error_line(
+        [*arguments, "--fit", "stretch"], capsys
+    )
+
+
+@pytest.mark.usefixtures("without_ray")
 def test_another_configs_dataset_is_refused_and_overwrite_swaps(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -337,6 +357,8 @@ def test_too_few_pictures_for_a_test_split_are_told(
         (["--source", "idx", "--input", "x", "--resize", "1,2,3"], "one or two numbers"),
         (["--source", "idx", "--input", "x", "--resize", "0"], "one or two numbers"),
         (["--source", "idx", "--input", "x", "--classes", "a,a"], "different names"),
+        (["--source", "idx", "--input", "x", "--fit", "pad"], "fit says how pictures are resized"),
+        (["--resize", "9", "--pad-fill", "3"], "pad_fill is for fit pad, and this is crop"),
         (["--source", "idxx", "--input", "x"], "idx"),
         (["--test-fraction", "1"], "test-fraction"),
         (["--channels", "2"], "channels"),

@@ -94,6 +94,18 @@ def test_resizing_gives_the_asked_height_and_width() -> None:
     assert Decoder(resize=(16, 16), channels=3).decode(row(array)).shape == (16, 16, 3)
 
 
+def test_other_proportions_are_cropped_unless_another_fit_is_asked_for() -> None:
+    bars = Image.new("L", (40, 20), 0)
+    bars.paste(200, (5, 0, 35, 20))  # the largest centred square, and what the filter sees of it
+    for asked, corner in ((Decoder((10, 10)), 200), (Decoder((10, 10), fit="stretch"), 0)):
+        decoded = asked.decode(row(encoded(bars)))
+        assert decoded.shape == (10, 10, 1)
+        assert decoded[0, 0, 0] == corner
+    padded = Decoder((10, 10), 3, "pad", 255).decode(row(encoded(bars)))
+    assert padded[0, 0].tolist() == [255] * 3
+    assert padded[5, 5].tolist() == [200] * 3
+
+
 def test_shrinking_averages_and_does_not_pick_pixels() -> None:
     checkers = np.indices((32, 32)).sum(0) % 2 * 255
     decoded = Decoder(resize=(4, 4)).decode(row(checkers.astype(np.uint8)[..., None]))
@@ -138,7 +150,9 @@ def test_a_picture_of_another_shape_is_named_with_the_remedy(
     picture = row(np.zeros(shape, np.uint8), "c")
     with pytest.raises(UserError, match=told):
         Decoder().decode_as(picture, (4, 3, 1), "a")
-    assert Decoder((4, 3), 1).decode_as(picture, (4, 3, 1), "a").shape == (4, 3, 1)
+    image, size = Decoder((4, 3), 1).decode_as(picture, (4, 3, 1), "a")
+    assert image.shape == (4, 3, 1)
+    assert size == shape[:2]
 
 
 def test_whatever_pillow_raises_at_damaged_bytes_becomes_one_line() -> None:

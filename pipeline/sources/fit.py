@@ -1,0 +1,160 @@
+"""How a picture comes to another height and width, and what became of those of a whole source.
+
+A picture of other proportions than the target's loses a part (crop), gets a frame (pad), or has its
+circles made into ellipses (stretch); all that is counted, since nobody sees it afterwards.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Self, get_args
+
+from PIL import Image, ImageOps
+
+Fit = Literal["crop", "pad", "stretch"]
+FITS: tuple[Fit, ...] = get_args(Fit)
+_MOST_NAMED = 6  # sizes that are counted one by one; photographs may have thousands
+
+# Pillow's bicubic widens its kernel when it shrinks a picture, so nothing aliases.
+_FILTER = Image.Resampling.BICUBIC
+
+
+def resized(image: Image.Image, height: int, width: int, fit: Fit, fill: int) -> Image.Image:
+    """A picture (grey or RGB) brought to height x width pixels.
+
+    fit: crop takes the largest centred part that has the target's proportions; pad keeps all of the
+    picture, centred, and fills the rest with the level `fill`, 0 to 255; stretch keeps no
+    proportions.
+    """
+    if fit == "stretch":
+        return image.resize((width, height), _FILTER)
+    if fit == "crop":
+        return ImageOps.fit(image, (width, height), _FILTER)
+    scale = min(width / image.width, height / image.height)
+    # (ImageOps.pad makes a side of no pixels where a picture is very long.)
+    inner = tuple(max(1, round(side * scale)) for side in image.size)
+    frame = Image.new(image.mode, (width, height), (fill,) * len(image.getbands()))
+    frame.paste(image.resize(inner, _FILTER), ((width - inner[0]) // 2, (height - inner[1]) // 2))
+    return frame
+
+
+@dataclass
+class FitCounts:
+    """How many pictures came to height x width from which sizes, and at what price.
+
+    sizes: rows by height and width before; empty once there are too many to be named.
+    wider, taller: rows whose proportions were others than the target's.
+    total, largest: sum and maximum over rows of the share of a picture that crop cuts, of the
+        target that pad fills; 1 - 1/r where stretch changes a circle's proportions to r.
+    smallest_size, largest_size: height and width by the number of pixels.
+    """
+
+    num_rows: int = 0
+    wider: int = 0
+    taller: int = 0
+    total: float = 0.0
+    largest: float = 0.0
+    sizes: dict[str, int] | None = field(default_factory=dict)
+    smallest_size: tuple[int, int] | None = None
+    largest_size: tuple[int, int] | None = None
+
+    @classmethod
+    def of(cls, sizes: Iterable[tuple[int, int]], target: tuple[int, int]) -> Self:
+        """The counts of pictures of these heights and widths, all brought to the target's."""
+        counts = cls()
+        for (height, width), num_rows in Counter(sizes).items():
+            wide, tall = width * target[0], height * target[1]
+            share = 1 - min(wide, tall) / max(wide, tall)
+            counts += cls(
+                num_rows,
+                wider=num_rows * (wide > tall),
+                taller=num_rows * (tall > wide),
+                total=num_rows * share,
+                largest=share,
+                sizes={f"{height}x{width}": num_rows},
+                smallest_size=(height, width),
+                largest_size=(height, width),
+            )
+        return counts
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> Self:
+        """What `to_json` gave."""
+        ends = {
+            name: None if stored[name] is None else tuple(stored[name])
+            for name in ("smallest_size", "largest_size")
+        }
+        return cls(**{**stored, **ends})
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields, as JSON can hold them."""
+        return asdict(self)
+
+    def __iadd__(self, other: "FitCounts") -> Self:
+        """Counts of further rows; those of all parts are the same in any order but for rounding."""
+        if self.sizes is not None and other.sizes is not None:
+            added = Counter(self.sizes) + Counter(other.sizes)
+            self.sizes = dict(added) if len(added) <= _MOST_NAMED else None
+        else:
+            self.sizes = None
+        self.num_rows += other.num_rows
+        self.wider += other.wider
+        self.taller += other.taller
+        self.total += other.total
+        self.largest = max(self.largest, other.largest)
+        smallest = [size for size in (self.smallest_size, other.smallest_size) if size]
+        largest = [size for size in (self.largest_size, other.largest_size) if size]
+        self.smallest_size = min(smallest, key=_by_pixels, default=None)
+        self.largest_size = max(largest, key=_by_pixels, default=None)
+        return self
+
+    def words(self, target: tuple[int, int], fit: Fit, fill: int) -> str:
+        """What a person is told, in one line."""
+        head = f"{self.num_rows:,} pictures {self._from()} to {_times(target)} (height x width)"
+        if not self.wider and not self.taller:
+            return f"{head}, their proportions kept"
+        places = [
+            f"{place}{f' of {count:,}' if count < self.num_rows else ''}"
+            for place, count in self._places(fit)
+            if count
+        ]
+        what = " and ".join(places)
+        if fit == "stretch":
+            most = 1 / (1 - self.largest)
+            return f"{head}: {what}, up to {most:.2f} times (--fit crop or pad keeps circles round)"
+        mean = self.total / (self.wider + self.taller)
+        shares = f"{mean:.1%} of each".replace("%", " %")
+        if self.largest - mean > 5e-4:
+            shares = f"{mean:.1%} on average and {self.largest:.1%} at most".replace("%", " %")
+        if fit == "crop":
+            return f"{head}: {what} cropped, {shares} (--fit pad keeps all)"
+        return f"{head}: {what} filled with level {fill}, {shares}"
+
+    def _places(self, fit: Fit) -> list[tuple[str, int]]:
+        match fit:
+            case "crop":
+                return [("the sides", self.wider), ("the top and bottom", self.taller)]
+            case "pad":
+                return [("the top and bottom", self.wider), ("the sides", self.taller)]
+            case "stretch":
+                return [("the height stretched", self.wider), ("the width stretched", self.taller)]
+
+    def _from(self) -> str:
+        assert self.smallest_size is not None
+        assert self.largest_size is not None
+        if self.sizes is None:
+            smallest, largest = _times(self.smallest_size), _times(self.largest_size)
+            return f"of many shapes from {smallest} up to {largest}"
+        if len(self.sizes) == 1:
+            return f"from {next(iter(self.sizes))}"
+        often = sorted(self.sizes.items(), key=lambda entry: (-entry[1], entry[0]))
+        named = ", ".join(f"{size}: {count:,}" for size, count in often)
+        return f"of {len(self.sizes)} shapes ({named})"
+
+
+def _by_pixels(size: tuple[int, int]) -> tuple[int, tuple[int, int]]:
+    return size[0] * size[1], size
+
+
+def _times(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
