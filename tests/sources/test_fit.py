@@ -1,4 +1,4 @@
-"""Resizing: circles stay circles unless stretched, and what was cut or filled is counted exactly."""
+"""Resizing: circles stay circles unless stretched; what was cut or filled is counted exactly."""
 
 import numpy as np
 import pytest
