@@ -297,7 +297,7 @@ def _resized(records: Sequence[Record]) -> FitCounts:
     """From what sizes all pictures came."""
     counts = FitCounts()
     for record in records:
-        counts += FitCounts.from_json(record["resized"])
+        counts.add(FitCounts.from_json(record["resized"]))
     return counts
 
 

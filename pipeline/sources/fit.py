@@ -32,7 +32,7 @@ def resized(image: Image.Image, height: int, width: int, fit: Fit, fill: int) ->
         return ImageOps.fit(image, (width, height), _FILTER)
     scale = min(width / image.width, height / image.height)
     # (ImageOps.pad makes a side of no pixels where a picture is very long.)
-    inner = tuple(max(1, round(side * scale)) for side in image.size)
+    inner = max(1, round(image.width * scale)), max(1, round(image.height * scale))
     frame = Image.new(image.mode, (width, height), (fill,) * len(image.getbands()))
     frame.paste(image.resize(inner, _FILTER), ((width - inner[0]) // 2, (height - inner[1]) // 2))
     return frame
@@ -65,15 +65,17 @@ class FitCounts:
         for (height, width), num_rows in Counter(sizes).items():
             wide, tall = width * target[0], height * target[1]
             share = 1 - min(wide, tall) / max(wide, tall)
-            counts += cls(
-                num_rows,
-                wider=num_rows * (wide > tall),
-                taller=num_rows * (tall > wide),
-                total=num_rows * share,
-                largest=share,
-                sizes={f"{height}x{width}": num_rows},
-                smallest_size=(height, width),
-                largest_size=(height, width),
+            counts.add(
+                cls(
+                    num_rows,
+                    wider=num_rows * (wide > tall),
+                    taller=num_rows * (tall > wide),
+                    total=num_rows * share,
+                    largest=share,
+                    sizes={f"{height}x{width}": num_rows},
+                    smallest_size=(height, width),
+                    largest_size=(height, width),
+                )
             )
         return counts
 
@@ -90,8 +92,8 @@ class FitCounts:
         """All fields, as JSON can hold them."""
         return asdict(self)
 
-    def __iadd__(self, other: "FitCounts") -> Self:
-        """Counts of further rows; those of all parts are the same in any order but for rounding."""
+    def add(self, other: "FitCounts") -> None:
+        """Counts further rows in; those of all parts are the same in any order but for rounding."""
         if self.sizes is not None and other.sizes is not None:
             added = Counter(self.sizes) + Counter(other.sizes)
             self.sizes = dict(added) if len(added) <= _MOST_NAMED else None
@@ -106,7 +108,6 @@ class FitCounts:
         largest = [size for size in (self.largest_size, other.largest_size) if size]
         self.smallest_size = min(smallest, key=_by_pixels, default=None)
         self.largest_size = max(largest, key=_by_pixels, default=None)
-        return self
 
     def words(self, target: tuple[int, int], fit: Fit, fill: int) -> str:
         """What a person is told, in one line."""

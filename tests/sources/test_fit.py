@@ -121,7 +121,7 @@ def test_counts_of_parts_add_up_to_those_of_the_whole_also_by_way_of_json() -> N
         added = FitCounts()
         for start in range(0, 200, 30):
             part = FitCounts.of(sizes[start : start + 30], (32, 48))
-            added += FitCounts.from_json(part.to_json())
+            added.add(FitCounts.from_json(part.to_json()))
         assert added.total == pytest.approx(whole.total)
         assert {**added.to_json(), "total": 0} == {**whole.to_json(), "total": 0}
         assert (whole.sizes is None) == (kinds == 40)
