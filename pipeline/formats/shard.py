@@ -59,7 +59,9 @@ def open_parquet(path: Path | str) -> pq.ParquetFile:
         return pq.ParquetFile(path, memory_map=True)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; check the path") from None
-    except (pa.ArrowInvalid, OSError) as error:
+    except pa.ArrowMemoryError:  # this machine's fault, and not the file's
+        raise
+    except (pa.ArrowException, OSError) as error:
         raise UserError(
             f"{path} is not a Parquet file, or is cut short ({error}); copy or make it anew"
         ) from None
@@ -85,7 +87,9 @@ def read_part(
             position += rows
         try:
             table = file.read_row_groups(groups, columns=columns)
-        except (pa.ArrowInvalid, OSError) as error:
+        except pa.ArrowMemoryError:
+            raise
+        except (pa.ArrowException, OSError) as error:
             raise UserError(f"{path} is damaged ({error}); copy or make it anew") from None
         return table.slice(start - skipped, stop - start)
 
@@ -194,10 +198,18 @@ def labels_of(table: pa.Table, column: str = "label") -> NDArray[np.int64]:
 
 
 def column_type(table: pa.Table, column: str) -> pa.DataType:
-    """The Arrow type of a column; UserError, naming the columns there are, when it is missing."""
+    """The Arrow type of a column; UserError, naming the columns there are, when it is missing or
+    there twice."""
+    check_named_once(table.schema, column, "the table")
     if column not in table.column_names:
         raise UserError(
             f"there is no column {column!r}, only {', '.join(table.column_names)}; "
             "name one of these"
         )
     return table.schema.field(column).type
+
+
+def check_named_once(schema: pa.Schema, column: str, where: Path | str) -> None:
+    """Raises UserError when two columns have that name: Arrow answers for such with a KeyError."""
+    if schema.names.count(column) > 1:
+        raise UserError(f"{where} has two columns called {column}; rename one of them")

@@ -15,6 +15,7 @@ from pipeline.formats.shard import Shard, column_type, open_parquet, read_range
 from pipeline.networks.condition import NO_LABEL
 from pipeline.sampling.class_names import label_called, label_named, no_class
 from pipeline.sampling.labels import Given, LabelPlan
+from pipeline.sources.listing import user_files
 
 _ROWS_A_READ = 1 << 20
 
@@ -116,6 +117,7 @@ class Column(LabelPlan):
         return f"row {row} of {self.directory / shard.file}, column {self.column}"
 
 
+@user_files()
 def open_column(
     path: Path,
     column: str,

@@ -1,7 +1,7 @@
 """A folder of pictures, one sub-folder a class: DIR/CLASS/..., or DIR/train/CLASS/... and so on."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +11,17 @@ from PIL import Image
 from pipeline.errors import UserError
 from pipeline.formats.quarantine import BadRow
 from pipeline.sources.base import TRAIN, RawRow, Source, given_splits, in_order_of_names
+from pipeline.sources.listing import entries, files_below, user_files
 
 SPLIT_NAMES = (TRAIN, "test", "val", "valid", "validation")
-_LEFT_BY_SYSTEMS = ("thumbs.db", "desktop.ini")
 
 
 class FolderSource(Source):
     """Pictures that Pillow can read, in a sub-folder for each class, however deep inside it.
 
     When the sub-folders are `train` and others of SPLIT_NAMES, the classes stand one level lower.
-    Hidden files are passed over; any other file in a class's sub-folder must be a picture. The id
-    is the relative path.
+    Hidden files are passed over; any other file in a class's sub-folder must be a picture. Links
+    are followed. The id is the relative path.
 
     classes: the classes in the order of their labels; by default the sub-folders' names, sorted,
     by value where all are whole numbers.
@@ -30,6 +30,7 @@ class FolderSource(Source):
     outside the sub-folders, or a sub-folder is none of the classes.
     """
 
+    @user_files()
     def __init__(self, path: Path | str, classes: Sequence[str] | None = None) -> None:
         self._root = Path(path).absolute()
         if not self._root.is_dir():
@@ -52,7 +53,7 @@ class FolderSource(Source):
                         f"the sub-folder {self._root / part / name} is none of the classes "
                         f"({', '.join(self.classes)}); remove it or name it among the classes"
                     )
-                inside = list(_files(self._root, os.path.join(part, name)))
+                inside = list(files_below(self._root, os.path.join(part, name)))
                 if not inside:
                     raise UserError(
                         f"the sub-folder {self._root / part / name} is empty; "
@@ -108,16 +109,10 @@ def _as_text(names: Sequence[str]) -> pa.Array:
         ) from None
 
 
-def _hidden(name: str) -> bool:
-    return name.startswith(".") or name.lower() in _LEFT_BY_SYSTEMS
-
-
 def _folders(folder: Path) -> list[str]:
     """The names of the sub-folders; UserError when pictures lie beside them."""
     names = []
-    for entry in _entries(folder):
-        if _hidden(entry.name):
-            continue
+    for entry in entries(folder):
         if entry.is_dir():
             names.append(entry.name)
         elif Path(entry.name).suffix.lower() in Image.registered_extensions():
@@ -126,19 +121,3 @@ def _folders(folder: Path) -> list[str]:
                 "sub-folder of its class, or away"
             )
     return names
-
-
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    with os.scandir(folder) as entries:
-        return sorted(entries, key=lambda entry: entry.name)
-
-
-def _files(root: Path, folder: str) -> Iterator[str]:
-    """The files in a folder and below it, in order of their names, relative to the root."""
-    for entry in _entries(root / folder):
-        if _hidden(entry.name):
-            continue
-        if entry.is_dir():
-            yield from _files(root, os.path.join(folder, entry.name))
-        else:
-            yield os.path.join(folder, entry.name)

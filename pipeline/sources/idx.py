@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pipeline.errors import UserError
 from pipeline.formats.quarantine import BadRow
 from pipeline.sources.base import TEST, TRAIN, RawRow, Source, given_splits
+from pipeline.sources.listing import entries, user_files
 
 _NAME = re.compile(r"(?:.*[-_])?(train|t10k|test)-(images|labels)[-.]idx[13]-ubyte(?:\.gz)?")
 _SPLITS = {"train": TRAIN, "t10k": TEST, "test": TEST}
@@ -35,6 +36,7 @@ class IdxSource(Source):
     is cut short is a file, and no row of it. A label outside the classes makes its row bad.
     """
 
+    @user_files()
     def __init__(self, path: Path | str, classes: Sequence[str] | None = None) -> None:
         parts = _find(Path(path).absolute())
         self._parts: list[tuple[str, Path, Path, int]] = []  # split, images, labels, rows
@@ -55,6 +57,7 @@ class IdxSource(Source):
         self.splits = given_splits(parts)
         self.has_captions = False
 
+    @user_files()
     def read(self, start: int, stop: int) -> list[RawRow | BadRow]:
         rows: list[RawRow | BadRow] = []
         position = 0
@@ -79,6 +82,7 @@ class IdxSource(Source):
             position += count
         return rows
 
+    @user_files()
     def first_bad_label(self) -> int | None:
         position = 0
         for _, _, labels, count in self._parts:
@@ -94,7 +98,7 @@ def _find(folder: Path) -> dict[str, tuple[Path, Path]]:
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}; check the path")
     found: dict[tuple[str, str], Path] = {}
-    for file in sorted(folder.iterdir()):
+    for file in (folder / entry.name for entry in entries(folder)):
         match = _NAME.fullmatch(file.name)
         if match is None:
             continue

@@ -11,8 +11,9 @@ import pyarrow as pa
 from pipeline.errors import UserError
 from pipeline.formats.id_ledger import IdLedger, digests_of
 from pipeline.formats.quarantine import BadRow
-from pipeline.formats.shard import open_parquet, read_part
+from pipeline.formats.shard import check_named_once, open_parquet, read_part
 from pipeline.sources.base import RawRow, Source, given_splits, in_order_of_names
+from pipeline.sources.listing import user_files
 from pipeline.sources.parquet_files import (
     UNREADABLE,
     FoundFile,
@@ -44,6 +45,7 @@ class ParquetSource(Source):
     or comes twice: such a column names no rows.
     """
 
+    @user_files()
     def __init__(
         self,
         path: Path | str,
@@ -80,6 +82,7 @@ class ParquetSource(Source):
         if self._id is not None:
             self._check_ids()
 
+    @user_files()
     def read(self, start: int, stop: int) -> list[RawRow | BadRow]:
         rows: list[RawRow | BadRow] = []
         position = 0
@@ -90,6 +93,7 @@ class ParquetSource(Source):
             position += file.num_rows
         return rows
 
+    @user_files()
     def first_bad_label(self) -> int | None:
         if self._label is None:
             return None
@@ -105,6 +109,10 @@ class ParquetSource(Source):
         """Rows first to last of a file, whose row 0 is row `position` of the source."""
         try:
             table = read_part(file.path, first, last, self._columns)
+        except IndexError:
+            raise UserError(
+                f"{file.path} has fewer rows than when it was listed; run the same command again"
+            ) from None
         except UserError as error:
             groups = [group for group in file.row_groups() if group[0] < last and first < group[1]]
             if len(groups) == 1:
@@ -201,6 +209,7 @@ class ParquetSource(Source):
         for file in self._files[1:]:
             other = schema_of(file.path)
             for name in self._columns:
+                check_named_once(other, name, file.path)
                 if name not in other.names or other.field(name).type != schema.field(name).type:
                     found = other.field(name).type if name in other.names else "absent"
                     raise UserError(
@@ -279,6 +288,7 @@ class ParquetSource(Source):
 
 
 def _column(schema: pa.Schema, name: str, flag: str, path: Path) -> str:
+    check_named_once(schema, name, path)
     if name not in schema.names:
         raise UserError(
             f"{path} has no column {name!r}, only {', '.join(schema.names)}; name one with --{flag}"
@@ -295,7 +305,10 @@ def _optional(
 ) -> str | None:
     if name is not None:
         return _column(schema, name, flag, files[0].path)
-    return next((default for default in defaults if default in schema.names), None)
+    found = next((default for default in defaults if default in schema.names), None)
+    if found is not None:
+        check_named_once(schema, found, files[0].path)
+    return found
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from pipeline.errors import UserError
 from pipeline.formats.shard import open_parquet
+from pipeline.sources.listing import files_below
 
 UNREADABLE = object()  # in the place of text that is not UTF-8
 _SPLIT = re.compile(r"(train|test|validation|valid|val)(?:[-_.].*)?")
@@ -49,11 +50,7 @@ def find_files(path: Path) -> tuple[FoundFile, ...]:
     Raises UserError when there are none.
     """
     if path.is_dir():
-        found = [
-            file
-            for file in sorted(path.rglob("*.parquet"))
-            if not any(part.startswith(".") for part in file.relative_to(path).parts)
-        ]
+        found = [path / name for name in files_below(path) if name.endswith(".parquet")]
         if not found:
             raise UserError(f"{path} has no Parquet files (*.parquet); check the path")
     elif path.is_file():

@@ -170,3 +170,9 @@ def test_columns_that_give_other_labels_or_captions_have_other_origins(tmp_path:
     ]
     origins = [plan.origin() for plan in plans]
     assert all(origins.count(origin) == 1 for origin in origins)
+
+
+def test_two_columns_of_that_name_are_told(tmp_path):
+    pq.write_table(pa.table([[0], [1]], ["label", "label"]), tmp_path / "a.parquet")
+    with pytest.raises(UserError, match="two columns called label; rename one of them"):
+        open_column(tmp_path / "a.parquet", "label", ("a", "b"))

@@ -288,6 +288,35 @@ def test_files_of_different_columns_are_told(tmp_path: Path) -> None:
         ParquetSource(tmp_path)
 
 
+@pytest.mark.parametrize("column", ["image", "label", "text", "key"])
+def test_two_columns_of_one_name_are_told(tmp_path: Path, column: str) -> None:
+    names = ["image", "label", "text", "key"]
+    table = pa.table([[png(0)], [0], ["a"], ["k"], [1]], [*names, column])
+    pq.write_table(table, tmp_path / "a.parquet")
+    told = rf"a\.parquet has two columns called {column}; rename one of them"
+    with pytest.raises(UserError, match=told):
+        ParquetSource(tmp_path, id_column="key")
+    other = tmp_path / "0.parquet"  # found in another file than the first as well
+    pq.write_table(table.select(range(4)), other)
+    with pytest.raises(UserError, match=told):
+        ParquetSource(tmp_path, id_column="key")
+
+
+def test_two_columns_of_a_name_that_nobody_asks_for_do_no_harm(tmp_path: Path) -> None:
+    table = pa.table([[png(0)], [0], [1], ["x"]], ["image", "label", "weight", "weight"])
+    pq.write_table(table, tmp_path / "a.parquet")
+    (row,) = ParquetSource(tmp_path).read(0, 1)
+    assert isinstance(row, RawRow)
+
+
+def test_a_file_that_lost_rows_since_it_was_listed_is_told(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.parquet", {"label": [0] * 9})
+    source = ParquetSource(file)
+    write(file, {"label": [0] * 4})
+    with pytest.raises(UserError, match=r"a\.parquet has fewer rows than when it was listed"):
+        source.read(0, 9)
+
+
 def test_the_emoji_have_their_published_counts(shared_data: Path) -> None:
     source = ParquetSource(shared_data / "emoji", label_column="category")
     assert source.num_rows == 3812

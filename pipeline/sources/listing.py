@@ -1,0 +1,94 @@
+"""A user's folders and files: listed in order, links followed, and what cannot be read told.
+
+What operating systems and archivers leave lying about is passed over.
+"""
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from pipeline.errors import UserError
+
+_LEFT_BY_SYSTEMS = ("thumbs.db", "desktop.ini", "__macosx")
+_OURS = (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+
+
+@contextlib.contextmanager
+def user_files() -> Iterator[None]:
+    """In the block, or in the function that it decorates, a user's files are read: what the system
+    or Arrow says against one is a UserError. Full disks and want of memory stay what they are."""
+    try:
+        yield
+    except pa.ArrowException as error:
+        if isinstance(error, MemoryError):
+            raise
+        raise UserError(f"the input cannot be read ({error}); check or convert it") from error
+    except OSError as error:
+        if error.errno in _OURS:
+            raise
+        where = error.filename if error.filename is not None else "the input"
+        reason = error.strerror or str(error) or type(error).__name__
+        raise UserError(f"{os.fsdecode(where)} cannot be read ({reason}); check it") from error
+
+
+def entries(folder: Path | str) -> list[os.DirEntry[str]]:
+    """What stands in a folder, by name, but for hidden files and what systems leave.
+
+    Raises UserError when the folder cannot be read.
+    """
+    with user_files(), os.scandir(folder) as found:
+        return sorted((entry for entry in found if not _hidden(entry.name)), key=_name)
+
+
+def folders(folder: Path | str) -> list[str]:
+    """The names of the sub-folders, links to folders among them."""
+    with user_files():
+        return [entry.name for entry in entries(folder) if entry.is_dir()]
+
+
+def files_below(root: Path | str, folder: str = "") -> Iterator[str]:
+    """The files in a folder of `root` and below it, in the order of their names, relative to root.
+
+    Links to folders are followed. Raises UserError at one to a folder that it lies in, by whatever
+    detour, since that has no end, and at a folder that cannot be read.
+    """
+    above = (os.path.realpath(root),)
+    if folder:
+        inside = os.path.join(root, folder)
+        above = (*above, _real_place(inside, os.path.realpath(inside), above))
+    return _walk(os.fspath(root), folder, above)
+
+
+def _walk(root: str, folder: str, above: tuple[str, ...]) -> Iterator[str]:
+    """above: the real places of all folders on the way here, the last of them this one's."""
+    for entry in entries(os.path.join(root, folder)):
+        name = os.path.join(folder, entry.name)
+        with user_files():
+            is_folder, is_link = entry.is_dir(), entry.is_symlink()
+        if not is_folder:
+            yield name
+            continue
+        if is_link:
+            real = _real_place(entry.path, os.path.realpath(entry.path), above)
+        else:
+            real = os.path.join(above[-1], entry.name)
+        yield from _walk(root, name, (*above, real))
+
+
+def _real_place(path: str, real: str, above: Sequence[str]) -> str:
+    """`real`; UserError when it is one of the folders above, or holds one."""
+    if any(place == real or place.startswith(os.path.join(real, "")) for place in above):
+        raise UserError(f"{path} is a link to {real}, in which it lies itself; remove the link")
+    return real
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(".") or name.lower() in _LEFT_BY_SYSTEMS
+
+
+def _name(entry: os.DirEntry[str]) -> str:
+    return entry.name
