@@ -56,7 +56,7 @@ def files_below(root: Path | str, folder: str = "") -> Iterator[str]:
     Links to folders are followed. Raises UserError at one to a folder that it lies in, by whatever
     detour, since that has no end, and at a folder that cannot be read.
     """
-    above = (os.path.realpath(root),)
+    above: tuple[str, ...] = (os.path.realpath(root),)
     if folder:
         inside = os.path.join(root, folder)
         above = (*above, _real_place(inside, os.path.realpath(inside), above))
