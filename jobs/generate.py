@@ -16,6 +16,7 @@ from jobs.common.sharded import run_shards
 from noisestack.command import Command
 from noisestack.config import JobConfig
 from noisestack.flags import flag_of
+from noisestack.resources import Demand, Waiting, require
 from noisestack.session import ray_session
 from pipeline.formats.output import claim_output
 from pipeline.formats.sample_set import MANIFEST_FILE, write_manifest
@@ -252,7 +253,9 @@ def _held_by_a_device(spec: StackSpec, gpus: float) -> bool:
     """Whether an actor's part of a device holds the whole stack; the memory of a CPU does."""
     if not gpus:
         return True
-    memory = ray.get(_device_memory.options(num_gpus=gpus).remote())
+    require(demand := Demand(1, 0, gpus))
+    with Waiting("generate", [demand]):
+        memory = ray.get(_device_memory.options(num_gpus=gpus).remote())
     return fits(spec, memory * min(1.0, gpus))
 
 

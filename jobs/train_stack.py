@@ -1,6 +1,7 @@
 """Trains a stack of conditional denoisers on a dataset, on Ray Data and Ray Train."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from jobs.common.stream import TrainingData
 from jobs.common.training import run_training
 from noisestack.command import Command
 from noisestack.config import describe
+from noisestack.resources import Waiting, require
 from noisestack.session import ray_session
 from pipeline.chain.noise import keyed_permutation
 from pipeline.errors import UserError
@@ -127,8 +129,10 @@ def _publish(config: TrainStackConfig, runs: list[StackRun], output: Path) -> No
         num_cpus=config.cpus_per_worker, num_gpus=1 if config.use_gpu else 0
     )
     device = "cuda" if config.use_gpu else "cpu"
+    require(demand := replace(config.workers().demand, workers=1))
     try:
-        ray.get(task.remote(runs, output, describe(config), device))
+        with Waiting("train-stack", [demand]):
+            ray.get(task.remote(runs, output, describe(config), device))
     except RayTaskError as error:
         if isinstance(error.cause, UserError | OSError):
             raise error.cause from None

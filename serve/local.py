@@ -11,6 +11,7 @@ from ray.serve.config import HTTPOptions, ProxyLocation
 from ray.serve.schema import LoggingConfig
 
 from noisestack.paths import joins_cluster
+from noisestack.resources import Demand, Waiting, require
 from noisestack.session import ray_session
 from pipeline.errors import UserError
 from serve.address import free_port, url_of, warn_when_open
@@ -39,7 +40,7 @@ def serve_until_stopped(settings: Settings, host: str, port: int) -> None:
     joined = ray.is_initialized() or joins_cluster()
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     with ray_session(log_to_driver=True):
-        _check_resources(settings)
+        require(demand := Demand(settings.num_replicas, settings.num_cpus, settings.num_gpus))
         if ray_serve.status().proxies:
             raise UserError(
                 "Ray Serve already runs on this cluster; add the application to its config file "
@@ -56,7 +57,8 @@ def serve_until_stopped(settings: Settings, host: str, port: int) -> None:
                 http_options=HTTPOptions(host=host, port=port),
                 logging_config=quiet,
             )
-            ray_serve.run(application(settings, digest), name=APPLICATION, logging_config=quiet)
+            with Waiting("serve", [demand]):
+                ray_serve.run(application(settings, digest), name=APPLICATION, logging_config=quiet)
             prompt: str = (stored.config.get("classes") or ["-"])[0]
             url, needs_key = url_of(host, port), digest is not None
             _say(greeting(url, settings.served_name, prompt, needs_key=needs_key))
@@ -97,15 +99,3 @@ Serving {name} at {url}  (a page to try it on; Ctrl-C stops)
 
 def _say(text: str) -> None:
     print(text, flush=True)
-
-
-def _check_resources(settings: Settings) -> None:
-    """Replicas that do not fit would be waited for without end."""
-    there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    for resource, each in (("CPU", settings.num_cpus), ("GPU", settings.num_gpus)):
-        needed = each * settings.num_replicas
-        if needed > there.get(resource, 0):
-            raise UserError(
-                f"{settings.num_replicas} replicas need {needed:g} {resource}s, and Ray has "
-                f"{there.get(resource, 0):g}; lower --num-replicas or --num-{resource.lower()}s"
-            )

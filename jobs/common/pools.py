@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.errors import UserError
+from noisestack.resources import Demand
 
 _MOST_WORKERS = 16_384  # of all pools; a worker that takes neither CPUs nor GPUs would fit for ever
 _TOLERANCE = 1e-9  # of sums of fractions of a GPU
@@ -28,6 +28,11 @@ class Pool:
     gpus_per_worker: float = 0.0
     cost: float = 1.0
 
+    @property
+    def demand(self) -> Demand:
+        """What its first worker takes of the cluster."""
+        return Demand(1, self.cpus_per_worker, self.gpus_per_worker)
+
 
 def pool_sizes(pools: Sequence[Pool], resources: Mapping[str, float]) -> list[int]:
     """How many workers each pool starts with: at least one, and no more than the cluster holds now.
@@ -36,7 +41,8 @@ def pool_sizes(pools: Sequence[Pool], resources: Mapping[str, float]) -> list[in
     that left a pool without a worker. Pools that name a number get theirs first. Then each further
     worker goes to the pool that holds the others up: the one with the most cost a worker.
 
-    Raises UserError when not even one worker of each pool fits.
+    Where not even one worker of each pool fits now, they are waited for: what never comes is
+    refused by `noisestack.resources`.
     """
     have_cpus, have_gpus = resources.get("CPU", 0.0), resources.get("GPU", 0.0)
     sizes = [1] * len(pools)
@@ -45,18 +51,6 @@ def pool_sizes(pools: Sequence[Pool], resources: Mapping[str, float]) -> list[in
         cpus, gpus = _needs(pools, counts)
         left = (have_cpus - spare_cpus - cpus, have_gpus - gpus)
         return min(left) >= -_TOLERANCE and sum(counts) <= _MOST_WORKERS
-
-    if not fits(sizes, 0):
-        cpus, gpus = _needs(pools, sizes)
-        who = (
-            "one worker needs"
-            if len(pools) == 1
-            else f"one worker of each of {len(pools)} pools needs"
-        )
-        raise UserError(
-            f"{who} {cpus:g} CPUs and {gpus:g} GPUs, and the cluster has "
-            f"{have_cpus:g} and {have_gpus:g}; ask for less or start a larger cluster"
-        )
 
     def grow(number: int) -> bool:
         sizes[number] += 1

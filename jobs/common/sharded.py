@@ -21,6 +21,7 @@ from jobs.common.pools import Pool, pool_sizes
 from jobs.common.progress import Progress
 from jobs.common.records import Records, ShardSpec, forget_attempts, gather, stop_path
 from jobs.common.shard_runner import FAILED, FOUND, MADE, NUMBER, ShardRunner
+from noisestack.resources import Waiting, require
 from pipeline.errors import UserError
 from pipeline.formats.output import sweep_temporary
 
@@ -54,23 +55,28 @@ def run_shards(
     record) and num_rows; a `RowRanges` where there may be many.
     describe: the words at the head of each line of progress. unit: what a row is called there.
 
-    Raises UserErrors of the workers as they are, and a UserError when the cluster lacks the CPUs or
-    GPUs that one worker of each pool needs; RuntimeError when a shard lacks rows or is not there.
+    Raises UserErrors of the workers as they are, and a UserError when the cluster can never give
+    the CPUs or GPUs that one worker of each pool needs; RuntimeError when a shard lacks rows or is
+    not there.
     """
     chain = [pools] if isinstance(pools, Pool) else list(pools)
     output_dir = Path(output_dir).absolute()
+    demands = [pool.demand for pool in chain]
+    require(*demands)
     sweep_temporary(output_dir)
     forget_attempts(output_dir)
     stop_path(output_dir).unlink(missing_ok=True)
     progress = Progress(describe, sum(int(shard["num_rows"]) for shard in shards), unit=unit)
     failure: UserError | OSError | None = None
     try:
-        for row in _outcomes(chain, shards, output_dir).iter_rows() if shards else ():
-            if row["outcome"] in (MADE, FOUND):
-                rows = int(shards[row[NUMBER]]["num_rows"])
-                progress.add(rows, found=row["outcome"] == FOUND)
-            elif row["outcome"] == FAILED:
-                failure = failure or _failure(row)
+        with Waiting(describe, demands) as waiting:
+            for row in _outcomes(chain, shards, output_dir).iter_rows() if shards else ():
+                waiting.over()
+                if row["outcome"] in (MADE, FOUND):
+                    rows = int(shards[row[NUMBER]]["num_rows"])
+                    progress.add(rows, found=row["outcome"] == FOUND)
+                elif row["outcome"] == FAILED:
+                    failure = failure or _failure(row)
     except BaseException:
         # Ray kills the actors, at once but not before it says so: look again for their files.
         for _ in range(5):

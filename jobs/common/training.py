@@ -13,6 +13,7 @@ import ray.train
 import torch
 from ray.train.torch import TorchTrainer
 
+from noisestack.resources import Demand, Waiting, require
 from pipeline.allocator import KEEP_FREED_MEMORY
 from pipeline.errors import UserError
 from pipeline.formats.metrics import METRICS_FILE, read_metrics
@@ -35,6 +36,13 @@ class Workers:
     cpus_per_worker: int = 1
     max_failures: int = 3
 
+    @property
+    def demand(self) -> Demand:
+        """What they take of the cluster, at least. Without workers of their own: what publishing
+        the model takes."""
+        num = self.num_workers if isinstance(self.num_workers, int) else self.num_workers[0]
+        return Demand(max(1, num), self.cpus_per_worker, int(self.use_gpu))
+
 
 def run_training(
     loop: Callable[[dict[str, Any]], None],
@@ -52,8 +60,10 @@ def run_training(
         progress: turns a line of metrics into a line for people.
 
     Raises:
-        UserError: what a worker raised as one, without its wrapping.
+        UserError: what a worker raised as one, without its wrapping; or the cluster can never give
+            the CPUs and GPUs that the workers need.
     """
+    require(workers.demand)
     storage = output / "ray_train"
     shutil.rmtree(storage, ignore_errors=True)
     resources: dict[str, float] = {"CPU": workers.cpus_per_worker}
@@ -75,7 +85,11 @@ def run_training(
             worker_runtime_env={"env_vars": KEEP_FREED_MEMORY},
         ),
     )
-    with _Follower(output / METRICS_FILE, progress), _interruptible():
+    with (
+        Waiting("training", [workers.demand]) as waiting,
+        _Follower(output / METRICS_FILE, progress, waiting.over),
+        _interruptible(),
+    ):
         result = trainer.fit()
     shutil.rmtree(storage, ignore_errors=True)
     # What rank 0 returned: what is reported without a checkpoint never reaches result.metrics.
@@ -127,10 +141,15 @@ def _guarded(
 
 
 class _Follower:
-    """Prints a line for each new line of a metrics file, from a thread, until it is left."""
+    """Prints a line for each new line of a metrics file, from a thread, until it is left.
 
-    def __init__(self, path: Path, progress: Callable[[dict[str, Any]], str]) -> None:
-        self._path, self._progress = path, progress
+    Each time it also calls ``moving``: training runs.
+    """
+
+    def __init__(
+        self, path: Path, progress: Callable[[dict[str, Any]], str], moving: Callable[[], None]
+    ) -> None:
+        self._path, self._progress, self._moving = path, progress, moving
         self._last = max((m["step"] for m in read_metrics(path)), default=0)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
@@ -152,4 +171,5 @@ class _Follower:
         for line in read_metrics(self._path):
             if line["step"] > self._last:
                 self._last = line["step"]
+                self._moving()
                 print(self._progress(line), flush=True)

@@ -186,4 +186,4 @@ def test_replicas_that_can_never_fit_are_refused(ray_cluster, model):
     )
     _, err = process.communicate(timeout=300)
     assert process.returncode == 2
-    assert "need 1000 GPUs" in err
+    assert "needs 1 CPU and 1000 GPUs, and the cluster has" in err

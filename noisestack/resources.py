@@ -1,0 +1,203 @@
+"""CPUs and GPUs that a command asks of Ray: refused where it can never have them, and told while it
+waits for them.
+
+Ray itself does neither: a task, an actor or a placement group that fits no node stays pending.
+"""
+
+import json
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TextIO
+
+import ray
+from ray._private import ray_constants, worker
+from ray._private.state import state
+from ray.experimental import internal_kv
+
+from pipeline.errors import UserError
+
+EVERY_SECONDS = 30.0
+_TOLERANCE = 1e-9  # of sums of fractions of a GPU
+_KINDS = ("CPU", "GPU")
+# What Ray's monitor calls a node of a cluster that nobody scales: a node type of its own.
+_UNSCALED = "node_"
+
+Resources = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Demand:
+    """Workers that are alike, each of which has to fit on one node.
+
+    Attributes:
+        workers: how many, at least.
+        cpus, gpus: what each takes; a fraction of a GPU shares it.
+    """
+
+    workers: int
+    cpus: float
+    gpus: float = 0.0
+
+    def of(self, kind: str) -> float:
+        """What one of them takes of CPU or GPU."""
+        return self.cpus if kind == "CPU" else self.gpus
+
+    def __str__(self) -> str:
+        amount = _amount({"CPU": self.cpus, "GPU": self.gpus})
+        if self.workers == 1:
+            return f"one worker needs {amount}"
+        return f"{self.workers} workers need {amount} each"
+
+
+@dataclass(frozen=True)
+class Supply:
+    """What a cluster has, and what it may come to have.
+
+    Attributes:
+        nodes: what each living node has.
+        groups: what a node of each group has that an autoscaler may start, and how many of it.
+        is_final: whether nodes and groups are all that there will be. Not so where an autoscaler
+            runs that does not tell its groups.
+    """
+
+    nodes: Sequence[Resources]
+    groups: Sequence[tuple[Resources, int]] = ()
+    is_final: bool = True
+
+    def total(self, kind: str) -> float:
+        """CPU or GPU of all nodes that there can be."""
+        growth = sum(node.get(kind, 0.0) * count for node, count in self.groups)
+        return sum(node.get(kind, 0.0) for node in self.nodes) + growth
+
+    def places(self, demand: Demand) -> int:
+        """How many workers fit on all nodes that there can be, if nothing else does."""
+        counted = [(node, 1) for node in self.nodes] + list(self.groups)
+        return sum(count * _places(node, demand) for node, count in counted)
+
+
+def supply() -> Supply:
+    """What the Ray that this process has joined can give."""
+    nodes = [dict(n["Resources"]) for n in ray.nodes() if n["Alive"]]  # type: ignore[no-untyped-call]
+    own = worker._global_node
+    if own is not None and own.head:  # a private one, which nothing can join
+        return Supply(nodes)
+    config = state.get_cluster_config()
+    told = config.node_group_configs if config else ()
+    groups = [(dict(group.resources), int(group.max_count)) for group in told]
+    return Supply(nodes, groups, is_final=bool(groups) or not _may_be_scaled())
+
+
+def _may_be_scaled() -> bool:
+    """Whether an autoscaler runs. One that reports nothing is taken for one."""
+    status = internal_kv._internal_kv_get(ray_constants.DEBUG_AUTOSCALING_STATUS)
+    if not status:
+        return True
+    report = json.loads(status).get("autoscaler_report") or {}
+    return not all(name.startswith(_UNSCALED) for name in report.get("active_nodes", ["unknown"]))
+
+
+def refuse_impossible(demands: Sequence[Demand], there: Supply) -> None:
+    """Raises UserError, in one line, for what the cluster can never give."""
+    demands = _merged(demands)
+    for demand in demands:
+        if demand.gpus > 1 and demand.gpus != int(demand.gpus):
+            raise UserError(
+                f"a worker cannot have {demand.gpus:g} GPUs: above one they are given whole"
+            )
+    needed = {kind: sum(d.workers * d.of(kind) for d in demands) for kind in _KINDS}
+    enough = all(needed[kind] <= there.total(kind) + _TOLERANCE for kind in _KINDS)
+    if there.is_final and not (enough and all(there.places(d) >= d.workers for d in demands)):
+        has = {kind: there.total(kind) for kind in _KINDS}
+        nodes = [*there.nodes, *(node for node, count in there.groups if count)]
+        most = {kind: max((n.get(kind, 0.0) for n in nodes), default=0.0) for kind in _KINDS}
+        raise UserError(
+            f"{' and '.join(map(str, demands))}, and the cluster has {_amount(has)}, on one node "
+            f"at most {_amount(most)}; ask for less or start a larger cluster"
+        )
+
+
+def require(*demands: Demand) -> None:
+    """Raises UserError, in one line, for what the Ray that was joined can never give."""
+    refuse_impossible(demands, supply())
+
+
+class Waiting:
+    """Says every 30 s what is waited for, until `over` is called or the block is left.
+
+    Args:
+        what: the words that a line begins with.
+        demands: what the workers take that are waited for.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        demands: Sequence[Demand],
+        *,
+        every: float | None = None,
+        stream: TextIO | None = None,
+        state_of_cluster: Callable[[], tuple[Resources, Resources]] | None = None,
+    ) -> None:
+        self._what, self._demands = what, _merged(demands)
+        self._every = EVERY_SECONDS if every is None else every
+        self._stream, self._state = stream, state_of_cluster or _state_of_cluster
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._say, daemon=True)
+
+    def __enter__(self) -> "Waiting":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.over()
+        self._thread.join(timeout=5)
+
+    def over(self) -> None:
+        """What was waited for is there."""
+        self._over.set()
+
+    def _say(self) -> None:
+        start = time.monotonic()
+        while not self._over.wait(self._every):
+            with suppress(Exception):  # Ray that is just ending; the lines are no reason to fail
+                has, free = self._state()
+                print(
+                    f"{self._what}: waiting since {time.monotonic() - start:.0f} s for a first "
+                    f"result; {' and '.join(map(str, self._demands))}; the cluster has "
+                    f"{_amount(has)}, of which {_amount(free)} free",
+                    file=self._stream or sys.stderr,
+                    flush=True,
+                )
+
+
+def _state_of_cluster() -> tuple[Resources, Resources]:
+    has: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    free: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
+    return has, free
+
+
+def _merged(demands: Sequence[Demand]) -> list[Demand]:
+    """Workers that are alike counted together."""
+    counts: Counter[tuple[float, float]] = Counter()
+    for demand in demands:
+        counts[demand.cpus, demand.gpus] += demand.workers
+    return [Demand(workers, *each) for each, workers in counts.items()]
+
+
+def _places(node: Resources, demand: Demand) -> int:
+    fits = [
+        int(node.get(kind, 0.0) / demand.of(kind) + _TOLERANCE)
+        for kind in _KINDS
+        if demand.of(kind) > 0
+    ]
+    return min(fits, default=demand.workers)
+
+
+def _amount(resources: Resources) -> str:
+    cpus, gpus = resources.get("CPU", 0.0), resources.get("GPU", 0.0)
+    return f"{cpus:g} CPU{'' if cpus == 1 else 's'} and {gpus:g} GPU{'' if gpus == 1 else 's'}"
