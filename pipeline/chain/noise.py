@@ -38,6 +38,7 @@ class Purpose(IntEnum):
     INIT = 9
     SPLIT = 10
     AUDIT = 11
+    PROBE = 12
 
 
 def philox4x32(counter: Sequence[Tensor], key: Sequence[Tensor]) -> tuple[Tensor, ...]:

@@ -1,11 +1,16 @@
 """An image classifier of the library transformers, from a directory that ``save_pretrained`` wrote.
 
-What its image processor does to a picture of the right size, scaling and normalising, is done in
-torch, so that the gradient reaches the picture: `preprocessor_config.json` says how. What it would
-do to a picture of another size is not done at all: ingest with ``--resize``.
+What its own image processor does to a picture is done in torch, so that the gradient reaches the
+picture, where it is no more than scaling; see `pipeline.user_models.processor`. What it would do to
+a picture of another size is not done at all: ingest with ``--resize``. Code that a directory brings
+is not run.
 """
 
 import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +20,15 @@ from torch import Tensor, nn
 from pipeline.classifier import ROWS_PER_CALL, UNIT_RANGE, FrozenClassifier
 from pipeline.errors import UserError
 from pipeline.formats.dataset import DatasetInfo
-from pipeline.formats.output import read_json, sha256_of_file, sha256_of_json
+from pipeline.formats.output import sha256_of_file, sha256_of_json
 from pipeline.importable import told
+from pipeline.user_models.processor import Scaling, scaling_of
 
 PROCESSOR_FILE = "preprocessor_config.json"
+# Where a processor of several kinds keeps that of pictures; it goes before the other file.
+JOINT_FILE = "processor_config.json"
 CONFIG_FILE = "config.json"
+_LOCAL = {"local_files_only": True, "trust_remote_code": False}
 
 
 def is_transformers_directory(path: Path) -> bool:
@@ -53,32 +62,45 @@ def load_from_transformers(
             f"{path} is a model of transformers, which is not installed; "
             "pip install 'noisestack[text]'"
         ) from None
-    if not (path / PROCESSOR_FILE).is_file():
+    processor_files = [name for name in (PROCESSOR_FILE, JOINT_FILE) if (path / name).is_file()]
+    if not processor_files:
         raise UserError(
             f"{path} has no {PROCESSOR_FILE}, which says how pictures are scaled for it; "
             "save its image processor there"
         )
     try:
-        config = AutoConfig.from_pretrained(path, local_files_only=True)
+        config = AutoConfig.from_pretrained(path, **_LOCAL)
         _check_classes(config, info, path)
-        model = AutoModelForImageClassification.from_pretrained(
-            path, config=config, local_files_only=True, use_safetensors=True
-        )
+        with _quiet():
+            model, loaded = AutoModelForImageClassification.from_pretrained(
+                path,
+                config=config,
+                use_safetensors=True,
+                dtype=torch.float32,
+                output_loading_info=True,
+                **_LOCAL,
+            )
     except UserError:
         raise
     except Exception as error:
         raise UserError(f"{path} is not an image classifier ({told(error)})") from None
-    scaling = _scaling(read_json(path / PROCESSOR_FILE), info, path)
-    channels = int(getattr(config, "num_channels", info.shape[2]))
+    if missing := sorted(map(str, loaded["missing_keys"])):
+        raise UserError(
+            f"{path} lacks {len(missing)} of the weights of {type(model).__name__} ({missing[0]} "
+            "and the like), which would be drawn at random; save the whole classifier there"
+        )
+    channels = _channels(config) or info.shape[2]
     if info.shape[2] not in (1, channels):
         raise UserError(
             f"{path} is for pictures of {channels} channels, those of {info.path} have "
             f"{info.shape[2]}; ingest with --channels {channels}"
         )
-    files = [CONFIG_FILE, PROCESSOR_FILE, *sorted(f.name for f in path.glob("*.safetensors"))]
+    height, width = info.shape[:2]
+    scaling = scaling_of(_processor(path), height, width, channels, path=path, dataset=info.path)
+    files = [CONFIG_FILE, *processor_files, *sorted(f.name for f in path.glob("*.safetensors"))]
     identity = {"files": {name: sha256_of_file(path / name) for name in files}}
     return FrozenClassifier(
-        _FromUnit(model, scaling, channels),
+        _FromUnit(model, scaling),
         info.classes,
         info.shape,
         sha256=sha256_of_json({**identity, "classes": info.classes}),
@@ -88,63 +110,79 @@ def load_from_transformers(
             "kind": "transformers",
             "architecture": type(model).__name__,
             **identity,
-            "preprocessing": {**UNIT_RANGE, "then": scaling, "channels": channels},
+            "preprocessing": {
+                **UNIT_RANGE,
+                "then": "scale * levels of these channels + offset",
+                **asdict(scaling),
+            },
         },
     )
 
 
 class _FromUnit(nn.Module):
-    """float32 ``[N, C, H, W]`` in [0, 1] to logits: ``(255 x · factor - mean) / std``, a model."""
+    """float32 ``[N, C, H, W]`` in [0, 1] to logits: a processor's scaling, then a model. One
+    channel is taken for as many as the model has."""
 
-    def __init__(self, model: nn.Module, scaling: dict[str, Any], channels: int) -> None:
+    def __init__(self, model: nn.Module, scaling: Scaling) -> None:
         super().__init__()
-        self.model, self.channels, self.factor = model, channels, scaling["factor"]
-        for name in ("mean", "std"):
-            values = torch.tensor(scaling[name], dtype=torch.float32).reshape(1, -1, 1, 1)
-            self.register_buffer(name, values)
+        self.model, self.channels = model, list(scaling.channels)
+        for name in ("scale", "offset"):
+            values = torch.tensor(getattr(scaling, name), dtype=torch.float64).reshape(1, -1, 1, 1)
+            self.register_buffer(name, (values * 255 if name == "scale" else values).float())
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.expand(-1, self.channels, -1, -1)
-        logits: Tensor = self.model(
-            pixel_values=(x * (255 * self.factor) - self.mean) / self.std
-        ).logits
+        x = x.expand(-1, len(self.channels), -1, -1)
+        if self.channels != sorted(self.channels):
+            x = x[:, self.channels]
+        logits: Tensor = self.model(pixel_values=x * self.scale + self.offset).logits
         return logits
 
 
-def _scaling(told_by: dict[str, Any], info: DatasetInfo, path: Path) -> dict[str, Any]:
-    """Factor of the levels, mean and deviation; UserError where pictures would be resized."""
-    due = list(info.shape[:2])
-    for asked, key in (("do_resize", "size"), ("do_center_crop", "crop_size")):
-        size = told_by.get(key)
-        if told_by.get(asked) and size is not None:
-            due = _sides(size, due)
-    if due != list(info.shape[:2]):
+def _processor(path: Path) -> Any:
+    """A directory's image processor, of the backend that needs no torchvision."""
+    import transformers
+
+    # Versions before 5 have another word for it.
+    backend = (
+        {"backend": "pil"}
+        if int(transformers.__version__.partition(".")[0]) >= 5
+        else {"use_fast": False}
+    )
+    try:
+        with _quiet():
+            return transformers.AutoImageProcessor.from_pretrained(path, **backend, **_LOCAL)
+    except Exception as error:
         raise UserError(
-            f"{path} is for pictures of {due[0]}x{due[1]}, and those of {info.path} are "
-            f"{info.shape[0]}x{info.shape[1]}; ingest with --resize {due[0]}"
-        )
-    normal = bool(told_by.get("do_normalize"))
-    return {
-        "factor": float(told_by.get("rescale_factor", 1 / 255)) if told_by.get("do_rescale") else 1,
-        "mean": told_by["image_mean"] if normal else [0.0],
-        "std": told_by["image_std"] if normal else [1.0],
-    }
+            f"the image processor of {path} cannot be loaded ({told(error)}); what it does to a "
+            "picture is not known without it"
+        ) from None
 
 
-def _sides(size: Any, before: list[int]) -> list[int]:
-    """Height and width after a step of the processor that is told this size."""
-    if isinstance(size, int):
-        return [size, size]
-    if "shortest_edge" in size:
-        edge, shortest = int(size["shortest_edge"]), min(before)
-        return [round(side * edge / shortest) for side in before]
-    return [int(size["height"]), int(size["width"])]
+def _channels(config: Any) -> int:
+    """The channels that a model takes; 0 where its config does not say."""
+    parts = [
+        config,
+        *(getattr(config, name, None) for name in ("vision_config", "backbone_config")),
+    ]
+    return next((int(part.num_channels) for part in parts if hasattr(part, "num_channels")), 0)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the library's remarks: what matters of them is looked at here."""
+    logger = logging.getLogger("transformers")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _check_classes(config: Any, info: DatasetInfo, path: Path) -> None:
     """Refuses another number of classes, and the dataset's own names in another order. Other names
     are taken to mean the same classes, in the order of the labels."""
-    names = [str(config.id2label[number]) for number in range(config.num_labels)]
+    names = [str(name) for _, name in sorted(config.id2label.items())]
     if len(names) != len(info.classes):
         raise UserError(
             f"{path} knows {len(names)} classes, and {info.path} has {len(info.classes)}; "
