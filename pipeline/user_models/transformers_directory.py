@@ -123,6 +123,9 @@ class _FromUnit(nn.Module):
     """float32 ``[N, C, H, W]`` in [0, 1] to logits: a processor's scaling, then a model. One
     channel is taken for as many as the model has."""
 
+    scale: Tensor  # of pictures in [0, 1]
+    offset: Tensor
+
     def __init__(self, model: nn.Module, scaling: Scaling) -> None:
         super().__init__()
         self.model, self.channels = model, list(scaling.channels)
