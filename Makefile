@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 PEERS := .venv/.installed-bench
+SHARED := --numprocesses 2 --dist loadgroup # tests with Ray in one process, the rest in the other
 MODEL ?= runs/quickstart/stack/model
 
 .DEFAULT_GOAL := help
@@ -30,14 +31,14 @@ check: $(INSTALLED) ## format, lint, types, import contracts and the fast tests
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/pytest -q -m 'not ray and not slow'
+	$(BIN)/pytest -q $(SHARED) -m 'not ray and not slow'
 
 format: $(INSTALLED) ## rewrite the code in the house's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 test: $(INSTALLED) ## every test, those that start Ray included
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q $(SHARED)
 
 bench: $(PEERS) ## every measurement against its peers, in one table; three hours or so, on a machine at rest
 	$(BIN)/python -m benchmarks

@@ -27,6 +27,16 @@ hypothesis.settings.load_profile("noisestack")
 ROOT = Path(__file__).resolve().parent.parent
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where two processes share the tests, those with Ray stay in one, so that it starts once; of
+    the others a file is a unit, so that what its tests share is made once."""
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            with_ray = item.get_closest_marker("ray") is not None
+            item.add_marker(pytest.mark.xdist_group("ray" if with_ray else item.path.name))
+
+
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
     """The one Ray session of the test run: private, on loopback, with CPUs enough not to starve."""
