@@ -62,12 +62,12 @@ class GenerateConfig(JobConfig):
     labels: tuple[str, ...] | None = Field(
         None,
         description="class names, or their numbers, given to the samples in turn; none for all "
-        "classes; '-' for no condition",
+        "classes; <none> (or -) for no condition; a name with a comma stands in double quotes",
     )
     per_class: _Number | dict[str, _Number] | None = Field(
         None,
-        description="samples of each class: one number for all classes, or CLASS=NUMBER,… "
-        "(in YAML a mapping)",
+        description="samples of each class: one number for all classes, or CLASS=NUMBER,…, a name "
+        "with a comma in double quotes (in YAML a mapping)",
     )
     captions: tuple[str, ...] | None = Field(
         None,

@@ -16,6 +16,7 @@ from jobs.common.sharded import run_shards
 from noisestack.command import Command
 from noisestack.config import JobConfig, describe
 from noisestack.session import ray_session
+from pipeline.class_names import refuse_reserved
 from pipeline.errors import UserError
 from pipeline.formats.dataset import (
     DATASET_FILE,
@@ -152,6 +153,7 @@ class IngestConfig(JobConfig):
 def main(config: IngestConfig) -> Path:
     """Makes, or finishes, the dataset in ``config.output``; returns its directory."""
     source, decoder = config.open_source(), config.decoder()
+    refuse_reserved(source.classes)
     quarantine = config.on_bad_row == "quarantine"
     if not quarantine and (number := source.first_bad_label()) is not None:
         (bad,) = source.read(number, number + 1)

@@ -16,9 +16,10 @@ from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origi
 import yaml
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_settings import CliPositionalArg, CliSettingsSource, SettingsError
+from pydantic_settings import CliPositionalArg, CliSettingsSource
 
 from noisestack.config import Config, JobConfig
+from noisestack.flag_values import list_of, mapping_of
 from noisestack.paths import refuse_address
 from pipeline.errors import UserError
 
@@ -73,14 +74,18 @@ def read_config(config_class: type[Config], argv: Sequence[str], prog: str) -> C
     except ValueError as error:
         raise UserError(f"--config: {error}") from None
     in_file = {} if file is None else read_yaml(Path(file), config_class)
-    try:
-        flags = source(parsed_args=arguments)()
-    except SettingsError as error:  # a list or a mapping that cannot be taken apart
-        raise UserError(f"{error}") from error
+    several = {key: value for key, value in vars(arguments).items() if isinstance(value, list)}
+    for key in several:
+        delattr(arguments, key)
+    flags = source(parsed_args=arguments)()
     flags = {
-        # "none" for a key that may be a mapping is left out there
         key: _as_meant(flags.get(key), config_class.model_fields[key].annotation)
         for key in vars(arguments)
+    } | {
+        key: _several(
+            texts, config_class.model_fields[key].annotation, _spelling(key, config_class)
+        )
+        for key, texts in several.items()
     }
     try:
         return config_class(**{**in_file, **flags})
@@ -118,7 +123,7 @@ def read_yaml(path: Path, config_class: type[JobConfig]) -> dict[str, Any]:
         )
     keys = list(config_class.model_fields)
     seen: set[str] = set()
-    for key_node, _ in node.value:
+    for key_node, value_node in node.value:
         line, key = key_node.start_mark.line + 1, str(key_node.value)
         if key not in keys:
             raise UserError(
@@ -127,7 +132,20 @@ def read_yaml(path: Path, config_class: type[JobConfig]) -> dict[str, Any]:
         if key in seen:
             raise UserError(f"{path}: line {line}: the key {key!r} stands here a second time")
         seen.add(key)
+        _refuse_twice(value_node, path)
     return dict(values)
+
+
+def _refuse_twice(node: yaml.Node, path: Path) -> None:
+    """YAML lets the last of two equal keys win, here within a key's own mapping."""
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, _ in node.value:
+            name = str(key.value)
+            if name in seen:
+                line = key.start_mark.line + 1
+                raise UserError(f"{path}: line {line}: {name!r} stands here a second time")
+            seen.add(name)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -229,18 +247,23 @@ def _choices(annotation: Any) -> list[Any]:
     return []
 
 
+def _several(texts: Sequence[str], annotation: Any, flag: str) -> Any:
+    """What a flag that takes a list or a mapping was told, as text."""
+    read = mapping_of if "=" in _metavar(annotation) else list_of
+    value = read(texts, flag)
+    if value is None and NoneType not in get_args(annotation):
+        return ["none"]
+    return value
+
+
 def _as_meant(value: Any, annotation: Any) -> Any:
     """A flag's value as its key means it, where pydantic-settings leaves that open.
 
-    "none" arrives as None, and in a list as a None in it, whether the key allows that or not; a
-    number that is one of a Literal's choices arrives as text.
+    "none" arrives as None, whether the key allows that or not; a number that is one of a Literal's
+    choices arrives as text.
     """
     choices = _choices(annotation)
     allows_none = NoneType in get_args(annotation) and "none" not in choices
-    if isinstance(value, list):
-        if value == [None] and allows_none:
-            return None
-        return ["none" if item is None else item for item in value]
     if value is None:
         return None if allows_none else "none"
     return next((choice for choice in choices if str(choice) == value), value)

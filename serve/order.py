@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Any
 
+from pipeline.class_names import label_called
 from pipeline.errors import UserError
 from pipeline.sampling import SamplingOptions
-from pipeline.sampling.class_names import label_named
 from pipeline.sampling.cost import share_out
 from serve.errors import ApiError, nearest
 from serve.rendering import MAX_PIXELS, Rendering, SizeError, asked_size
@@ -76,8 +76,8 @@ def _refuse_what_is_not_offered(request: ImageRequest) -> None:
 
 
 def _label(prompt: str, classes: tuple[str, ...]) -> int:
-    """The class that a prompt names, in any case and with spaces around it; -1 for "-"."""
-    label = label_named(prompt, classes)
+    """The class that a prompt names or whose number it is; -1 for no condition."""
+    label = label_called(prompt, classes)
     if label is not None:
         return label
     name = prompt.strip()

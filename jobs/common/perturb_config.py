@@ -72,7 +72,7 @@ class PerturbConfig(JobConfig):
     target: str = Field(
         "none",
         description="the class to be answered: none for any wrong one; least_likely, random, next; "
-        "or a class by name or number",
+        "or a class by name or number, one that is called like a rule by number",
     )
     sample_rows: int | None = Field(
         None,

@@ -4,6 +4,7 @@ from hashlib import sha256
 
 import numpy as np
 
+from pipeline.class_names import NO_LABEL, label_called
 from pipeline.errors import UserError
 
 UNTARGETED = -1  # in the column `target`
@@ -12,17 +13,18 @@ RULES = (NO_TARGET, "least_likely", "random", "next")
 
 
 def resolved_target(target: str, classes: tuple[str, ...]) -> str:
-    """A rule's name as it is; else the number of the class that is named or numbered.
+    """A rule's name as it is; else the number of the class that is called so, by name or number.
+
+    A class that has a rule's name is said by its number.
 
     Raises:
         UserError: there is no such class.
     """
     if target in RULES:
         return target
-    if target in classes:
-        return str(classes.index(target))
-    if target.isdecimal() and int(target) < len(classes):
-        return str(int(target))
+    label = label_called(target, classes)
+    if label is not None and label != NO_LABEL:
+        return str(label)
     raise UserError(
         f"target {target!r} is neither {', '.join(RULES)} nor one of the classifier's "
         f"{len(classes)} classes ({', '.join(classes[:12])}{', …' if len(classes) > 12 else ''})"

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-NO_LABEL = -1
+from pipeline.class_names import NO_LABEL
 
 
 @dataclass(frozen=True)

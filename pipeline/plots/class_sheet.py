@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from pipeline.networks.condition import NO_LABEL
+from pipeline.class_names import NO_LABEL
 from pipeline.pictures import display_scale, to_image
 from pipeline.plots.lettering import INK, PAPER, fitted, typeface
 

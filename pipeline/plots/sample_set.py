@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.class_names import NO_LABEL
 from pipeline.formats.output import atomic_path
 from pipeline.formats.shard import Shard, images_of, iterate, labels_of, read_part, read_range
-from pipeline.networks.condition import NO_LABEL
 from pipeline.pictures import display_scale, grid
 from pipeline.plots.class_sheet import class_sheet
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from pipeline.chain.schedule import build_schedule
+from pipeline.class_names import NO_LABEL
 from pipeline.errors import UserError
-from pipeline.networks.condition import NO_LABEL
 from pipeline.sampling.base import Denoiser, Rows, climb, prior, walk
 from pipeline.sampling.guidance import Guided
 from pipeline.sampling.options import SAMPLERS, SamplingOptions

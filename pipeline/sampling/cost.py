@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from pipeline.networks.condition import NO_LABEL
+from pipeline.class_names import NO_LABEL
 from pipeline.sampling.base import Rows
 from pipeline.sampling.climber import Climber
 from pipeline.sampling.options import SamplingOptions

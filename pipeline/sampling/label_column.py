@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pipeline.class_names import NO_LABEL, class_named, label_called, label_named, no_class
 from pipeline.errors import UserError
 from pipeline.formats.dataset import DATASET_FILE, load_dataset, shards_of
-from pipeline.formats.output import sha256_of_file, sha256_of_json
+from pipeline.formats.output import read_json, sha256_of_file, sha256_of_json
+from pipeline.formats.sample_set import MANIFEST_FILE
 from pipeline.formats.shard import Shard, column_type, open_parquet, read_range
-from pipeline.networks.condition import NO_LABEL
-from pipeline.sampling.class_names import label_called, label_named, no_class
 from pipeline.sampling.labels import Given, LabelPlan
 from pipeline.sources.listing import user_files
 
@@ -31,7 +31,8 @@ class Column(LabelPlan):
         shards: the files, in order, with their hashes.
         column: whole numbers or text.
         classes: the model's.
-        names: what the column's numbers stand for; the model's classes, unless it is a dataset's.
+        names: the classes that the column's numbers are labels of, where a dataset or a set says
+            them; None where a number is what `label_called` has it for.
         captions: the texts are kept, and must be names of classes.
     """
 
@@ -39,7 +40,7 @@ class Column(LabelPlan):
     shards: tuple[Shard, ...]
     column: str
     classes: tuple[str, ...]
-    names: tuple[str, ...]
+    names: tuple[str, ...] | None = None
     captions: bool = False
 
     @property
@@ -73,7 +74,7 @@ class Column(LabelPlan):
         return {
             "column": self.column,
             "sha256": sha256_of_json([[shard.num_rows, shard.sha256] for shard in self.shards]),
-            "names": list(self.names),
+            "names": list(self.classes if self.names is None else self.names),
             "captions": self.captions,
         }
 
@@ -101,8 +102,11 @@ class Column(LabelPlan):
         if value is None:
             return None
         if isinstance(value, int):
+            if self.names is None:
+                label = label_called(str(value), self.classes)
+                return NO_LABEL if label is None and value == NO_LABEL else label
             if 0 <= value < len(self.names):
-                return label_named(self.names[value], self.classes)
+                return class_named(self.names[value], self.classes)
             return NO_LABEL if value == NO_LABEL else None
         if self.captions:
             return label_named(value, self.classes)
@@ -135,16 +139,17 @@ def open_column(
     Raises:
         UserError: nothing to read there, no such column, or one of another type.
     """
-    names = tuple(classes)
+    names: tuple[str, ...] | None = None
     if (path / DATASET_FILE).is_file():
         info = load_dataset(path)
         directory, shards = info.path, shards_of(info, split or "train")
-        names = info.classes or names
+        names = info.classes or None
     else:
         if split is not None:
             raise UserError(f"--labels-split {split}: {path} is not a dataset; leave it out")
         files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
         directory = path if path.is_dir() else path.parent
+        names = _names_of_set(directory)
         shards = tuple(map(_describe, files))
     plan = Column(directory, shards, column, tuple(classes), names, captions)
     if not plan.num_rows:
@@ -158,6 +163,18 @@ def open_column(
         wanted = "text" if captions else "whole numbers or text"
         raise UserError(f"column {column} of {path} is {kind}, not {wanted}; name another column")
     return plan
+
+
+def _names_of_set(directory: Path) -> tuple[str, ...] | None:
+    """The classes of the sample set or perturbation set whose files these are; None without."""
+    if not (directory / MANIFEST_FILE).is_file():
+        return None
+    stored = read_json(directory / MANIFEST_FILE)
+    try:
+        names = stored["classes"] if "classes" in stored else stored["model"]["classes"]
+        return tuple(map(str, names)) or None
+    except (KeyError, TypeError):
+        return None
 
 
 def _describe(path: Path) -> Shard:

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pipeline.class_names import NO_LABEL, label_called, label_named, no_class
 from pipeline.errors import UserError
-from pipeline.networks.condition import NO_LABEL
-from pipeline.sampling.class_names import label_called, label_named, no_class
 
 
 @dataclass(frozen=True)

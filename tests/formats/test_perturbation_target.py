@@ -39,15 +39,22 @@ def test_a_random_target_is_the_hash_of_seed_and_row_and_never_the_label() -> No
     assert ((further[1:] - 2000) ** 2 / 2000).sum() < 13.8
 
 
-def test_a_class_is_meant_by_its_name_before_its_number() -> None:
-    classes = ("cat", "dog", "0")
-    assert resolved_target("dog", classes) == "1"
-    assert resolved_target("0", classes) == "2"
+def test_a_target_is_a_rule_or_what_a_label_is_called() -> None:
+    classes = ("cat", "dog", "next")
+    assert resolved_target("Dog", classes) == "1"
     assert resolved_target("1", classes) == "1"
     assert resolved_target("next", classes) == "next"
-    for wrong in ("3", "-1", "bird", ""):
+    assert resolved_target("2", classes) == "2"
+    assert resolved_target("-", ("cat", "-")) == "1"
+    for wrong in ("3", "-1", "bird", "", "-", "<none>"):
         with pytest.raises(UserError, match="neither none, least_likely, random, next nor one of"):
             resolved_target(wrong, classes)
+
+
+def test_where_classes_are_called_by_numbers_a_target_is_a_name() -> None:
+    assert resolved_target("3", ("1", "2", "3")) == "2"
+    with pytest.raises(UserError, match="neither none"):
+        resolved_target("0", ("1", "2", "3"))
 
 
 def test_only_a_tie_excuses_another_least_likely_class() -> None:

@@ -1,5 +1,6 @@
 """Labels from a column: rows in order, read where they are asked for; mistakes with their row."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,31 @@ def test_a_datasets_numbers_stand_for_its_own_classes(tmp_path: Path) -> None:
 def test_a_dataset_of_other_classes_is_refused_with_the_row(tmp_path: Path) -> None:
     plan = open_column(dataset(tmp_path / "d", ("dog", "ox")), "label", CLASSES)
     with pytest.raises(UserError, match=r"^row 0 of .*part-00000\.parquet, column label: .* 1, on"):
+        plan.check()
+
+
+def test_a_plain_files_numbers_are_names_where_classes_are_called_by_numbers(
+    tmp_path: Path,
+) -> None:
+    file = column_file(tmp_path / "a.parquet", [1, 3, -1])
+    assert labels(open_column(file, "what", ("1", "2", "3")), 0, 3) == [0, 2, -1]
+    with pytest.raises(UserError, match=r"row 2 .* has no class 0, only 1, 3; where"):
+        open_column(column_file(tmp_path / "b.parquet", [1, 3, 0]), "what", ("1", "3")).check()
+
+
+@pytest.mark.parametrize("told", [{"classes": ["2", "1"]}, {"model": {"classes": ["2", "1"]}}])
+def test_a_sets_numbers_are_labels_of_the_classes_in_its_manifest(
+    tmp_path: Path, told: dict[str, object]
+) -> None:
+    file = column_file(tmp_path / "a.parquet", [0, 1, 1])
+    (tmp_path / "manifest.json").write_text(json.dumps(told))
+    for path in (file, tmp_path):
+        assert labels(open_column(path, "what", ("1", "2")), 0, 3) == [1, 0, 0]
+
+
+def test_a_datasets_class_called_dash_is_no_condition_of_nobody(tmp_path: Path) -> None:
+    plan = open_column(dataset(tmp_path / "d", ("cat", "-")), "label", CLASSES)
+    with pytest.raises(UserError, match="row 0"):
         plan.check()
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.class_names import label_named, refuse_reserved
 from pipeline.errors import UserError
-from pipeline.sampling.class_names import label_named
 from pipeline.sampling.labels import (
     InTurn,
     LabelPlan,
@@ -46,14 +46,27 @@ def test_without_a_word_all_classes_come_in_turn_and_no_condition_without_classe
 
 
 def test_a_label_is_a_name_in_any_case_or_a_number_or_a_dash() -> None:
-    plan = labels_in_turn(("DOG", " bird of prey", "0", "-"), CLASSES, "--labels")
-    assert plan.labels == (1, 2, 0, -1)
+    plan = labels_in_turn(("DOG", " bird of prey", "0", "-", "<none>"), CLASSES, "--labels")
+    assert plan.labels == (1, 2, 0, -1, -1)
 
 
 def test_where_classes_are_called_by_numbers_a_number_is_a_name_alone() -> None:
     assert labels_in_turn(("3", "1"), ("1", "2", "3"), "--labels").labels == (2, 0)
-    with pytest.raises(UserError, match="has no class '0', only 1, 2, 3"):
+    with pytest.raises(UserError, match=r"has no class '0', only 1, 2, 3; .* a number is a name"):
         labels_in_turn(("0",), ("1", "2", "3"), "--labels")
+
+
+def test_classes_that_are_called_by_their_own_labels_leave_numbers_to_the_others() -> None:
+    assert labels_in_turn(("1", "2"), ("0", "1", "other"), "--labels").labels == (1, 2)
+
+
+def test_a_class_called_dash_leaves_no_condition_its_other_spelling() -> None:
+    classes = ("+", "-", " padded ")
+    plan = labels_in_turn(("-", "<none>", "<NONE>", " padded ", "padded"), classes, "--labels")
+    assert plan.labels == (1, -1, -1, 2, 2)
+    assert per_class({"-": 2, "<none>": 1}, classes, "--per-class").counts == {1: 2, -1: 1}
+    with pytest.raises(UserError, match="which is how no condition is spelled; rename it"):
+        refuse_reserved(("cat", "<None>"))
 
 
 def test_a_name_that_fits_two_classes_but_for_its_case_must_be_spelt_out() -> None:
@@ -61,13 +74,14 @@ def test_a_name_that_fits_two_classes_but_for_its_case_must_be_spelt_out() -> No
     assert label_named("aPE", ("Ape", "ape", "APE")) is None
 
 
-@pytest.mark.parametrize("text", ["horse", "3", "-1", "", "²"])
+@pytest.mark.parametrize("text", ["horse", "3", "-1", "", "²", "9" * 5000])
 def test_what_is_no_class_is_told_with_the_classes_there_are(text: str) -> None:
     with pytest.raises(
         UserError, match=r"^--labels: the model takes a class and has no class"
     ) as e:
         labels_in_turn(("cat", text), CLASSES, "--labels")
-    assert str(e.value).endswith(f"{text!r}, only cat, dog, Bird of prey")
+    shown = repr(text) if len(text) < 80 else repr(text)[:77] + "..."
+    assert str(e.value).endswith(f"{shown}, only cat, dog, Bird of prey")
 
 
 def test_of_many_classes_a_message_names_twelve() -> None:

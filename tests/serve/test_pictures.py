@@ -141,6 +141,17 @@ def test_case_decides_between_classes_that_differ_in_it_alone():
     assert error_of(post(prompt="c", server=server), 400)["param"] == "prompt"
 
 
+def test_a_prompt_is_a_class_by_the_rule_of_flags_and_columns():
+    def label(prompt, *classes):
+        return post(prompt=prompt, server={"classes": classes}).json()["data"][0]["label"]
+
+    assert label("1", *CLASSES) == 1
+    assert label("1", "2", "1") == 1
+    assert label("-", "+", "-") == 1
+    assert label("<none>", "+", "-") == -1
+    assert error_of(post(prompt="0", server={"classes": ("2", "1")}), 400)["param"] == "prompt"
+
+
 def test_an_unknown_class_is_answered_with_the_nearest_and_with_all():
     error = error_of(post(prompt="trowser"), 400)
     assert error["param"] == "prompt"

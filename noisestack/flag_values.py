@@ -1,0 +1,112 @@
+"""Flags that take several values: lists and mappings, as text, for a config to check.
+
+Two ways to write each. Plainly, `a,b` and `a=1,b=2`: a value that holds a comma, an equals sign or
+spaces at its ends stands in double quotes, in which "" is one. In brackets, `["a", "b"]` and
+`{"a": 1}`, as JSON and YAML have them.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from pipeline.errors import UserError
+
+# A quoted beginning, if there is one, and the rest up to the next comma.
+_ITEM = re.compile(r'\s*(?:"((?:[^"]|"")*)")?([^,]*)(,|$)', re.DOTALL)
+
+
+@dataclass(frozen=True)
+class _Item:
+    quoted: str | None
+    rest: str
+
+
+def list_of(texts: Sequence[str], flag: str) -> list[Any] | None:
+    """The values that a flag lists, given once or several times; None for a bare ``none`` alone.
+
+    Raises:
+        UserError: quotes or brackets that do not close, with the flag and what it was told.
+    """
+    values: list[Any] = []
+    for text in texts:
+        if _in_brackets(text, "[]"):
+            found = _flow(text, flag)
+            values += found if isinstance(found, list) else [found]
+            continue
+        for item in _items(text, flag):
+            if item.quoted is not None and item.rest:
+                raise UserError(f"{flag}: {text!r} has something between a quote and a comma")
+            values.append(item.rest if item.quoted is None else item.quoted)
+    return None if [*texts] == ["none"] else values
+
+
+def mapping_of(texts: Sequence[str], flag: str) -> Any:
+    """The mapping that a flag spells, keys and values as text; None for ``none``.
+
+    One text without an equals sign is given back as it is: the key may take a single value too.
+
+    Raises:
+        UserError: as `list_of`; a key that comes twice, or an item without a value.
+    """
+    if len(texts) == 1 and "=" not in texts[0] and not _in_brackets(texts[0], "{}"):
+        return None if texts[0] == "none" else texts[0]
+    pairs: list[tuple[str, Any]] = []
+    for text in texts:
+        if _in_brackets(text, "{}"):
+            pairs += _flow_pairs(text, flag)
+            continue
+        for item in _items(text, flag):
+            # A value here has no equals sign: an unquoted key may have some.
+            key, sign, value = item.rest.rpartition("=")
+            if not sign or (item.quoted is not None and key):
+                raise UserError(f"{flag}: {text!r} is not KEY=VALUE,KEY=VALUE")
+            pairs.append((key.strip() if item.quoted is None else item.quoted, value.strip()))
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise UserError(f"{flag}: {key!r} comes twice; give it once")
+        found[key] = value
+    return found
+
+
+def _items(text: str, flag: str) -> list[_Item]:
+    found, at = [], 0
+    while True:
+        match = _ITEM.match(text, at)
+        assert match is not None  # every part of it may be empty
+        quoted, rest, end = match.groups()
+        if quoted is None and rest.startswith('"'):
+            raise UserError(f"{flag}: a quote in {text!r} does not close")
+        found.append(_Item(None if quoted is None else quoted.replace('""', '"'), rest.strip()))
+        if not end:
+            return found
+        at = match.end()
+
+
+def _in_brackets(text: str, brackets: str) -> bool:
+    return text.strip().startswith(brackets[0]) and text.strip().endswith(brackets[1])
+
+
+def _node(text: str, flag: str) -> yaml.Node:
+    """JSON is YAML but for escaped slashes and surrogates, which nobody writes by hand."""
+    try:
+        return yaml.compose(text, Loader=yaml.BaseLoader)
+    except yaml.YAMLError as error:
+        problem = getattr(error, "problem", None) or "it does not parse"
+        raise UserError(f"{flag}: {text!r} is no list or mapping in brackets: {problem}") from error
+
+
+def _flow(text: str, flag: str) -> Any:
+    """All that stands in brackets, every value as its text."""
+    _node(text, flag)
+    return yaml.load(text, Loader=yaml.BaseLoader)  # makes text, lists and dicts alone
+
+
+def _flow_pairs(text: str, flag: str) -> list[tuple[str, Any]]:
+    node = _node(text, flag)
+    assert isinstance(node, yaml.MappingNode)
+    values = _flow(text, flag)
+    return [(key.value, values[key.value]) for key, _ in node.value]
