@@ -90,23 +90,20 @@ def _in_brackets(text: str, brackets: str) -> bool:
     return text.strip().startswith(brackets[0]) and text.strip().endswith(brackets[1])
 
 
-def _node(text: str, flag: str) -> yaml.Node:
-    """JSON is YAML but for escaped slashes and surrogates, which nobody writes by hand."""
+def _flow(text: str, flag: str) -> Any:
+    """All that stands in brackets, every value as its text.
+
+    JSON is YAML but for escaped slashes and surrogates, which nobody writes by hand.
+    """
     try:
-        return yaml.compose(text, Loader=yaml.BaseLoader)
+        return yaml.load(text, Loader=yaml.BaseLoader)  # makes text, lists and dicts alone
     except yaml.YAMLError as error:
         problem = getattr(error, "problem", None) or "it does not parse"
         raise UserError(f"{flag}: {text!r} is no list or mapping in brackets: {problem}") from error
 
 
-def _flow(text: str, flag: str) -> Any:
-    """All that stands in brackets, every value as its text."""
-    _node(text, flag)
-    return yaml.load(text, Loader=yaml.BaseLoader)  # makes text, lists and dicts alone
-
-
 def _flow_pairs(text: str, flag: str) -> list[tuple[str, Any]]:
-    node = _node(text, flag)
-    assert isinstance(node, yaml.MappingNode)
     values = _flow(text, flag)
+    node = yaml.compose(text, Loader=yaml.BaseLoader)
+    assert isinstance(node, yaml.MappingNode)
     return [(key.value, values[key.value]) for key, _ in node.value]

@@ -122,6 +122,15 @@ def test_an_empty_file_says_nothing(yaml_file):
         (["--shares", "a=1,a=2"], "--shares: 'a' comes twice; give it once"),
         (["--shares", '{"a": 1, "a": 2}'], "--shares: 'a' comes twice; give it once"),
         (["--labels", 'x,"a,b'], "--labels: a quote in 'x,\"a,b' does not close"),
+        (
+            ["--labels", "[a, [b]"],
+            "--labels: '[a, [b]' is no list or mapping in brackets: expected ',' or ']', but got "
+            "'<stream end>'",
+        ),
+        (
+            ["--shares", "{[a]: 1}"],
+            "--shares: '{[a]: 1}' is no list or mapping in brackets: found unhashable key",
+        ),
         (["--labels", '"a"b'], "--labels: '\"a\"b' has something between a quote and a comma"),
     ],
 )
