@@ -1,6 +1,7 @@
 """Raw rows into pictures of one shape: decoding, grey or RGB, alpha on white, resizing."""
 
 import io
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -85,9 +86,16 @@ class Decoder:
 
 def _open(data: bytes, origin: str) -> Image.Image:
     try:
-        image: Image.Image = Image.open(io.BytesIO(data))
-        image.load()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image: Image.Image = Image.open(io.BytesIO(data))
+            image.load()
         image = ImageOps.exif_transpose(image)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise UserError(
+            f"{origin} would unpack to more than {Image.MAX_IMAGE_PIXELS:,} pixels, Pillow's limit "
+            "against decompression bombs; make it smaller, or remove it"
+        ) from None
     except UnidentifiedImageError:
         raise UserError(
             f"{origin} is not a picture that Pillow can read; remove or replace it"

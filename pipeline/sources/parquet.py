@@ -11,14 +11,13 @@ import pyarrow as pa
 from pipeline.errors import UserError
 from pipeline.formats.id_ledger import IdLedger, digests_of
 from pipeline.formats.quarantine import BadRow
-from pipeline.formats.shard import check_named_once, open_parquet, read_part
+from pipeline.formats.shard import check_named_once
 from pipeline.sources.base import RawRow, Source, given_splits, in_order_of_names
 from pipeline.sources.listing import user_files
 from pipeline.sources.parquet_files import (
     UNREADABLE,
     FoundFile,
     find_files,
-    schema_of,
     values_of,
 )
 
@@ -30,12 +29,14 @@ class ParquetSource(Source):
     """One Parquet file, or all those in a folder and below it, in the order of their names.
 
     image_column: encoded pictures as binary, or as Hugging Face's struct with a field `bytes`.
-    label_column: whole numbers, or names of classes; by default `label` if there is one.
+    label_column: whole numbers (also as doubles), booleans, or names of classes; by default `label`
+    if there is one.
     caption_column: text; by default `caption` or `text` if there is one. Null becomes "".
     id_column: unique text or whole numbers; by default the file's name and the row.
     classes: in the order of the labels; by default the names that Hugging Face's header gives, or
     the names in the column, sorted, or "0", "1" ... up to the largest label.
 
+    Dots lead into struct columns; what no column holds may stand in folders' names, `label=cat`.
     Files (or folders) named train..., test..., validation... give the splits. Only the columns
     named, and the row groups asked for, are read.
 
@@ -57,8 +58,10 @@ class ParquetSource(Source):
         classes: Sequence[str] | None = None,
     ) -> None:
         self._files = find_files(Path(path).absolute())
-        schema = schema_of(self._files[0].path)
+        schema = self._files[0].schema()
         self._image = _column(schema, image_column, "image-column", self._files[0].path)
+        if f"{self._image}.bytes" in schema.names:
+            self._image += ".bytes"
         self._label = _optional(schema, label_column, (_LABEL_COLUMN,), "label-column", self._files)
         self._caption = _optional(
             schema, caption_column, _CAPTION_COLUMNS, "caption-column", self._files
@@ -108,7 +111,7 @@ class ParquetSource(Source):
     ) -> list[RawRow | BadRow]:
         """Rows first to last of a file, whose row 0 is row `position` of the source."""
         try:
-            table = read_part(file.path, first, last, self._columns)
+            table = file.read(first, last, self._columns)
         except IndexError:
             raise UserError(
                 f"{file.path} has fewer rows than when it was listed; run the same command again"
@@ -142,8 +145,6 @@ class ParquetSource(Source):
     ) -> RawRow | BadRow:
         name = file.row_id(row) if self._id is None else str(cells[self._id])
         image = cells[self._image]
-        if isinstance(image, dict):
-            image = image["bytes"]
         label = -1 if self._label is None else self._as_label(cells[self._label])
         fault = self._fault(image, label, cells)
         if fault:
@@ -183,20 +184,22 @@ class ParquetSource(Source):
         """The label of a cell; -1 when it has none among the classes."""
         if isinstance(value, str):
             return self._label_of.get(value, -1)
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
         return value if isinstance(value, int) and 0 <= value < len(self.classes) else -1
 
     def _check_types(self, schema: pa.Schema) -> None:
         kind = schema.field(self._image).type
-        encoded = kind
-        if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-            encoded = kind.field("bytes").type
-        if not (pa.types.is_binary(encoded) or pa.types.is_large_binary(encoded)):
+        if not pa.types.is_large_binary(kind):
             raise UserError(
                 f"column {self._image} of {self._files[0].path} is {kind}, not encoded pictures "
                 "(binary, or a struct with a field bytes); name another with --image-column"
             )
         wanted = {
-            self._label: ("whole numbers or text", (pa.types.is_integer, _is_text)),
+            self._label: (
+                "whole numbers or text",
+                (pa.types.is_integer, pa.types.is_floating, _is_text),
+            ),
             self._caption: ("text", (_is_text,)),
             self._id: ("whole numbers or text", (pa.types.is_integer, _is_text)),
         }
@@ -207,7 +210,7 @@ class ParquetSource(Source):
                     f"{words}; name another column"
                 )
         for file in self._files[1:]:
-            other = schema_of(file.path)
+            other = file.schema()
             for name in self._columns:
                 check_named_once(other, name, file.path)
                 if name not in other.names or other.field(name).type != schema.field(name).type:
@@ -246,7 +249,7 @@ class ParquetSource(Source):
                 if values.null_count:
                     row = number + int(np.argmax(values.is_null().to_numpy(zero_copy_only=False)))
                     self._refuse_id(row)
-                ids = values if _is_text(values.type) else values.cast(pa.string())
+                ids = values.cast(pa.string())
                 ledger.add(digests_of(ids), np.arange(number, number + len(ids)))
             repeated = min(ledger.repeats(), default=None)
         if repeated is not None:
@@ -258,7 +261,7 @@ class ParquetSource(Source):
             if row < file.num_rows:
                 break
             row -= file.num_rows
-        (value,) = values_of(read_part(file.path, row, row + 1, [self._id]).column(self._id))
+        (value,) = values_of(file.read(row, row + 1, [self._id]).column(self._id))
         raise UserError(
             f"{file.origin(row)} has "
             + ("no id" if value is None else f"the id {value}, which came before")
@@ -272,18 +275,8 @@ class ParquetSource(Source):
         """
         position = 0
         for file in self._files:
-            with open_parquet(file.path) as opened:
-                for group, (start, _) in enumerate(file.row_groups()):
-                    number = position + start
-                    try:
-                        for batch in opened.iter_batches(row_groups=[group], columns=[column]):
-                            values = batch.column(0)
-                            if isinstance(values, pa.DictionaryArray):
-                                values = values.dictionary_decode()
-                            yield number, values
-                            number += len(values)
-                    except (pa.ArrowException, OSError):
-                        continue
+            for number, values in file.batches(column):
+                yield position + number, values
             position += file.num_rows
 
 
@@ -312,9 +305,7 @@ def _optional(
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+    return bool(pa.types.is_string(kind))
 
 
 def _hugging_face_names(schema: pa.Schema, column: str) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Parquet files as a source finds them: in folders, by split, by row group, value by value."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.errors import UserError
-from pipeline.formats.shard import open_parquet
+from pipeline.formats.shard import open_parquet, read_part
+from pipeline.sources.cells import hive_keys, plain_cells, plain_schema, whole
 from pipeline.sources.listing import files_below
 
 UNREADABLE = object()  # in the place of text that is not UTF-8
@@ -43,6 +45,35 @@ class FoundFile:
             stops = list(accumulate(file.metadata.row_group(group).num_rows for group in groups))
         return list(zip([0, *stops], stops, strict=False))
 
+    def schema(self) -> pa.Schema:
+        """The columns that can be asked for; see `plain_schema`."""
+        with open_parquet(self.path) as file:
+            return plain_schema(file.schema_arrow, hive_keys(self.name))
+
+    def read(self, first: int, last: int, columns: list[str]) -> pa.Table:
+        """Columns of `schema` in rows first to last (exclusive).
+
+        Raises UserError where the file cannot be read, IndexError where it has fewer rows.
+        """
+        table = read_part(self.path, first, last, columns)
+        keys = hive_keys(self.name)
+        return pa.table({name: plain_cells(table, name, keys) for name in columns})
+
+    def batches(self, column: str) -> Iterator[tuple[int, pa.Array]]:
+        """A column of `schema`, a batch at a time: its first row, and its values; numbers that are
+        not whole are null. Damaged row groups are passed over: `read` finds them."""
+        keys = hive_keys(self.name)
+        with open_parquet(self.path) as opened:
+            for group, (number, _) in enumerate(self.row_groups()):
+                try:
+                    for batch in opened.iter_batches(row_groups=[group], columns=[column]):
+                        cells = plain_cells(pa.Table.from_batches([batch]), column, keys)
+                        values = cells.combine_chunks() if hasattr(cells, "chunks") else cells
+                        yield number, whole(values)
+                        number += len(values)
+                except (pa.ArrowException, OSError):
+                    continue
+
 
 def find_files(path: Path) -> tuple[FoundFile, ...]:
     """The Parquet file at a path, or all those in the folder and below it, by name.
@@ -67,12 +98,6 @@ def _describe(file: Path, root: Path) -> FoundFile:
     split = next((match[1] for match in matches if match), None)
     with open_parquet(file) as opened:
         return FoundFile(file, inside.with_suffix("").as_posix(), split, opened.metadata.num_rows)
-
-
-def schema_of(path: Path) -> pa.Schema:
-    """The columns of a Parquet file."""
-    with open_parquet(path) as file:
-        return file.schema_arrow
 
 
 def values_of(column: pa.Array | pa.ChunkedArray) -> list[Any]:

@@ -131,6 +131,17 @@ def test_a_truncated_picture_is_named(kind: str) -> None:
         Decoder().decode(row(content[: len(content) // 2], "holiday.png"))
 
 
+@pytest.mark.parametrize("limit", [100, 50])  # where Pillow warns, and where it refuses
+def test_a_decompression_bomb_is_called_one(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = encoded(Image.new("L", (11, 10)))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 110)
+    assert Decoder().decode(row(content)).shape == (10, 11, 1)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    told = rf"holiday\.png would unpack to more than {limit} pixels, .* decompression bombs; make"
+    with pytest.raises(UserError, match=told):
+        Decoder().decode(row(content, "holiday.png"))
+
+
 def test_pixels_without_a_known_range_are_refused() -> None:
     with pytest.raises(UserError, match="mode F"):
         Decoder().decode(row(encoded(Image.new("F", (2, 2)), "TIFF")))

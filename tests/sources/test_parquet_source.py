@@ -175,7 +175,7 @@ def test_a_missing_column_is_told_with_those_there_are(
     [
         ({"image_column": "label"}, "column label .* not encoded pictures"),
         ({"label_column": "image"}, "column image .* not whole numbers or text"),
-        ({"label_column": "weight"}, "column weight .* is double, not whole numbers or text"),
+        ({"label_column": "days"}, "column days .* is date32.*, not whole numbers or text"),
         ({"caption_column": "label"}, "column label .* is int64, not text"),
         ({"id_column": "weight"}, "column weight .* is double"),
     ],
@@ -183,7 +183,8 @@ def test_a_missing_column_is_told_with_those_there_are(
 def test_a_column_of_another_type_is_told(
     tmp_path: Path, options: dict[str, str], message: str
 ) -> None:
-    file = write(tmp_path / "a.parquet", {"label": [0], "weight": [0.5]})
+    days = pa.array([1], pa.date32())
+    file = write(tmp_path / "a.parquet", {"label": [0], "weight": [0.5], "days": days})
     with pytest.raises(UserError, match=message):
         ParquetSource(file, **options)
 
