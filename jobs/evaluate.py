@@ -11,7 +11,7 @@ from pydantic import Field
 
 from noisestack.command import Command
 from noisestack.config import JobConfig
-from pipeline.chain.noise import keyed_permutation
+from pipeline.chain.noise import Purpose, keyed_permutation
 from pipeline.chain.schedule import build_schedule, split_layers
 from pipeline.classifier import Classifier
 from pipeline.errors import UserError
@@ -25,14 +25,18 @@ from pipeline.formats.dataset import (
     labels_of,
     load_dataset,
 )
+from pipeline.formats.keyed_sample import keyed_sample
+from pipeline.formats.model import CARD_FILE
 from pipeline.formats.output import claim_output, read_json, write_json
 from pipeline.formats.sample_set import SampleSet, iterate_samples, open_sample_set
 from pipeline.intervals import clopper_pearson
-from pipeline.likelihood import Bound, estimate_bound, tuned_variances
+from pipeline.likelihood import Bound, estimate_bound
 from pipeline.pictures import to_signed
 from pipeline.stack import Stack
 
 RESULTS_FILE = "evaluation.json"
+_FIGURES = 2  # what the figures are; 1 had the bound of the test split's first rows
+_SIDES = {"train": 0, "test": 1, "samples": 2}  # each has an order of its own
 
 
 class EvaluateConfig(JobConfig):
@@ -53,10 +57,15 @@ class EvaluateConfig(JobConfig):
         "samples, the test and the train split all have",
     )
     neighbours: int = Field(
-        10_000, ge=2, description="training and test pictures searched for copies, at most"
+        10_000,
+        ge=2,
+        description="training pictures searched for near copies, and test pictures to compare "
+        "with, at most; equal pictures are looked for in the whole train split",
     )
     bound_layers: int = Field(256, ge=8, description="layers T of the chain that is bounded")
-    bound_rows: int = Field(512, ge=2, description="test pictures that the bound averages over")
+    bound_rows: int = Field(
+        512, ge=2, description="random test pictures that the bound averages over"
+    )
     bound_rows_per_layer: int = Field(
         32, ge=2, description="of these, pictures drawn for each layer's term"
     )
@@ -85,6 +94,7 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
         raise UserError(f"{samples.path} was made by another model than {config.model}")
     parts = {
         "job": "evaluate",
+        "figures": _FIGURES,
         "samples": samples.sha256,
         "dataset": info.sha256,
         "classifier": classifier.sha256,
@@ -111,7 +121,7 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
                 "agreement": _agreement(samples, classifier),
                 "frechet": _frechet(samples, info, classifier, config),
                 "copies": _copies(samples, info, config),
-                "bound": None if stack is None else _bound(stack, info, config),
+                "bound": None if stack is None else bound_of(stack, info, config),
                 "made_from": parts,
             }
             write_json(output.directory / RESULTS_FILE, result)
@@ -155,19 +165,25 @@ def _frechet(
     made = np.concatenate([classifier.features_of(images_of(t)) for t in iterate_samples(samples)])
     test = classifier.features_of(_split(info, "test", count, config.seed))
     train = classifier.features_of(_split(info, "train", count, config.seed))
-    made = made[np.sort(keyed_permutation(config.seed, 2, len(made))[:count])]
+    made = made[_some(len(made), count, "samples", config.seed)]
     distance, floor = frechet_distance(made, test), frechet_distance(train, test)
     return {
         "samples_to_test": distance,
         "train_to_test": floor,
-        "ratio_to_floor": distance / floor,
+        "ratio_to_floor": distance / floor if floor > 0 else None,
         "count": count,
     }
 
 
+def _some(num_rows: int, count: int, side: str, seed: int) -> np.ndarray:
+    """``count`` keyed rows of ``num_rows``, in their order, int64."""
+    order = keyed_permutation(seed, _SIDES[side], Purpose.EVALUATION_ROWS, num_rows)
+    return np.sort(order[:count])
+
+
 def _split(info: DatasetInfo, split: str, count: int, seed: int) -> np.ndarray:
     """``count`` keyed rows of a split, uint8 ``[count, H, W, C]``; a shard at a time."""
-    chosen = np.sort(keyed_permutation(seed, 1, info.num_rows(split))[:count])
+    chosen = _some(info.num_rows(split), count, split, seed)
     parts, first = [], 0
     for table in iterate_shards(info, split, ["image"]):
         inside = chosen[(chosen >= first) & (chosen < first + table.num_rows)] - first
@@ -177,30 +193,33 @@ def _split(info: DatasetInfo, split: str, count: int, seed: int) -> np.ndarray:
 
 
 def _copies(samples: SampleSet, info: DatasetInfo, config: EvaluateConfig) -> dict[str, Any]:
-    training = _split(info, "train", config.neighbours, config.seed)
-    held_out = _split(info, "test", config.neighbours, config.seed)
     made = np.concatenate([images_of(table) for table in iterate_samples(samples, ["image"])])
-    return {**asdict(find_copies(made, training, held_out)), "num_training": len(training)}
+    return asdict(
+        find_copies(
+            made,
+            _split(info, "train", config.neighbours, config.seed),
+            (images_of(table) for table in iterate_shards(info, "train", ["image"])),
+            _split(info, "test", config.neighbours, config.seed),
+        )
+    )
 
 
-def _bound(stack: Stack, info: DatasetInfo, config: EvaluateConfig) -> dict[str, Any]:
-    """The bound on the test pictures' likelihood, given their labels."""
-    rows, labels = [], []
-    for table in iterate_shards(info, "test"):
-        rows.append(images_of(table))
-        labels.append(labels_of(table))
-        if sum(map(len, rows)) >= config.bound_rows:
-            break
-    x = to_signed(np.concatenate(rows)[: config.bound_rows])
-    c = torch.from_numpy(np.concatenate(labels)[: config.bound_rows].copy())
+def bound_of(stack: Stack, info: DatasetInfo, config: EvaluateConfig) -> dict[str, Any]:
+    """The bound on the test pictures' likelihood, given their labels: the mean over random ones.
+
+    Args:
+        config: its ``model`` is the stack's directory.
+    """
+    assert config.model is not None
+    chosen = keyed_sample(info, "test", config.bound_rows, config.seed)
     stages = stack.spec.stages
     bound: Bound = estimate_bound(
         stack,
         build_schedule(stages, split_layers(stages, config.bound_layers)),
-        x,
-        c if stack.spec.classes else None,
+        to_signed(chosen.images),
+        torch.from_numpy(chosen.labels) if stack.spec.classes else None,
         tau2_after=stack.spec.tau2_after,
-        variance=tuned_variances(stack.spec),
+        variance=stack.spec.decoder_variance,
         rows_per_layer=config.bound_rows_per_layer,
         seed=config.seed,
     )
@@ -212,7 +231,8 @@ def _bound(stack: Stack, info: DatasetInfo, config: EvaluateConfig) -> dict[str,
         "layers_bits_per_dim": sum(bound.layers) * scale,
         "reconstruction_bits_per_dim": bound.reconstruction * scale,
         "num_layers": config.bound_layers,
-        "num_pictures": len(x),
+        "num_pictures": len(chosen.ids),
+        "variances_from": read_json(config.model / CARD_FILE).get("errors_measured_on"),
     }
 
 
@@ -224,22 +244,37 @@ def _tell(result: dict[str, Any]) -> None:
             f"samples their label (95 % interval {agreement['low95']:.1%} to "
             f"{agreement['high95']:.1%})"
         )
+    ratio = frechet["ratio_to_floor"]
     print(
         f"Fréchet distance, {frechet['count']:,} pictures a side: samples to test "
         f"{frechet['samples_to_test']:.3f}, floor (train to test) {frechet['train_to_test']:.3f}, "
-        f"ratio {frechet['ratio_to_floor']:.2f}"
+        + (
+            "no ratio: the floor is 0, the train and the test pictures are the same"
+            if ratio is None
+            else f"ratio {ratio:.2f}"
+        )
     )
+    share = copies["num_training"] / copies["num_train_split"]
     print(
-        f"copies: {copies['num_near']:,} of {copies['num_samples']:,} samples lie nearer to a "
-        "training picture than the closest 1 % of training pictures to each other; "
-        f"of real test pictures {copies['num_held_out_near']:,} of {copies['num_held_out']:,}"
+        f"copies: {copies['num_exact']:,} of {copies['num_samples']:,} samples equal one of all "
+        f"{copies['num_train_split']:,} training pictures; {copies['num_near']:,} equal one, or "
+        f"lie as near to one of the {copies['num_training']:,} searched ({share:.1%} of the train "
+        "split) as the closest 1 % of these to each other; of real test pictures "
+        f"{copies['num_held_out_exact']:,} and {copies['num_held_out_near']:,} of "
+        f"{copies['num_held_out']:,}"
     )
     if result["bound"]:
         bound = result["bound"]
         print(
             f"bound: {bound['bits_per_dim']:.3f} ± {bound['standard_error']:.3f} bits/dim "
-            f"with {bound['num_layers']} layers"
+            f"with {bound['num_layers']} layers, mean of {bound['num_pictures']:,} random test "
+            "pictures ± its standard error"
         )
+        if bound["variances_from"] == "test":
+            print(
+                "warning: this model's variances were tuned on test pictures, so the bound may be "
+                "too low; a model trained by this version has them from the train split"
+            )
 
 
 COMMAND = Command(EvaluateConfig, main)

@@ -22,7 +22,7 @@ from pipeline.formats.output import claim_output
 from pipeline.formats.sample_set import MANIFEST_FILE, write_manifest
 from pipeline.formats.shard import shards_from_json
 from pipeline.plots.sample_set import draw_sample_set
-from pipeline.sampling import SamplingOptions
+from pipeline.sampling import SamplerName, SamplingOptions
 from pipeline.sampling.cost import fits, share_out, stage_costs
 from pipeline.sampling.label_column import Column, open_column
 from pipeline.sampling.labels import (
@@ -87,7 +87,7 @@ class GenerateConfig(JobConfig):
     labels_split: str | None = Field(
         None, description="which split, where it is a dataset; none for train"
     )
-    sampler: Literal["ancestral", "ddim", "heun", "dpmpp_2m"] | None = Field(
+    sampler: SamplerName | None = Field(
         None, description="how to climb the stack; none for the model's own"
     )
     layers: tuple[int, ...] | None = Field(

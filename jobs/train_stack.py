@@ -21,7 +21,7 @@ from noisestack.command import Command
 from noisestack.config import describe
 from noisestack.resources import Waiting, require
 from noisestack.session import ray_session
-from pipeline.chain.noise import keyed_permutation
+from pipeline.chain.noise import Purpose, keyed_permutation
 from pipeline.errors import UserError
 from pipeline.formats.dataset import DatasetInfo, images_of, load_dataset
 from pipeline.formats.output import claim_output
@@ -30,7 +30,6 @@ from pipeline.networks.condition import ConditionSpec
 from pipeline.stack_spec import StackSpec
 from pipeline.training.statistics import check_sides, measure, stages_for
 
-_STATISTICS_KEY = 2**63  # of a permutation that no epoch of the stream has
 _STATISTICS_ROWS = 65536  # of them the RMS of any band is known to a part in a hundred
 
 
@@ -178,7 +177,7 @@ def _some_pictures(info: DatasetInfo, seed: int) -> Iterator[np.ndarray]:
     shards = info.splits["train"]
     chosen: list[int] = []
     rows = 0
-    for number in keyed_permutation(seed, _STATISTICS_KEY, len(shards)):
+    for number in keyed_permutation(seed, 0, Purpose.STATISTICS_ROWS, len(shards)):
         chosen.append(int(number))
         rows += shards[number].num_rows
         if rows >= _STATISTICS_ROWS:

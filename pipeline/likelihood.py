@@ -16,9 +16,8 @@ from torch import Tensor
 from pipeline.chain.haar import details, low_pass_to
 from pipeline.chain.noise import Purpose, keyed_normal, keyed_permutation
 from pipeline.chain.schedule import Layer, Schedule
-from pipeline.chain.transition import posterior_scale, tuned_variance
+from pipeline.chain.transition import posterior_scale
 from pipeline.sampling.base import Denoiser
-from pipeline.stack_spec import StackSpec
 
 LayerVariance = Callable[[Layer], float]
 Reconstruction = Callable[[Tensor, Tensor, float], Tensor]
@@ -56,16 +55,6 @@ class Bound:
     def standard_error_bits_per_dim(self) -> float:
         """The standard error of `bits_per_dim`."""
         return self.standard_error / self.num_coefficients / math.log(2)
-
-
-def tuned_variances(spec: StackSpec) -> LayerVariance:
-    """The decoder variances that minimise a trained stack's bound; see `tuned_variance`."""
-
-    def variance(layer: Layer) -> float:
-        mse = spec.mean_squared_error(layer.stage, layer.sigma_from)
-        return tuned_variance(layer, mse)
-
-    return variance
 
 
 def posterior_variances(layer: Layer) -> float:
@@ -135,7 +124,8 @@ def estimate_bound(
     Args:
         x: pictures in [-1, 1], ``[N, C, H, W]``.
         condition: their labels or embeddings, or None.
-        variance: the decoder's variance in each layer.
+        variance: the decoder's variance in each layer; a stack's is `StackSpec.decoder_variance`.
+            Not fitted to these pictures: else it is no bound for them.
         reconstruction: ``-log p(x | mean, variance)`` of the last layer.
         rows_per_layer: each layer's term is the mean over this many pictures, drawn anew for each
             layer; all of them by default. Keeps T in the hundreds affordable, without bias.
@@ -152,7 +142,7 @@ def estimate_bound(
     for layer in schedule.layers:
         rows = np.arange(num)
         if wanted < num:
-            rows = np.sort(keyed_permutation(seed, layer.index, num)[:wanted])
+            rows = np.sort(keyed_permutation(seed, layer.index, Purpose.BOUND_ROWS, num)[:wanted])
         terms = torch.cat(
             [
                 _layer_term(

@@ -9,7 +9,8 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from pipeline.chain.schedule import Stage
+from pipeline.chain.schedule import Layer, Stage
+from pipeline.chain.transition import tuned_variance
 from pipeline.errors import UserError
 from pipeline.networks.condition import ConditionSpec
 from pipeline.networks.unet import UNetSpec
@@ -21,7 +22,7 @@ class ErrorCurve:
 
     Attributes:
         log_sigma: natural logarithms of noise levels, rising.
-        mse: the error at each, on held-out pictures.
+        mse: the error at each, on pictures of the train split.
     """
 
     log_sigma: tuple[float, ...]
@@ -89,6 +90,14 @@ class StackSpec:
             raise ValueError("this stack's error curves were never measured")
         curve = self.errors[stage]
         return float(np.interp(math.log(sigma), curve.log_sigma, curve.mse))
+
+    def decoder_variance(self, layer: Layer) -> float:
+        """The variance per coefficient with which ``Dec_t`` draws: the one of least bound.
+
+        Raises:
+            ValueError: the stack has no error curves.
+        """
+        return tuned_variance(layer, self.mean_squared_error(layer.stage, layer.sigma_from))
 
     def unet(self, last: int, entrances: tuple[int, ...]) -> UNetSpec:
         """The U-Net over stages 0 to ``last`` with these entrances."""

@@ -178,7 +178,7 @@ class GaussianStack:
         """The decoder variance of least bound: the law of total variance, written out anew."""
         rho = layer.sigma_to**2 / layer.sigma_from**2
         error = self.stages[layer.stage].mean_squared_error(layer.sigma_from)
-        return layer.sigma_to**2 * (1 - rho) + (1 - rho) ** 2 * error
+        return self.posterior(layer) + (1 - rho) ** 2 * error
 
     def expected_bound(
         self, schedule: Schedule, variance: Callable[[Layer], float]
@@ -213,7 +213,13 @@ class GaussianStack:
             layers.append(term)
         return prior, layers, reconstruction
 
-    def ancestral_moments(self, schedule: Schedule) -> tuple[Tensor, Tensor]:
+    def posterior(self, layer: Layer) -> float:
+        """The variance of ``q(z_t | z_{t-1}, x)``, written out anew."""
+        return layer.sigma_to**2 * (1 - layer.sigma_to**2 / layer.sigma_from**2)
+
+    def ancestral_moments(
+        self, schedule: Schedule, variance: Callable[[Layer], float]
+    ) -> tuple[Tensor, Tensor]:
         """Mean ``[D]`` and covariance ``[D, D]`` of what the ancestral chain draws in T layers.
 
         Each layer is linear with Gaussian noise, so moments go from layer to layer exactly.
@@ -228,7 +234,7 @@ class GaussianStack:
             gain = here.gain(layer.sigma_from)
             step = (1 - rho) * gain + rho * identity
             mean = step @ mean + (1 - rho) * (identity - gain) @ here.mean
-            covariance = step @ covariance @ step.T + layer.sigma_to**2 * (1 - rho) * identity
+            covariance = step @ covariance @ step.T + variance(layer) * identity
             if layer.changes_resolution:
                 shape = self.stages[layer.stage + 1].shape
                 low, high = haar_matrices(shape)

@@ -8,7 +8,7 @@ import torch
 from pipeline.chain.schedule import Stage
 from pipeline.networks.condition import ConditionSpec
 from pipeline.stack import Stack
-from pipeline.stack_spec import StackSpec
+from pipeline.stack_spec import ErrorCurve, StackSpec
 
 SPEC = StackSpec(
     shape=(8, 8, 1),
@@ -26,6 +26,7 @@ SPEC = StackSpec(
     layers=(2, 3),
     sampler="heun",
     guidance=1.5,
+    errors=(ErrorCurve((1.0, 3.7), (0.3, 1.2)), ErrorCurve((-4.0, 1.1), (0.001, 0.3))),
 )
 
 

@@ -21,7 +21,6 @@ from pipeline.likelihood import (
     estimate_bound,
     gaussian_density,
     posterior_variances,
-    tuned_variances,
 )
 from pipeline.stack_spec import ErrorCurve
 
@@ -285,7 +284,7 @@ def test_a_pictures_density_is_the_sum_over_its_pixels() -> None:
 def test_a_stacks_tuned_variances_come_from_its_measured_errors() -> None:
     curve = ErrorCurve((math.log(0.01), math.log(50.0)), (0.04, 0.04))
     spec = replace(SPEC, errors=(curve, curve))
-    variance = tuned_variances(spec)
+    variance = spec.decoder_variance
     last = Layer(9, 1, 8, 8, 0.02, 0.0)
     assert variance(last) == pytest.approx(0.04)
     layer = Layer(3, 0, 4, 4, 2.0, 1.0)

@@ -31,8 +31,9 @@ EVALUATION: dict[str, Any] = {
         "count": 360,
     },
     "copies": {
-        **asdict(find_copies(np.zeros((3, 2, 2, 1), np.uint8), np.full((4, 2, 2, 1), 9, np.uint8))),
-        "num_training": 4,
+        **asdict(find_copies(*(np.full((n, 2, 2, 1), n, np.uint8) for n in (3, 4, 4, 2)))),
+        "median_training": 0.5,
+        "threshold": 0.1,
     },
     "bound": {
         "bits_per_dim": 3.4123,
@@ -42,6 +43,7 @@ EVALUATION: dict[str, Any] = {
         "reconstruction_bits_per_dim": 1.21,
         "num_layers": 256,
         "num_pictures": 355,
+        "variances_from": "train",
     },
     "made_from": {"seed": 0},
 }

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from jobs.common.stream import CACHE_GB
 from jobs.common.training import Workers
 from noisestack.config import JobConfig, describe
+from pipeline.sampling import SamplerName
 from pipeline.training.trainer import Recipe
 from pipeline.training.weighting import WEIGHTINGS
 
@@ -78,9 +79,7 @@ class TrainStackConfig(JobConfig):
     layers: tuple[int, ...] | None = Field(
         None, description="layers in each stage when sampling; none for 8 each"
     )
-    sampler: Literal["ancestral", "ddim", "heun", "dpmpp_2m"] = Field(
-        "heun", description="the model's default sampler"
-    )
+    sampler: SamplerName = Field("heun", description="the model's default sampler")
     guidance: float = Field(1.0, ge=0, description="the model's default guidance weight; 1 is none")
     rows_per_call: int = Field(
         64, ge=1, description="rows in each call of the network when sampling, always as many"

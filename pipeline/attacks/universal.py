@@ -254,7 +254,7 @@ def _batch(seed: int, restart: int, step: int, num: int) -> np.ndarray:
     size = min(BATCH, num)
     places = np.arange(step * size, (step + 1) * size)
     orders = {
-        epoch: keyed_permutation(seed, restart << 32 | epoch, num)
+        epoch: keyed_permutation(seed, restart << 32 | epoch, Purpose.UNIVERSAL_ORDER, num)
         for epoch in set((places // num).tolist())
     }
     return np.array([orders[place // num][place % num] for place in places.tolist()], np.int64)

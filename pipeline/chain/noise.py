@@ -1,7 +1,10 @@
-"""Noise that is keyed, never streamed: every draw is a pure function of its key.
+"""Noise that is keyed, never streamed: each draw here is a pure function of its key.
 
 A draw is addressed by ``(seed, index, layer, purpose)``. A sample therefore does not depend on its
-neighbours in the batch, on the number of workers, on retries, or on who asked for it.
+neighbours in the batch, on the number of workers, on retries, or on who asked for it. Sampling,
+attacks, bounds, error curves and orders of rows draw here. Training draws on the device, from
+torch's generators with keyed seeds (`pipeline.training.draws`); splits and samples of ids go by the
+SHA-256 of an id.
 
 The generator is Philox4x32-10 (Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as
 1, 2, 3", SC 2011), in torch integer operations over the whole batch at once. The 128-bit counter
@@ -24,21 +27,25 @@ _MAX_LAYER = 1 << 24
 
 
 class Purpose(IntEnum):
-    """What a draw is for: draws of different purposes are independent."""
+    """What a draw is for: draws of different purposes are independent.
+
+    The numbers are part of every draw's key: none is used again.
+    """
 
     PRIOR = 0
     STEP = 1
     DETAIL = 2
     ATTACK = 3
-    TRAIN_LEVEL = 4
-    TRAIN_NOISE = 5
-    TRAIN_DROP = 6
     ORDER = 7
     BOUND = 8
-    INIT = 9
-    SPLIT = 10
     AUDIT = 11
     PROBE = 12
+    GENERATED_ORDER = 13
+    UNIVERSAL_ORDER = 14
+    STATISTICS_ROWS = 15
+    ERROR_CURVE = 16
+    BOUND_ROWS = 17
+    EVALUATION_ROWS = 18
 
 
 def philox4x32(counter: Sequence[Tensor], key: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -132,9 +139,20 @@ def keyed_normal(
     return normal[:, :size].float().reshape(-1, *shape)
 
 
-def keyed_permutation(seed: int, index: int, size: int) -> np.ndarray:
-    """A uniform permutation of ``range(size)``, int64, keyed by ``(seed, index)``."""
+def keyed_permutation(seed: int, index: int, purpose: Purpose, size: int) -> np.ndarray:
+    """A uniform permutation of ``range(size)``, int64, keyed by ``(seed, index, purpose)``.
+
+    The order of ``size`` raw words of Philox4x64-10. Their stream numpy promises to keep, which it
+    does not of its permutations.
+
+    Args:
+        seed: any integer; taken modulo 2**64.
+        index: which of the seed's permutations for this purpose, in [0, 2**64).
+        purpose: what is put in order: orders of different purposes are independent.
+        size: from 0 on.
+    """
     # As uint64: a list with one number from 2**63 on would pass through float64 and lose its end.
     key = np.array([seed % 2**64, index], np.uint64)
-    generator = np.random.Generator(np.random.Philox(key=key))
-    return generator.permutation(size)
+    counter = np.array([0, 0, 0, purpose], np.uint64)
+    words = np.random.Philox(key=key, counter=counter).random_raw(size)
+    return np.argsort(words, kind="stable")

@@ -7,6 +7,10 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 
 from pipeline.errors import UserError
 
+# Of the features' variance: what the square root of a singular product of covariances loses in
+# float64. Sets of equal rows came out at up to 1.4e-8 of it, and mostly below 0.
+_ROUNDING = 1e-7
+
 
 class _Given(nn.Module):
     """Stands in the place of torchmetrics' Inception network: the features are there already."""
@@ -22,7 +26,8 @@ class _Given(nn.Module):
 def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     """``|m_a - m_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2))`` of float features ``[N, D]``.
 
-    It is biased upwards by an amount that depends on N, so only distances at one N compare.
+    It is biased upwards by an amount that depends on N, so only distances at one N compare. Never
+    below 0: what is within rounding of it is 0.
 
     Raises:
         UserError: the sets have different sizes, or too few rows.
@@ -37,4 +42,6 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     metric = FrechetInceptionDistance(feature=_Given(a.shape[1]))
     metric.update(torch.from_numpy(np.asarray(a, dtype=np.float64)), real=True)
     metric.update(torch.from_numpy(np.asarray(b, dtype=np.float64)), real=False)
-    return float(metric.compute())
+    distance = float(metric.compute())
+    variance = float(np.var(a, axis=0, ddof=1).sum() + np.var(b, axis=0, ddof=1).sum())
+    return distance if distance > _ROUNDING * variance else 0.0

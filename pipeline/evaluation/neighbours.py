@@ -1,66 +1,101 @@
-"""Does the stack copy its training pictures? Distances to the nearest one, in pixels."""
+"""Does the stack copy its training pictures? Equal ones by hash, near ones by distance."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
+from pipeline.formats.perturbation_set import picture_hashes
+
 
 @dataclass(frozen=True)
 class Copies:
-    """How many samples lie suspiciously near to a training picture.
+    """How many samples are training pictures, or lie suspiciously near to one.
+
+    Equal pictures are looked for in the whole train split, near ones among some of its rows.
 
     Attributes:
         num_samples: samples looked at.
-        num_near: samples nearer to a training picture than ``threshold``.
-        threshold: the distance that the closest 1 % of training pictures keep from each other;
-            Euclidean, pixels in [0, 1].
-        median_sample, median_training: medians of the nearest distances, of samples to training
-            pictures and of training pictures to each other.
-        num_held_out, num_held_out_near: the same counts for real pictures that were not trained
-            on. They are no copies, yet about 1 % of them lie as near: what samples compare with.
+        num_exact: samples that are equal to a training picture in every value.
+        num_near: these, and the samples whose distance to one of the searched training pictures is
+            ``threshold`` at most.
+        threshold: the distance that the closest 1 % of the searched training pictures keep from
+            the nearest different one; Euclidean, pixels in [0, 1]. None where all are equal.
+        median_sample, median_training: medians of the nearest distances, of samples to the searched
+            training pictures and of these to the nearest different one.
+        num_training, num_train_split: training pictures that were searched for near ones, and how
+            many there are.
+        num_held_out, num_held_out_exact, num_held_out_near: the same counts for real pictures that
+            were not trained on. They are no copies, yet about 1 % of them lie as near, and what is
+            equal stands in both splits: what samples compare with.
     """
 
     num_samples: int
+    num_exact: int
     num_near: int
-    threshold: float
+    threshold: float | None
     median_sample: float
-    median_training: float
-    num_held_out: int = 0
-    num_held_out_near: int = 0
+    median_training: float | None
+    num_training: int
+    num_train_split: int
+    num_held_out: int
+    num_held_out_exact: int
+    num_held_out_near: int
 
 
 def find_copies(
     samples: np.ndarray,
-    training: np.ndarray,
-    held_out: np.ndarray | None = None,
+    searched: np.ndarray,
+    train_split: Iterable[np.ndarray],
+    held_out: np.ndarray,
     *,
     quantile: float = 0.01,
 ) -> Copies:
-    """Compares samples with training pictures, uint8 ``[N, H, W, C]`` and ``[M, H, W, C]``.
+    """Compares samples, uint8 ``[N, H, W, C]``, with training pictures.
 
     Args:
+        searched: the training pictures among which near ones are looked for, ``[M, H, W, C]``.
+        train_split: all training pictures, some at a time; looked through once, for equal ones.
         held_out: real pictures that were not trained on, ``[K, H, W, C]``, counted in the same way.
     """
-    known = _flat(training)
-    search = NearestNeighbors(n_neighbors=2, algorithm="brute").fit(known)
-    # a training picture's nearest is itself (or its exact double): take the second
-    own = search.kneighbors(known)[0][:, 1]
-    near = search.kneighbors(_flat(samples), n_neighbors=1)[0][:, 0]
-    threshold = float(np.quantile(own, quantile))
-    num_held_out = num_held_out_near = 0
-    if held_out is not None:
-        real = search.kneighbors(_flat(held_out), n_neighbors=1)[0][:, 0]
-        num_held_out, num_held_out_near = len(held_out), int((real < threshold).sum())
+    known = _flat(np.unique(searched, axis=0))
+    search = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(known)
+    own = np.empty(0)
+    if len(known) > 1:  # the nearest is the picture itself: the second is another one
+        own = search.kneighbors(known, n_neighbors=2)[0][:, 1]
+    threshold = float(np.quantile(own, quantile)) if len(own) else None
+    near, real = (search.kneighbors(_flat(images))[0][:, 0] for images in (samples, held_out))
+    (exact, real_exact), num_train_split = _equal((samples, held_out), train_split)
+    # At the threshold is near: distances of float32 pictures are equal to a part in a million.
+    within = -1.0 if threshold is None else threshold * (1 + 1e-6)
     return Copies(
         len(samples),
-        int((near < threshold).sum()),
+        int(exact.sum()),
+        int((exact | (near <= within)).sum()),
         threshold,
         float(np.median(near)),
-        float(np.median(own)),
-        num_held_out,
-        num_held_out_near,
+        float(np.median(own)) if len(own) else None,
+        len(searched),
+        num_train_split,
+        len(held_out),
+        int(real_exact.sum()),
+        int((real_exact | (real <= within)).sum()),
     )
+
+
+def _equal(
+    sets: tuple[np.ndarray, ...], train_split: Iterable[np.ndarray]
+) -> tuple[list[np.ndarray], int]:
+    """Which pictures of each set stand in the train split, and how many that has."""
+    hashes = [picture_hashes(images) for images in sets]
+    asked = {digest for of_set in hashes for digest in of_set}
+    found: set[str] = set()
+    rows = 0
+    for images in train_split:
+        rows += len(images)
+        found |= asked.intersection(picture_hashes(images))
+    return [np.array([digest in found for digest in of_set], bool) for of_set in hashes], rows
 
 
 def _flat(images: np.ndarray) -> np.ndarray:

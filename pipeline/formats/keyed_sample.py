@@ -19,7 +19,7 @@ class Sample:
     Attributes:
         ids: N strings.
         images: uint8 ``[N, H, W, C]``.
-        labels: int64 ``[N]``.
+        labels: int64 ``[N]``; -1 without one.
     """
 
     ids: tuple[str, ...]
@@ -27,16 +27,22 @@ class Sample:
     labels: np.ndarray
 
 
-def keyed_sample(info: DatasetInfo, split: str, num: int, seed: int, num_classes: int) -> Sample:
-    """The first ``num`` rows of a split whose labels are classes, or all that there are, in the
-    order of the SHA-256 of the text ``seed:id``.
+def keyed_sample(
+    info: DatasetInfo, split: str, num: int, seed: int, num_classes: int | None = None
+) -> Sample:
+    """The first ``num`` rows of a split, or all that there are, in the order of the SHA-256 of the
+    text ``seed:id``.
 
     The order of the ids takes the memory of ``num`` of them, the pictures that of one shard more.
+
+    Args:
+        num_classes: takes only rows whose labels are among so many classes; None takes any row.
 
     Raises:
         UserError: there is no such split, or a shard is damaged.
     """
-    chosen = nsmallest(num, _keys(info, split, seed, num_classes))
+    columns = ["id", "label"] if info.classes else ["id"]
+    chosen = nsmallest(num, _keys(info, split, seed, columns, num_classes))
     shards = shards_of(info, split)
     ids = [""] * len(chosen)
     images = np.empty((len(chosen), *info.shape), np.uint8)
@@ -45,7 +51,7 @@ def keyed_sample(info: DatasetInfo, split: str, num: int, seed: int, num_classes
     for number in np.unique(places[:, 0]).tolist():
         shard = shards[number]
         at = np.flatnonzero(places[:, 0] == number)
-        table = read_part(info.path / shard.file, 0, shard.num_rows, ["id", "image", "label"])
+        table = read_part(info.path / shard.file, 0, shard.num_rows, ["image", *columns])
         table = table.take(pa.array(places[at, 1])).combine_chunks()
         images[at], labels[at] = images_of(table), labels_of(table)
         for place, name in zip(at.tolist(), table.column("id").to_pylist(), strict=True):
@@ -54,13 +60,15 @@ def keyed_sample(info: DatasetInfo, split: str, num: int, seed: int, num_classes
 
 
 def _keys(
-    info: DatasetInfo, split: str, seed: int, num_classes: int
+    info: DatasetInfo, split: str, seed: int, columns: list[str], num_classes: int | None
 ) -> Iterator[tuple[bytes, int, int]]:
-    """The key, the shard and the row of each row whose label is a class."""
-    tables = iterate(info.path, shards_of(info, split), ["id", "label"])
+    """The key, the shard and the row of each row that may be taken."""
+    tables = iterate(info.path, shards_of(info, split), columns)
     for number, table in enumerate(tables):
         labels = labels_of(table)
-        good = np.flatnonzero((labels >= 0) & (labels < num_classes)).tolist()
+        good = list(range(len(labels)))
+        if num_classes is not None:
+            good = np.flatnonzero((labels >= 0) & (labels < num_classes)).tolist()
         ids = table.column("id").to_pylist()
         for row in good:
             yield sha256(f"{seed}:{ids[row]}".encode()).digest(), number, row

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from pipeline.evaluation.neighbours import Copies
 from pipeline.plots.class_sheet import ClassRow
 from pipeline.plots.perturbations import PerturbationExamples
 from pipeline.plots.trajectory import Trajectory
@@ -26,31 +27,22 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Frechet:
-    """Fréchet distances between ``count`` pictures a side, and their ratio."""
+    """Fréchet distances between ``count`` pictures a side, and their ratio; None where the floor
+    is 0."""
 
     samples_to_test: float
     train_to_test: float
-    ratio_to_floor: float
+    ratio_to_floor: float | None
     count: int
 
 
 @dataclass(frozen=True)
-class Copies:
-    """Samples nearer to a training picture than ``threshold``; as `neighbours.Copies`."""
-
-    num_samples: int
-    num_near: int
-    threshold: float
-    median_sample: float
-    median_training: float
-    num_training: int
-    num_held_out: int = 0
-    num_held_out_near: int = 0
-
-
-@dataclass(frozen=True)
 class LikelihoodBound:
-    """The bound on the test pictures' likelihood, in bits a pixel and channel, and its parts."""
+    """The bound on the test pictures' likelihood, in bits a pixel and channel, and its parts: a
+    mean over ``num_pictures`` random ones, and its standard error.
+
+    ``variances_from`` is the split that the decoder's variances were fitted to.
+    """
 
     bits_per_dim: float
     standard_error: float
@@ -59,6 +51,7 @@ class LikelihoodBound:
     reconstruction_bits_per_dim: float
     num_layers: int
     num_pictures: int
+    variances_from: str | None
 
 
 @dataclass(frozen=True)

@@ -71,10 +71,12 @@ def headlines(figures: Figures) -> list[Headline]:
         interval = f"95 % interval {percent(a.low95)} to {percent(a.high95)}"
         found.append(Headline("Label agreement", percent(a.rate), interval, _agrees(a)))
     if f := figures.frechet:
-        note = f"{f.ratio_to_floor:.2f} × the floor of {f.train_to_test:.3g}"
+        note = "the floor is 0"
+        if f.ratio_to_floor is not None:
+            note = f"{f.ratio_to_floor:.2f} × the floor of {f.train_to_test:.3g}"
         found.append(Headline("Fréchet distance", f"{f.samples_to_test:.3g}", note, _near_floor(f)))
     if c := figures.copies:
-        note = f"of {c.num_samples:,} samples"
+        note = f"of {c.num_samples:,} samples, {c.num_exact:,} of them equal to a training picture"
         found.append(Headline("Near-copies", f"{c.num_near:,}", note, _is_new(c)))
     if b := figures.bound:
         note = f"± {b.standard_error:.2f} bits/dim, an upper bound"
@@ -146,39 +148,53 @@ def _frechet(f: Frechet) -> list[Reading]:
         ),
         Reading(
             "… ratio to the floor",
-            f"{f.ratio_to_floor:.2f}",
-            "The distance in units of the floor: 1 is as good as real pictures.",
-            f"{_RATIO_MARK:.0f} or less",
+            "none" if f.ratio_to_floor is None else f"{f.ratio_to_floor:.2f}",
+            "The distance in units of the floor: 1 is as good as real pictures."
+            if f.ratio_to_floor is not None
+            else "The floor is 0: as features see them, train and test pictures are the same.",
+            f"{_RATIO_MARK:.0f} or less" if f.ratio_to_floor is not None else "",
             _near_floor(f),
         ),
     ]
 
 
 def _copies(c: Copies) -> list[Reading]:
-    return [
+    searched = f"{c.num_training:,} of {c.num_train_split:,} training pictures"
+    near = "equal to a training picture."
+    if c.threshold is not None:
+        near = (
+            f"equal to a training picture, or as near to one of {searched} "
+            f"({percent(c.num_training / c.num_train_split)} were searched) as the closest 1 % of "
+            f"these are to each other (Euclidean distance {c.threshold:.3g}, pixels from 0 to 1)."
+        )
+    found = [
         Reading(
             "Near-copies",
             f"{c.num_near:,} of {c.num_samples:,}",
-            "Samples nearer to a training picture than the closest 1 % of training pictures are to "
-            f"each other (Euclidean distance {c.threshold:.3g}, pixels from 0 to 1). Many would "
-            f"mean that the stack has learnt its pictures by heart.{_real_ones(c)}",
+            f"Samples {near} Many would mean that the stack has learnt its pictures by heart. Of "
+            f"real test pictures, {c.num_held_out_near:,} of {c.num_held_out:,} are.",
             "1 in 1,000 or fewer",
             _is_new(c),
         ),
         Reading(
-            "… typical distances",
-            f"{c.median_sample:.3g} and {c.median_training:.3g}",
-            f"The median distance from a sample to the nearest of {c.num_training:,} training "
-            "pictures, and from a training picture to its nearest neighbour. Alike is good: far "
-            "less would be copying, far more would be pictures unlike the data.",
+            "… equal pictures",
+            f"{c.num_exact:,} of {c.num_samples:,}",
+            f"Samples equal in every value to one of all {c.num_train_split:,} training pictures; "
+            f"of real test pictures, {c.num_held_out_exact:,} of {c.num_held_out:,} are.",
         ),
     ]
-
-
-def _real_ones(c: Copies) -> str:
-    if not c.num_held_out:
-        return ""
-    return f" Of real test pictures, {c.num_held_out_near:,} of {c.num_held_out:,} lie as near."
+    if c.median_training is not None:
+        found.append(
+            Reading(
+                "… typical distances",
+                f"{c.median_sample:.3g} and {c.median_training:.3g}",
+                f"The median distance from a sample to the nearest of the {c.num_training:,} "
+                "training pictures searched, and from one of these to the nearest different one. "
+                "Alike is good: far less would be copying, far more would be pictures unlike the "
+                "data.",
+            )
+        )
+    return found
 
 
 def _bound(b: LikelihoodBound) -> list[Reading]:
@@ -187,9 +203,9 @@ def _bound(b: LikelihoodBound) -> list[Reading]:
             "Code length, bits/dim",
             f"{b.bits_per_dim:.3f} ± {b.standard_error:.3f}",
             "A lossless code built on this stack needs at most so many bits for each pixel and "
-            f"channel of a test picture (mean over {b.num_pictures:,} of them in "
-            f"{b.num_layers:,} layers, ± one standard error). An uncompressed file takes 8; lower "
-            "is better.",
+            f"channel of a test picture, on average (± one standard error of the mean over "
+            f"{b.num_pictures:,} random ones; {b.num_layers:,} layers). An uncompressed file takes "
+            f"8; lower is better.{_fitted(b)}",
         ),
         Reading(
             "… its parts",
@@ -199,6 +215,12 @@ def _bound(b: LikelihoodBound) -> list[Reading]:
             "to whole pixel values. The first should be next to nothing.",
         ),
     ]
+
+
+def _fitted(b: LikelihoodBound) -> str:
+    if b.variances_from != "test":
+        return ""
+    return " The model's variances were fitted to test pictures: the figure may be too low."
 
 
 def _robustness(r: Robustness) -> list[Reading]:
@@ -236,8 +258,8 @@ def _agrees(a: Agreement) -> bool:
     return a.rate >= _AGREEMENT_MARK
 
 
-def _near_floor(f: Frechet) -> bool:
-    return f.ratio_to_floor <= _RATIO_MARK
+def _near_floor(f: Frechet) -> bool | None:
+    return None if f.ratio_to_floor is None else f.ratio_to_floor <= _RATIO_MARK
 
 
 def _is_new(c: Copies) -> bool:

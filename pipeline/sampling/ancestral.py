@@ -1,4 +1,4 @@
-"""The source's chain: each layer draws from its Gaussian decoder. The bound speaks of this one."""
+"""The source's chain: each layer draws from its Gaussian decoder."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,13 +7,21 @@ from torch import Tensor
 
 from pipeline.chain.noise import Purpose
 from pipeline.chain.schedule import Layer
-from pipeline.chain.transition import posterior_mean, posterior_scale
+from pipeline.chain.transition import posterior_mean
 from pipeline.sampling.base import History, Rows, Sampler
 
 
 @dataclass(frozen=True)
 class Ancestral(Sampler):
-    """``z_t = Dec_t(z_{t-1}, c) + sqrt(v) eps``, ``v`` the posterior's variance (DDPM, Ho 2020)."""
+    """``z_t = Dec_t(z_{t-1}, c) + sqrt(v) eps``; nothing is drawn in a layer where ``v`` is 0.
+
+    Attributes:
+        variance: ``v`` of a layer. With `StackSpec.decoder_variance` this is the chain that the
+            bound bounds, its last layer too: rounded and clipped to 8 bits, the last draw has the
+            law of `likelihood.discretised_density`.
+    """
+
+    variance: Callable[[Layer], float]
 
     def step(
         self,
@@ -24,7 +32,7 @@ class Ancestral(Sampler):
         history: History | None,
     ) -> tuple[Tensor, History | None]:
         mean = posterior_mean(z, denoise(z, layer.sigma_from), layer)
-        variance = posterior_scale(layer).variance
+        variance = self.variance(layer)
         if variance == 0:
             return mean, None
         eps = rows.normal(layer.index, Purpose.STEP, z, tuple(z.shape[1:]))

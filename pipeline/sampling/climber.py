@@ -45,7 +45,7 @@ class Climber:
             tuple(len(spec.stages) - 1 - s for s in range(len(spec.stages))),
         )
         self._schedule = build_schedule(spec.stages, chosen.layers)
-        self._sampler = SAMPLERS[chosen.sampler]
+        self._sampler = SAMPLERS[chosen.sampler](spec)
 
     def levels(self, rows: Rows, labels: np.ndarray) -> Iterator[Tensor]:
         """All levels of the chain, ``z_0`` first."""

@@ -1,8 +1,11 @@
 """What a user may choose about sampling, and the names of the samplers."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
+from typing import Literal
 
+from pipeline.chain.transition import posterior_scale
 from pipeline.errors import UserError
 from pipeline.sampling.ancestral import Ancestral
 from pipeline.sampling.base import Sampler
@@ -11,11 +14,15 @@ from pipeline.sampling.dpmpp_2m import DpmPp2M
 from pipeline.sampling.heun import Heun
 from pipeline.stack_spec import StackSpec
 
-SAMPLERS: dict[str, Sampler] = {
-    "ancestral": Ancestral(),
-    "ddim": Ddim(),
-    "heun": Heun(),
-    "dpmpp_2m": DpmPp2M(),
+SamplerName = Literal["ancestral", "ddpm", "ddim", "heun", "dpmpp_2m"]
+
+# From a stack's spec to the sampler for it: one for each `SamplerName`.
+SAMPLERS: dict[str, Callable[[StackSpec], Sampler]] = {
+    "ancestral": lambda spec: Ancestral(spec.decoder_variance),
+    "ddpm": lambda _: Ancestral(lambda layer: posterior_scale(layer).variance),
+    "ddim": lambda _: Ddim(),
+    "heun": lambda _: Heun(),
+    "dpmpp_2m": lambda _: DpmPp2M(),
 }
 
 
@@ -40,6 +47,9 @@ class SamplingOptions:
     def resolve(self, spec: StackSpec) -> "SamplingOptions":
         """The options with the model's defaults filled in.
 
+        A stack without error curves, which is one whose training has not ended, draws by ``ddpm``
+        where its default is ``ancestral``.
+
         Raises:
             UserError: an option that this model cannot follow.
         """
@@ -48,6 +58,13 @@ class SamplingOptions:
         guidance = spec.guidance if self.guidance is None else float(self.guidance)
         if sampler not in SAMPLERS:
             raise UserError(f"unknown sampler {sampler!r}; choose one of {', '.join(SAMPLERS)}")
+        if sampler == "ancestral" and not spec.errors:
+            if self.sampler is not None:
+                raise UserError(
+                    "the sampler ancestral draws with variances from the model's error curves, and "
+                    "this model has none; choose ddpm, which draws with the posterior's"
+                )
+            sampler = "ddpm"
         if len(layers) != len(spec.stages):
             sides = ", ".join(str(s.side) for s in spec.stages)
             raise UserError(

@@ -1,12 +1,13 @@
 """The denoiser's error against the noise level: what the tuned variance of the bound needs."""
 
-import math
 from collections.abc import Iterable
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from pipeline.chain.haar import low_pass_to
+from pipeline.chain.noise import Purpose, keyed_normal
 from pipeline.stack import Stack
 
 
@@ -20,9 +21,12 @@ def measure_errors(
 ) -> tuple[tuple[tuple[float, ...], tuple[float, ...]], ...]:
     """Each stage's mean squared error per coefficient on a grid of noise levels.
 
+    A picture's noise in a stage is keyed by its number, and the same at all levels: the curve is
+    then smoother than its points are certain.
+
     Args:
-        batches: pictures in [-1, 1] and their conditions, best ones that were not trained on.
-        num_levels: points of the grid, even in log sigma over the stage's training range.
+        batches: pictures in [-1, 1] and their conditions; none that a bound will be averaged over.
+        num_levels: points of the grid, even in log sigma from one end of the stage to the other.
 
     Returns:
         For each stage the levels' logarithms and the errors.
@@ -31,20 +35,20 @@ def measure_errors(
     held = list(batches)
     curves = []
     for stage, part in enumerate(stack.spec.stages):
-        low, high = part.training_range()
-        levels = torch.linspace(math.log(low), math.log(high), num_levels, dtype=torch.float64)
-        errors = []
-        for number, level in enumerate(levels):
-            key = (seed * 7919 + stage * 1009 + number) % 2**63
-            generator = torch.Generator().manual_seed(key)
-            total, count = 0.0, 0
-            for x, condition in held:
-                x_r = low_pass_to(x, part.side)
-                sigma = torch.full((len(x),), float(level.exp()), device=x.device)
-                noise = torch.randn(x_r.shape, generator=generator).to(x)
-                x_hat = stack(stage, x_r + sigma[:, None, None, None] * noise, sigma, condition)
-                total += float((x_hat - x_r).square().double().sum())
-                count += x_r.numel()
-            errors.append(total / max(1, count))
-        curves.append((tuple(float(v) for v in levels), tuple(errors)))
+        levels = np.linspace(np.log(part.sigma_low), np.log(part.sigma_high), num_levels)
+        totals, count, row = [0.0] * num_levels, 0, 0
+        for x, condition in held:
+            x_r = low_pass_to(x, part.side)
+            rows = np.arange(row, row + len(x))
+            noise = keyed_normal(
+                np.full_like(rows, seed), rows, stage, Purpose.ERROR_CURVE, tuple(x_r.shape[1:])
+            ).to(x)
+            for number, sigma in enumerate(np.exp(levels).tolist()):
+                sigmas = torch.full((len(x),), sigma, device=x.device)
+                x_hat = stack(stage, x_r + sigma * noise, sigmas, condition)
+                totals[number] += float((x_hat - x_r).square().double().sum())
+            count += x_r.numel()
+            row += len(x)
+        errors = tuple(total / max(1, count) for total in totals)
+        curves.append((tuple(levels.tolist()), errors))
     return tuple(curves)

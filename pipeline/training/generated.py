@@ -7,14 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.chain.noise import keyed_permutation
+from pipeline.chain.noise import Purpose, keyed_permutation
 from pipeline.errors import UserError
 from pipeline.formats.dataset import DatasetInfo, check_fits
 from pipeline.formats.sample_set import SampleSet, iterate_samples, open_sample_set
 from pipeline.formats.shard import images_of, labels_of
 from pipeline.training.draws import evenly_chosen
-
-_EPOCH = 1 << 63  # keys of these permutations; those of the stream have this bit clear
 
 
 def open_generated(path: Path, info: DatasetInfo) -> SampleSet:
@@ -92,4 +90,4 @@ class GeneratedRows:
 
 @lru_cache(maxsize=2)  # a batch lies in one epoch or two, and 60,000 numbers take a millisecond
 def _order(seed: int, epoch: int, size: int) -> np.ndarray:
-    return keyed_permutation(seed, _EPOCH | epoch, size)
+    return keyed_permutation(seed, epoch, Purpose.GENERATED_ORDER, size)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.chain.noise import keyed_permutation
+from pipeline.chain.noise import Purpose, keyed_permutation
 
 _GROUP_ROWS, _GROUP_BYTES = 65536, 256 << 20
 # A worker among many, with a few rows of each batch, would read whole windows for them: then groups
@@ -46,7 +46,7 @@ class Window:
 
     def order(self, seed: int) -> np.ndarray:
         """The rows to take, as indices into the shards laid end to end, int64 ``[take]``."""
-        permuted = keyed_permutation(seed, self.key, self.rows)
+        permuted = keyed_permutation(seed, self.key, Purpose.ORDER, self.rows)
         return permuted[self.skip : self.skip + self.take]
 
 
@@ -179,7 +179,7 @@ def _groups(
 ) -> Iterator[tuple[int, ...]]:
     group: list[int] = []
     held = 0
-    for shard in keyed_permutation(seed, epoch << 25, len(shard_rows)):
+    for shard in keyed_permutation(seed, epoch << 25, Purpose.ORDER, len(shard_rows)):
         group.append(int(shard))
         held += shard_rows[shard]
         if held >= window_rows:

@@ -16,6 +16,10 @@ from pipeline.chain.noise import (
 SHAPE = (5, 20)
 
 
+def order(seed: int, index: int, size: int, purpose: Purpose = Purpose.ORDER) -> tuple[int, ...]:
+    return tuple(keyed_permutation(seed, index, purpose, size).tolist())
+
+
 def words(text: str) -> list[torch.Tensor]:
     return [torch.tensor(int(word, 16)) for word in text.split()]
 
@@ -50,12 +54,12 @@ def test_normal_draws_are_standard_normal() -> None:
 
 
 def test_uniform_draws_are_uniform_on_the_open_interval() -> None:
-    draws = keyed_uniform(np.full(400, 7), np.arange(400), 3, Purpose.TRAIN_LEVEL, SHAPE)
+    draws = keyed_uniform(np.full(400, 7), np.arange(400), 3, Purpose.STEP, SHAPE)
     assert draws.dtype == torch.float64
     assert draws.min() > 0
     assert draws.max() < 1
     assert stats.kstest(draws.flatten().numpy(), "uniform").pvalue > 1e-3
-    assert keyed_uniform([1, 2], [0, 0], 0, Purpose.TRAIN_LEVEL).shape == (2,)
+    assert keyed_uniform([1, 2], [0, 0], 0, Purpose.STEP).shape == (2,)
 
 
 @pytest.mark.parametrize(
@@ -96,9 +100,9 @@ def test_a_rows_draw_is_the_same_bits_in_any_batch() -> None:
     indices = np.array([0, 1, 2**33, 7, 2**62, 0, -4, 9])
     layers = torch.tensor([0, 1, 2, 3, 4, 0, (1 << 24) - 1, 6])
     whole = keyed_normal(seeds, indices, layers, Purpose.STEP, (3, 7))
-    order = np.random.default_rng(0).permutation(8)
-    shuffled = keyed_normal(seeds[order], indices[order], layers[order], Purpose.STEP, (3, 7))
-    assert torch.equal(shuffled, whole[order])
+    rows = np.random.default_rng(0).permutation(8)
+    shuffled = keyed_normal(seeds[rows], indices[rows], layers[rows], Purpose.STEP, (3, 7))
+    assert torch.equal(shuffled, whole[rows])
     for i in range(8):
         alone = keyed_normal(seeds[[i]], indices[[i]], int(layers[i]), Purpose.STEP, (3, 7))
         assert torch.equal(alone, whole[i : i + 1])
@@ -118,15 +122,39 @@ def test_a_layer_that_the_counter_cannot_hold_is_refused(layer: int) -> None:
 
 
 def test_a_permutation_holds_each_number_once_and_is_uniform() -> None:
-    assert sorted(keyed_permutation(3, 1, 1000)) == list(range(1000))
-    assert np.array_equal(keyed_permutation(3, 1, 1000), keyed_permutation(3, 1, 1000))
-    assert not np.array_equal(keyed_permutation(3, 1, 1000), keyed_permutation(3, 2, 1000))
-    assert sorted(keyed_permutation(-(2**40), 2**40, 5)) == list(range(5))
-    assert keyed_permutation(0, 0, 0).size == 0
-    far = [tuple(keyed_permutation(*key, 9)) for key in ((1, 2**63), (1, 2**63 + 1), (2**63, 1))]
-    assert len({*far, tuple(keyed_permutation(2**63 + 1, 1, 9))}) == 4
+    assert sorted(order(3, 1, 1000)) == list(range(1000))
+    assert order(3, 1, 1000) == order(3, 1, 1000)
+    assert order(3, 1, 1000) != order(3, 2, 1000)
+    assert sorted(order(-(2**40), 2**40, 5)) == list(range(5))
+    assert order(0, 0, 0) == ()
+    far = [order(*key, 9) for key in ((1, 2**63), (1, 2**63 + 1), (2**63, 1))]
+    assert len({*far, order(2**63 + 1, 1, 9)}) == 4
     # Each of the 6 orders of 3 numbers is as likely as another: chi-square on 3,000 draws.
-    drawn = [tuple(keyed_permutation(0, i, 3)) for i in range(3000)]
-    counts = [drawn.count(order) for order in set(drawn)]
+    drawn = [order(0, i, 3) for i in range(3000)]
+    counts = [drawn.count(one) for one in set(drawn)]
     assert len(counts) == 6
     assert stats.chisquare(counts).pvalue > 1e-3
+
+
+def test_orders_of_different_purposes_share_no_key() -> None:
+    assert len({order(3, 1, 20, purpose) for purpose in Purpose}) == len(Purpose)
+
+
+def philox4x64(counter: int, key: tuple[int, int]) -> list[int]:
+    """Ten rounds in Python's integers, after Random123; a 256-bit counter, four 64-bit words."""
+    mask = 2**64 - 1
+    c0, c1, c2, c3 = (counter >> 64 * i & mask for i in range(4))
+    k0, k1 = key
+    for _ in range(10):
+        p0, p1 = c0 * 0xD2E7470EE14C6C93, c2 * 0xCA5A826395121157
+        c0, c1, c2, c3 = p1 >> 64 ^ c1 ^ k0, p1 & mask, p0 >> 64 ^ c3 ^ k1, p0 & mask
+        k0, k1 = (k0 + 0x9E3779B97F4A7C15) & mask, (k1 + 0xBB67AE8584CAA73B) & mask
+    return [c0, c1, c2, c3]
+
+
+def test_a_permutation_is_the_order_of_philoxs_words_and_of_no_librarys_shuffle() -> None:
+    key, first = (2**64 - 5, 2**63 + 9), int(Purpose.BOUND_ROWS) << 192
+    # numpy counts up before it draws
+    words = [word for block in (1, 2) for word in philox4x64(first + block, key)]
+    expected = sorted(range(7), key=lambda i: words[i])
+    assert order(*key, 7, Purpose.BOUND_ROWS) == tuple(expected)

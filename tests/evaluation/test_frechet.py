@@ -29,6 +29,16 @@ def test_a_shift_alone_costs_its_squared_length() -> None:
     assert frechet_distance(a, a + np.array([3.0, 4.0, 0.0, 0.0])) == pytest.approx(25.0, rel=1e-6)
 
 
+@pytest.mark.parametrize("num", [20, 300])
+def test_equal_sets_lie_at_zero_and_never_below_it(num: int) -> None:
+    """With fewer rows than features the covariances are singular, and rounding is at its worst."""
+    for seed in range(4):
+        a = np.random.default_rng(seed).normal(size=(num, 64)) * 30 + 7
+        assert frechet_distance(a, a[::-1].copy()) == 0
+        assert frechet_distance(a, a + 0.1) == pytest.approx(0.64, abs=0.01)
+    assert frechet_distance(np.ones((3, 2)), np.ones((3, 2))) == 0
+
+
 def test_different_counts_are_refused() -> None:
     a = np.zeros((10, 2))
     with pytest.raises(UserError, match=r"10 and 9 rows.*same count"):

@@ -46,6 +46,10 @@ def test_it_is_the_first_ids_in_the_order_of_their_hashes_in_any_order_of_rows(
         assert sample.ids == tuple(f"d{i}" for i in expected)
         assert np.array_equal(sample.images, digits()[0][expected])
         assert np.array_equal(sample.labels, LABELS[expected])
+    any_label = sorted(range(60), key=lambda i: sha256(f"7:d{i}".encode()).hexdigest())[:num]
+    everything = keyed_sample(info, "train", num, 7)
+    assert everything.ids == tuple(f"d{i}" for i in any_label)
+    assert np.array_equal(everything.labels, LABELS[any_label])
     assert keyed_sample(info, "train", 17, 8, 10).ids != keyed_sample(info, "train", 17, 7, 10).ids
 
 

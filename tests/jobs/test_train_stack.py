@@ -16,10 +16,13 @@ from jobs.common.stack_config import TrainStackConfig
 from jobs.train_stack import main
 from pipeline.errors import UserError
 from pipeline.formats.dataset import dataset_table, load_dataset, write_dataset_info, write_shard
+from pipeline.formats.keyed_sample import keyed_sample
 from pipeline.formats.metrics import read_metrics
+from pipeline.pictures import to_signed
 from pipeline.sampling import sample
 from pipeline.stack import Stack
 from pipeline.training.checkpoint import newest_checkpoint
+from pipeline.training.errors import measure_errors
 from pipeline.training.trainer import StackTrainer
 
 
@@ -87,6 +90,22 @@ def test_a_run_leaves_a_model_that_samples_and_says_where_it_comes_from(
     assert card["num_train_rows"] == 100
     assert card["steps"] == 6
     assert card["config"]["batch_size"] == 8
+
+
+@pytest.mark.ray
+def test_the_error_curves_are_of_keyed_pictures_of_the_train_split(
+    whole_run: Path, dataset: Path
+) -> None:
+    """Found again from the model and these rows: no test picture has a part in them."""
+    stack = Stack.load(whole_run / "model")
+    rows = keyed_sample(load_dataset(dataset), "train", 512, 0)
+    pictures = (to_signed(rows.images), torch.tensor(rows.labels))
+    found = measure_errors(stack, [pictures], seed=0)
+    for curve, (levels, errors) in zip(stack.spec.errors, found, strict=True):
+        np.testing.assert_allclose(curve.log_sigma, levels)
+        np.testing.assert_allclose(curve.mse, errors, rtol=1e-5)
+    card = json.loads((whole_run / "model" / "card.json").read_text())
+    assert card["errors_measured_on"] == "train"
 
 
 @pytest.mark.ray
@@ -344,8 +363,6 @@ def test_pictures_without_labels_train_without_condition(tmp_path: Path, ray_clu
     stack = Stack.load(tmp_path / "run" / "model")
     assert stack.classes == ()
     assert stack.spec.condition.kind == "none"
-    card = json.loads((tmp_path / "run" / "model" / "card.json").read_text())
-    assert card["errors_measured_on"] == "train"  # the only split there is
 
 
 def test_stages_that_do_not_fit_the_pictures_are_refused_before_anything_is_written(

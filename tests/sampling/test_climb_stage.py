@@ -20,6 +20,7 @@ THREE = {
     "widths": (16, 8, 8),
     "blocks": (1, 1, 1),
     "layers": (2, 3, 3),
+    "errors": (SPEC.errors[0], *SPEC.errors),
 }
 SEEDS = np.array([3, 3, -1, 2**40, 3, 3, 8, 3, 3])
 INDICES = np.array([0, 1, 2, 2**33, 1, 5, 0, 7, 8])

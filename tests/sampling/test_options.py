@@ -1,13 +1,16 @@
 """What a user may ask of a stack's sampling, and the answers to what cannot be."""
 
 import math
-from typing import Any
+from dataclasses import replace
+from typing import Any, get_args
 
 import pytest
 from small_stack import SPEC
 
+from jobs.common.stack_config import TrainStackConfig
+from jobs.generate import GenerateConfig
 from pipeline.errors import UserError
-from pipeline.sampling.options import SAMPLERS, SamplingOptions
+from pipeline.sampling.options import SAMPLERS, SamplerName, SamplingOptions
 
 
 def test_nothing_asked_is_the_models_own_default() -> None:
@@ -26,10 +29,23 @@ def test_each_sampler_is_known_by_its_name(name: str) -> None:
     assert SamplingOptions(sampler=name).resolve(SPEC).sampler == name
 
 
+def test_configs_know_every_sampler_and_no_other() -> None:
+    assert get_args(SamplerName) == tuple(SAMPLERS)
+    assert TrainStackConfig.model_fields["sampler"].annotation == SamplerName
+    assert GenerateConfig.model_fields["sampler"].annotation == SamplerName | None
+
+
+def test_a_stack_without_error_curves_draws_by_the_posteriors_variance_and_says_so() -> None:
+    untrained = replace(SPEC, errors=(), sampler="ancestral")
+    assert SamplingOptions().resolve(untrained).sampler == "ddpm"
+    with pytest.raises(UserError, match="this model has none; choose ddpm"):
+        SamplingOptions("ancestral").resolve(untrained)
+
+
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"sampler": "euler"}, "unknown sampler 'euler'; choose one of ancestral, ddim"),
+        ({"sampler": "euler"}, "unknown sampler 'euler'; choose one of ancestral, ddpm, ddim"),
         ({"layers": (4,)}, r"layers has 1 numbers, but the model has 2 stages \(of 4, 8 pixels\)"),
         ({"layers": (0, 4)}, "1 at least, the last one 2"),
         ({"layers": (4, 1)}, "1 at least, the last one 2"),

@@ -30,7 +30,7 @@ def cumulative(weighting: Weighting, sigma: Tensor, low: float, high: float) -> 
 @pytest.mark.parametrize("name", sorted(WEIGHTINGS))
 def test_draws_lie_in_the_range_and_follow_the_density(name: str) -> None:
     weighting = WEIGHTINGS[name]
-    uniform = keyed_uniform([0], [0], 0, Purpose.TRAIN_LEVEL, (5000,))[0]
+    uniform = keyed_uniform([0], [0], 0, Purpose.STEP, (5000,))[0]
     sigma = weighting.draw(uniform, LOW, HIGH, SIGMA_D)
     assert sigma.dtype == uniform.dtype
     assert sigma.min() >= LOW
