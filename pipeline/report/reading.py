@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
+from pipeline.evaluation.neighbours import Copies
 from pipeline.report.data import (
     Agreement,
-    Copies,
     Figures,
     Frechet,
     LikelihoodBound,
