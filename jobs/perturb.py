@@ -66,8 +66,8 @@ from pipeline.user_models.load import load_classifier
 
 PICTURE_FILE = "perturbations.png"
 _COUNTED = (
-    "verified", "clean_right", "successes", "unmoved", "gradient_free", "last_restart", "lost",
-    "forwards", "backwards", "alarming", "audited", "overturned",
+    "verified", "clean_right", "successes", "unmoved", "gradient_free", "last_restart", "trivial",
+    "lost", "forwards", "backwards", "alarming", "audited", "overturned",
 )  # fmt: skip
 
 

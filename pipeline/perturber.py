@@ -40,6 +40,7 @@ from pipeline.formats.perturbation_target import NO_TARGET, targets_of
 from pipeline.formats.perturbation_warnings import doubtful_rows
 from pipeline.formats.quarantine import BadRow, write_quarantine
 from pipeline.formats.shard import read_part, write_shard
+from pipeline.formats.trivial_pictures import count_trivial
 from pipeline.formats.universal import read_delta, with_delta
 from pipeline.pictures import from_unit, to_unit
 from pipeline.user_models.load import load_same_classifier
@@ -48,8 +49,8 @@ Settings = AttackSettings | OwnAttack | UniversalAttack | TransferAttack
 
 _NOTHING = {  # what the record of a shard counts whose rows are all bad
     "verified": 0, "clean_right": 0, "successes": 0, "unmoved": 0, "gradient_free": 0,
-    "last_restart": 0, "lost": 0, "forwards": 0, "backwards": 0, "alarming": 0, "audited": 0,
-    "overturned": 0,     "linf_max": 0, "l2_max": 0.0, "l2_sum": 0.0,
+    "last_restart": 0, "trivial": 0, "lost": 0, "forwards": 0, "backwards": 0, "alarming": 0,
+    "audited": 0, "overturned": 0, "linf_max": 0, "l2_max": 0.0, "l2_sum": 0.0,
 }  # fmt: skip
 
 
@@ -251,6 +252,7 @@ class Perturber:
             "clean_right": check.num_clean_right,
             "successes": check.num_successes,
             **doubtful_rows(table, attack["restarts"]),
+            "trivial": count_trivial(table, attack),
             "lost": lost,
             "device": device_name(self._classifier.device),
             "forwards": int(attacked.forwards.sum()) * settings.draws,

@@ -10,6 +10,7 @@ from digit_models import digit_network
 from digit_set import CLASSES, write_digits
 
 from pipeline.attacks.base import Norm
+from pipeline.attacks.own import OwnAttack
 from pipeline.attacks.settings import AttackSettings
 from pipeline.classifier import Classifier, save_classifier
 from pipeline.formats.dataset import DatasetInfo
@@ -38,7 +39,7 @@ def write_inputs(path: Path) -> tuple[DatasetInfo, Classifier]:
 def make_shards(
     inputs: Path,
     output: Path,
-    attack: AttackSettings,
+    attack: AttackSettings | OwnAttack,
     rows_per_shard: int,
     stop: int = 60,
     *,
@@ -59,10 +60,10 @@ def make_shards(
     ]
 
 
-def write_set(inputs: Path, output: Path, attack: AttackSettings) -> None:
+def write_set(inputs: Path, output: Path, attack: AttackSettings | OwnAttack) -> None:
     """A finished perturbation set of 60 rows in two shards."""
     records = make_shards(inputs, output, attack, 40)
-    counted = ("clean_right", "successes", "unmoved", "gradient_free", "last_restart")
+    counted = ("clean_right", "successes", "unmoved", "gradient_free", "last_restart", "trivial")
     counts = {name: sum(r[name] for r in records) for name in counted}
     warnings = row_warnings({"rows": 60, **counts}, attack_record(attack), len(CLASSES))
     manifest = {

@@ -161,7 +161,7 @@ def attack_with(
             chosen = index[start : start + real]
             counting = CountingModel(model, x.device)
             with _seeded(own.seed, int(rows[chosen[0]])):
-                parts.append(_call(function, own, counting, *batch)[:real])
+                parts.append(_call(function, own, counting, *batch, rows[chosen]))
             asked = torch.tensor([counting.forwards, counting.backwards], device=x.device)
             counts[:, chosen] += -(-asked[:, None] // rows_per_call)
             calls, start = calls + counting.calls, start + real
@@ -200,9 +200,15 @@ def attack_with(
 
 
 def _call(
-    function: Callable[..., Any], own: OwnAttack, model: nn.Module, x: Tensor, y: Tensor
+    function: Callable[..., Any],
+    own: OwnAttack,
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    rows: Tensor,
 ) -> Tensor:
-    """What the function returns, checked."""
+    """What the function returns for the rows, which fill the batch but for copies; checked."""
+    real = len(rows)
     eps = {"eps": own.eps_levels / 255} if own.bounded else {}
     try:
         found = function(model, x.clone(), y.clone(), **eps)
@@ -215,9 +221,15 @@ def _call(
             "it must return as many pictures of the same shape"
         )
     found = found.detach().to(device=x.device, dtype=x.dtype)
-    if not bool(found.isfinite().all()):
-        raise UserError(f"the attack {own.attack} returned pictures that are not finite numbers")
-    return found
+    bad = ~found.flatten(1)[:real].isfinite().all(dim=1)
+    if bool(bad.any()):
+        first = int(rows[bad][0])
+        raise UserError(
+            f"the attack {own.attack} returned pictures that are not finite numbers for "
+            f"{int(bad.sum())} of {real} rows, first row {first}; where it finds nothing it must "
+            "return the clean picture"
+        )
+    return found[:real]
 
 
 def _stored(own: OwnAttack, raw: Tensor, clean: Tensor) -> Tensor:

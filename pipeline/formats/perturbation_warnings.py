@@ -13,6 +13,8 @@ import pyarrow as pa
 from scipy.stats import binom
 
 from pipeline.formats.shard import labels_of
+from pipeline.importable import is_importable
+from pipeline.intervals import clopper_pearson
 
 TRANSFER = "transfer"  # the attack that shows the pictures of another set
 # Attacks that use no gradient of the classifier: one that breaks what gradients left standing shows
@@ -23,7 +25,7 @@ GRADIENT_FREE = ("square", "audit_square", TRANSFER)
 _GAIN = 0.002
 _CHANCE = 0.01  # probability that guessing is right as often
 LOST = "lost"  # of a user's attack; the set does not show what its pictures were before
-ROW_CODES = ("chance", "masked_gradient", "restarts", "unmoved")
+ROW_CODES = ("chance", "masked_gradient", "restarts", "unmoved", "trivial")
 _COLUMNS = (
     "label", "clean_prediction", "success", "linf", "attack", "found_attack", "found_restart",
 )  # fmt: skip
@@ -79,12 +81,13 @@ def row_warnings(
     """The warnings that follow from counts over all rows.
 
     Args:
-        counts: rows, clean_right, successes, and those of `doubtful_rows`.
+        counts: rows, clean_right, successes, those of `doubtful_rows`, and trivial, of
+            `formats.trivial_pictures.count_trivial`.
         attack: the manifest's.
     """
     rows, right = counts["rows"], counts["clean_right"]
     found = []
-    if rows and binom.sf(right - 1, rows, 1 / num_classes) > _CHANCE:
+    if rows and _is_chance(right, rows, num_classes):
         found.append(
             TrustWarning(
                 "chance",
@@ -120,14 +123,46 @@ def row_warnings(
             )
         )
     if count := counts["unmoved"]:
+        text = f"{count:,} pictures {_unmoved(str(attack['attack']))}"
+        found.append(TrustWarning("unmoved", count, right, text))
+    if count := counts["trivial"]:
+        won = counts["successes"]
+        left, without = ((right - broken) / rows for broken in (won, won - count))
         found.append(
             TrustWarning(
-                "unmoved",
+                "trivial",
                 count,
-                right,
-                f"{count:,} pictures did not change at all: no picture that was tried came nearer "
-                "to another class, as where the gradient vanishes; their robustness is not shown, "
-                "so try another attack or step_size",
+                won,
+                f"{count:,} of the {won:,} broken pictures are of one colour, or as far from the "
+                "clean one as black, grey or white is: an attack may return these for pictures "
+                "that it cannot break, and a classifier gets them wrong whatever it withstands; "
+                f"without them the robust accuracy is {without:.2%} and not {left:.2%}",
             )
         )
     return found
+
+
+def _is_chance(right: int, rows: int, num_classes: int) -> bool:
+    """Whether guessing would be right as often, and the interval leaves no more than half the way
+    from there to no mistake: a few rows tell neither."""
+    guessing = 1 / num_classes
+    enough = clopper_pearson(right, rows)[1] < (1 + guessing) / 2
+    return bool(enough and binom.sf(right - 1, rows, guessing) > _CHANCE)
+
+
+def _unmoved(attack: str) -> str:
+    """What is known of pictures that did not change, by whose attack it was."""
+    if is_importable(attack):
+        return (
+            "came back unmoved, or no nearer to another class: the attack found nothing for them, "
+            "which does not show that there is nothing; give it more steps, or try another"
+        )
+    if attack == TRANSFER:
+        return "are unmoved in the set whose pictures are shown; their robustness is not shown"
+    tried = "did not change at all: no picture that was tried came nearer to another class"
+    if attack in GRADIENT_FREE:
+        return f"{tried}; their robustness is not shown, so try more steps or another attack"
+    return (
+        f"{tried}, as where the gradient vanishes; their robustness is not shown, so try another "
+        "attack or step_size"
+    )

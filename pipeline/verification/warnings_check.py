@@ -11,6 +11,7 @@ from pipeline.formats.perturbation_warnings import (
     row_warnings,
 )
 from pipeline.formats.shard import iterate, labels_of
+from pipeline.formats.trivial_pictures import COLUMNS, count_trivial, may_give_up
 from pipeline.verification.faults import Faults
 
 
@@ -18,10 +19,15 @@ def check_warnings(directory: Path, faults: Faults) -> None:
     """Counts the rows of a set without other faults; one shard is in memory at a time."""
     opened = read_perturbation_manifest(directory)
     counts: Counter[str] = Counter()
-    for table in iterate(directory, opened.shards, columns_needed()):
+    columns = columns_needed()
+    if may_give_up(str(opened.attack["attack"])):
+        columns = [*dict.fromkeys((*columns, *COLUMNS))]
+    for table in iterate(directory, opened.shards, columns):
         right = labels_of(table, "clean_prediction") == labels_of(table)
         counts.update(doubtful_rows(table, int(opened.attack.get("restarts", 1))))
         counts.update({"rows": table.num_rows, "clean_right": int(right.sum())})
+        counts["successes"] += int(table.column("success").to_numpy().sum())
+        counts["trivial"] += count_trivial(table, opened.attack)
     due = row_warnings(counts, opened.attack, len(opened.manifest["model"]["classes"]))
     stated = {
         told["code"]: told["count"]

@@ -7,7 +7,7 @@ import pytest
 from pipeline.formats.perturbation_warnings import columns_needed, doubtful_rows, row_warnings
 
 PGD = {"attack": "pgd", "restarts": 3}
-NONE = {"unmoved": 0, "gradient_free": 0, "last_restart": 0}
+NONE = {"unmoved": 0, "gradient_free": 0, "last_restart": 0}  # of `doubtful_rows`
 
 
 def rows_table(rows):
@@ -33,7 +33,7 @@ def test_each_count_is_of_the_rows_that_it_names():
 
 
 def warned(attack=PGD, num_classes=10, **counts):
-    counts = {"rows": 1000, "clean_right": 900, "successes": 100, **NONE, **counts}
+    counts = {"rows": 1000, "clean_right": 900, "successes": 100, **NONE, "trivial": 0, **counts}
     return {w.code: (w.count, w.of) for w in row_warnings(counts, attack, num_classes)}
 
 
