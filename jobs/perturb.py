@@ -38,6 +38,7 @@ from noisestack.config import describe
 from noisestack.session import ray_session
 from pipeline.attacks.audit import audit_report
 from pipeline.attacks.own import OwnAttack
+from pipeline.attacks.repeatability import Repeat
 from pipeline.attacks.settings import AttackSettings
 from pipeline.attacks.transfer import TransferAttack
 from pipeline.attacks.universal import UniversalAttack
@@ -56,7 +57,12 @@ from pipeline.formats.perturbation_warnings import TrustWarning, row_warnings
 from pipeline.formats.shard import read_part
 from pipeline.intervals import clopper_pearson
 from pipeline.onnx_export import export_classifier
-from pipeline.perturbation_trust import look_at_rows, lost_warnings
+from pipeline.perturbation_trust import (
+    look_at_rows,
+    lost_warnings,
+    repeat_report,
+    repeat_warnings,
+)
 from pipeline.perturber import Perturber, Settings, attack_record
 from pipeline.plots.perturbations import choose_examples, perturbation_figure
 from pipeline.plots.robustness import draw_robustness
@@ -223,10 +229,12 @@ def manifest_of(
         )
     robust_right = clean_right - counts["successes"]
     attack = attack_record(settings)
+    repeat = next((Repeat(**record["repeat"]) for record in records if "repeat" in record), None)
     warnings = [
         *noticed,
         *row_warnings(counts, attack, len(classifier.classes)),
         *lost_warnings(counts["lost"], clean_right),
+        *repeat_warnings(repeat),
     ]
     return {
         "config": describe(config),
@@ -247,6 +255,7 @@ def manifest_of(
         "attack": attack,
         "warnings": [asdict(warning) for warning in warnings],
         "counts": counts,
+        **(repeat_report(repeat) if isinstance(settings, OwnAttack) else {}),
         **_audit(settings, counts, sample),
         **universal_report(made, counts),
         "clean_accuracy": clean_right / rows,
@@ -259,7 +268,7 @@ def manifest_of(
             "l2_mean": sum(record["l2_sum"] for record in records) / rows,
         },
         "shards": [
-            {key: value for key, value in record.items() if key != "quarantine"}
+            {key: value for key, value in record.items() if key not in ("quarantine", "repeat")}
             for record in records
             if record["num_rows"]
         ],

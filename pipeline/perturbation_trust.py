@@ -3,13 +3,24 @@
 What its rows show is in `pipeline.formats.perturbation_warnings`.
 """
 
+from typing import Any
+
 import torch
 
+from pipeline.attacks.repeatability import Repeat
 from pipeline.attacks.trust import look_at_model
 from pipeline.classifier import FrozenClassifier
 from pipeline.formats.dataset import DatasetInfo, images_of, labels_of, read_rows
 from pipeline.formats.perturbation_set import PerturbationSet
-from pipeline.formats.perturbation_warnings import GRADIENT_FREE, LOST, ROW_CODES, TrustWarning
+from pipeline.formats.perturbation_warnings import (
+    GRADIENT_FREE,
+    LOST,
+    NOT_REPEATABLE,
+    OWN_CODES,
+    ROW_CODES,
+    SEED_IGNORED,
+    TrustWarning,
+)
 from pipeline.importable import is_importable
 from pipeline.pictures import to_unit
 
@@ -68,7 +79,7 @@ def stale_warnings(classifier: FrozenClassifier, opened: PerturbationSet, info: 
     )
     due = {warning.code for warning in noticed}
     stated = {str(told["code"]) for told in opened.manifest.get("warnings", [])}
-    stated -= {*ROW_CODES, LOST}
+    stated -= {*ROW_CODES, *OWN_CODES}
     if due == stated:
         return ""
     return (
@@ -86,3 +97,38 @@ def lost_warnings(lost: int, clean_right: int) -> list[TrustWarning]:
         "inside the ball and in 8 bits: it may leave the ball, or rely on what rounding takes away"
     )
     return [TrustWarning(LOST, lost, clean_right, text)]
+
+
+def repeat_warnings(repeat: Repeat | None) -> list[TrustWarning]:
+    """What is said of a user's attack that ends otherwise, or sets a global generator itself."""
+    if repeat is None:
+        return []
+    libraries = " and ".join(repeat.reseeded)
+    itself = f"it sets the generator of {libraries} itself" if libraries else ""
+    if repeat.differing:
+        text = (
+            f"{repeat.differing:,} of {repeat.rows:,} pictures of the first batch came out "
+            f"otherwise when they were attacked again with the same seed"
+            f"{', and ' + itself if itself else ''}: the same command does not give the same set; "
+            "give the attack a seed, for instance torch.initial_seed(), which --seed decides"
+        )
+        return [TrustWarning(NOT_REPEATABLE, repeat.differing, repeat.rows, text)]
+    if not libraries:
+        return []
+    text = (
+        f"the attack does not heed --seed: {itself}, and the first batch of {repeat.rows:,} came "
+        "out alike again, so all seeds and all batches draw the same noise; give it "
+        "torch.initial_seed(), which --seed and the batch decide, as its seed"
+    )
+    return [TrustWarning(SEED_IGNORED, repeat.rows, repeat.rows, text)]
+
+
+def repeat_report(repeat: Repeat | None) -> dict[str, Any]:
+    """What a manifest says of whether a user's attack is reproducible, and why; None for whether
+    where the first shard had no picture to attack."""
+    if repeat is None:
+        return {"reproducible": None, "reproducible_why": "the first shard had nothing to attack"}
+    if repeat.differing:
+        return {"reproducible": False, "reproducible_why": repeat_warnings(repeat)[0].text}
+    why = f"the first batch, of {repeat.rows} rows, ended in the same bits twice with one seed"
+    return {"reproducible": True, "reproducible_why": why}

@@ -64,6 +64,7 @@ def perturb_rows(
     targets: np.ndarray | None = None,
     widened: bool = False,
     logits: np.ndarray | None = None,
+    repeat_first: bool = False,
 ) -> tuple[np.ndarray, Attacked, list[str]]:
     """Attack uint8 ``[N, H, W, C]`` pictures, in padded calls of the classifier's fixed size.
 
@@ -75,6 +76,7 @@ def perturb_rows(
             sample.
         logits: the classifier's for the pictures, ``[N, K]``, where they are known; their passes
             count all the same.
+        repeat_first: of a user's attack; see `attack_with`.
 
     Returns:
         The pictures to store, uint8 ``[N, H, W, C]``, inside the ball and the box; how they were
@@ -85,7 +87,13 @@ def perturb_rows(
     y, row = (torch.from_numpy(values.copy()).to(device) for values in (labels, rows))
     if isinstance(settings, OwnAttack):
         by_other = attack_with(
-            settings, classifier, x, y, row, rows_per_call=classifier.rows_per_call
+            settings,
+            classifier,
+            x,
+            y,
+            row,
+            rows_per_call=classifier.rows_per_call,
+            repeat_first=repeat_first,
         )
         return from_unit(by_other.adversarial), by_other, [settings.attack] * len(images)
     how: dict[str, Any] = {"seed": settings.seed, "rows_per_call": classifier.rows_per_call}
@@ -190,7 +198,7 @@ class Perturber:
         if bad and not self._quarantine:
             raise UserError(bad[0].message)
         rows = np.setdiff1d(np.arange(start, stop, dtype=np.int64), [row.row for row in bad])
-        record = self._attack(table.take(pa.array(rows - start)), rows, file)
+        record = self._attack(table.take(pa.array(rows - start)), rows, file, first=start == 0)
         return {
             "start": start,
             "stop": stop,
@@ -199,15 +207,23 @@ class Perturber:
             "quarantine": write_quarantine(bad, self._output, file),
         }
 
-    def _attack(self, clean: pa.Table, rows: np.ndarray, file: str) -> dict[str, Any]:
-        """Attack rows of the dataset, store them, and verify what was stored."""
+    def _attack(
+        self, clean: pa.Table, rows: np.ndarray, file: str, *, first: bool
+    ) -> dict[str, Any]:
+        """Attack rows of the dataset, store them, and verify what was stored.
+
+        Args:
+            first: whether it is the split's first shard, of which a user's attack is tried twice.
+        """
         if not len(rows):
             return {"num_rows": 0, "files": [], **_NOTHING}
         images, labels = images_of(clean), labels_of(clean)
         settings = self._settings
         clean_logits = self._judge.logits_of(images)
         targets = targets_of(settings.target, clean_logits, labels, rows, settings.seed)
-        stored, attacked, found_by = self._perturbed(images, labels, rows, targets, clean_logits)
+        stored, attacked, found_by = self._perturbed(
+            images, labels, rows, targets, clean_logits, first
+        )
         logits = self._judge.logits_of(stored)
         columns = PerturbationColumns(
             ids=[str(value) for value in clean.column("id").to_pylist()],
@@ -244,7 +260,9 @@ class Perturber:
                 f"not what they claim to be; first {check.faults[:1]}"
             )
         squared = squared_l2_levels(images, stored)
-        lost = int(attacked.lost.sum()) if isinstance(attacked, AttackedByOther) else 0
+        lost, repeat = 0, None
+        if isinstance(attacked, AttackedByOther):
+            lost, repeat = int(attacked.lost.sum()), attacked.repeat
         return {
             **asdict(written),
             "verified": check.num_verified,
@@ -254,6 +272,7 @@ class Perturber:
             **doubtful_rows(table, attack["restarts"]),
             "trivial": count_trivial(table, attack),
             "lost": lost,
+            **({"repeat": asdict(repeat)} if repeat else {}),
             "device": device_name(self._classifier.device),
             "forwards": int(attacked.forwards.sum()) * settings.draws,
             "backwards": int(attacked.backwards.sum()) * settings.draws,
@@ -269,6 +288,7 @@ class Perturber:
         rows: np.ndarray,
         targets: np.ndarray,
         clean_logits: np.ndarray,
+        first: bool,
     ) -> tuple[np.ndarray, Attacked | Found, list[str]]:
         """See `perturb_rows`."""
         settings = self._settings
@@ -289,6 +309,7 @@ class Perturber:
             widened=self._widened,
             # With several draws the judge's chances are others than the attack's.
             logits=clean_logits if settings.draws == 1 else None,
+            repeat_first=first,
         )
 
     def _bad_rows(self, table: pa.Table, start: int) -> list[BadRow]:

@@ -1,5 +1,6 @@
 """Attacks that treat rows which withstand, and the generators, as known libraries do."""
 
+import random
 import time
 
 import numpy as np
@@ -74,3 +75,16 @@ def private_clock_seed(model: nn.Module, x: Tensor, y: Tensor, eps: float) -> Te
     """A generator of its own, seeded from the clock in whole seconds."""
     generator = torch.Generator().manual_seed(int(time.time()))
     return x + eps * torch.randn(x.shape, generator=generator).sign()
+
+
+def own_forked_seed(model: nn.Module, x: Tensor, y: Tensor, eps: float) -> Tensor:
+    """Seeds torch and puts it back."""
+    with torch.random.fork_rng():
+        return own_torch_seed(model, x, y, eps)
+
+
+def own_python_seed(model: nn.Module, x: Tensor, y: Tensor, eps: float) -> Tensor:
+    """Sets Python's global generator to 4 first."""
+    random.seed(4)
+    signs = torch.tensor([random.choice((-1.0, 1.0)) for _ in range(x.numel())])
+    return x + eps * signs.reshape(x.shape)

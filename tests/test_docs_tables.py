@@ -23,3 +23,12 @@ def test_a_table_is_replaced_and_the_rest_of_the_page_stays(written):
 def test_a_page_without_the_marks_is_told_by_name(written):
     with pytest.raises(ValueError, match=r"docs/page\.md has not the two marks of the table two"):
         replace_table("page.md", "two", "")
+
+
+def test_the_table_of_withstanding_rows_is_of_the_tested_versions():
+    versions = dict(
+        line.split("==") for line in (page.DOCS.parent / "constraints.txt").read_text().split()
+    )
+    table = table_in("own_models.md", "withstanding_rows")
+    for library in ("torchattacks", "foolbox", "adv-lib", "pyautoattack"):
+        assert f"| {library} {versions[library]} |" in table

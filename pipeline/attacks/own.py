@@ -8,15 +8,13 @@ the box and the ball, rounded to whole levels, and shown to the model anew. With
 that rounding makes too short is lengthened by up to its own length.
 """
 
-import hashlib
 import inspect
-import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -26,6 +24,7 @@ from pipeline.attacks.base import Model, Norm, per_row
 from pipeline.attacks.engine import Attacked
 from pipeline.attacks.lattice import on_lattice
 from pipeline.attacks.queries import Asker
+from pipeline.attacks.repeatability import Generators, Repeat, repeated, seeded
 from pipeline.errors import UserError
 from pipeline.fixed_batch import padded_calls
 from pipeline.formats.perturbation_set import MARGIN
@@ -93,9 +92,11 @@ class AttackedByOther(Attacked):
     Attributes:
         lost: bool ``[N]``: rows that the attack's own picture broke, and no longer when it was
             inside the ball and of whole levels.
+        repeat: what the first batch showed that was attacked twice; None where none was.
     """
 
     lost: Tensor
+    repeat: Repeat | None = None
 
 
 class CountingModel(nn.Module):
@@ -131,7 +132,14 @@ def takes_eps(spec: str) -> bool:
 
 
 def attack_with(
-    own: OwnAttack, model: Model, x: Tensor, y: Tensor, rows: Tensor, *, rows_per_call: int
+    own: OwnAttack,
+    model: Model,
+    x: Tensor,
+    y: Tensor,
+    rows: Tensor,
+    *,
+    rows_per_call: int,
+    repeat_first: bool = False,
 ) -> AttackedByOther:
     """Runs a user's attack on the rows that the model gets right.
 
@@ -142,6 +150,8 @@ def attack_with(
 
     Args:
         model, x, y, rows, rows_per_call: see `pipeline.attacks.engine.attack_rows`.
+        repeat_first: whether the first batch is attacked a second time, to see if it ends alike;
+            those passes count for no row.
 
     Raises:
         UserError: the function raises, or does not return finite pictures of the right shape.
@@ -154,14 +164,21 @@ def attack_with(
         margin, right = losses.margin(logits, y), logits.argmax(dim=1) == y
     index = right.nonzero().flatten()
     counts = torch.zeros((2, len(x)), dtype=torch.int64, device=x.device)
-    raw, calls = x.clone(), 0
+    raw, calls, repeat = x.clone(), 0, None
     if len(index):
         parts, start = [], 0
         for real, batch in padded_calls(x[index], y[index], rows_per_call=rows_per_call):
             chosen = index[start : start + real]
             counting = CountingModel(model, x.device)
-            with _seeded(own.seed, int(rows[chosen[0]])):
-                parts.append(_call(function, own, counting, *batch, rows[chosen]))
+            began = time.time()
+            parts.append(_run(function, own, counting, *batch, rows[chosen])[0])
+            if repeat_first and start == 0:
+                again = CountingModel(model, x.device)
+                repeat = repeated(
+                    parts[0],
+                    began,
+                    partial(_run, function, own, again, *batch, rows[chosen]),
+                )
             asked = torch.tensor([counting.forwards, counting.backwards], device=x.device)
             counts[:, chosen] += -(-asked[:, None] // rows_per_call)
             calls, start = calls + counting.calls, start + real
@@ -196,7 +213,22 @@ def attack_with(
         clean_right=right,
         calls=asker.calls + calls,
         lost=lost,
+        repeat=repeat,
     )
+
+
+def _run(
+    function: Callable[..., Any],
+    own: OwnAttack,
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    rows: Tensor,
+) -> tuple[Tensor, Generators]:
+    """What the function makes of a batch with its seed, and what became of the generators."""
+    with seeded(own.seed, int(rows[0])) as generators:
+        found = _call(function, own, model, x, y, rows)
+    return found, generators
 
 
 def _call(
@@ -238,20 +270,3 @@ def _stored(own: OwnAttack, raw: Tensor, clean: Tensor) -> Tensor:
         return on_lattice(raw.clamp(0, 1), clean, own.norm)
     ball = Ball(own.norm, own.eps_levels)
     return ball.snap(ball.project(raw, clean), clean)
-
-
-@contextmanager
-def _seeded(seed: int, row: int) -> Iterator[None]:
-    """Generators seeded by (seed, row), and put back afterwards."""
-    digest = hashlib.sha256(f"{seed} {row}".encode()).digest()
-    number = int.from_bytes(digest[:4], "big")
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  # what libraries use
-    try:
-        with torch.random.fork_rng():
-            torch.manual_seed(number)
-            np.random.seed(number)  # noqa: NPY002
-            random.seed(number)
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)  # noqa: NPY002

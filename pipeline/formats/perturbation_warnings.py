@@ -24,7 +24,9 @@ GRADIENT_FREE = ("square", "audit_square", TRANSFER)
 # digit that is reported.
 _GAIN = 0.002
 _CHANCE = 0.01  # probability that guessing is right as often
-LOST = "lost"  # of a user's attack; the set does not show what its pictures were before
+# Of a user's attack, and not in the set's rows: what its pictures were before they were brought
+# into the ball, and what became of the generators.
+LOST, NOT_REPEATABLE, SEED_IGNORED = OWN_CODES = ("lost", "not_repeatable", "seed_ignored")
 ROW_CODES = ("chance", "masked_gradient", "restarts", "unmoved", "trivial")
 _COLUMNS = (
     "label", "clean_prediction", "success", "linf", "attack", "found_attack", "found_restart",

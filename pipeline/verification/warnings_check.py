@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pipeline.formats.perturbation_set import MANIFEST_FILE, read_perturbation_manifest
 from pipeline.formats.perturbation_warnings import (
+    NOT_REPEATABLE,
     ROW_CODES,
     columns_needed,
     doubtful_rows,
@@ -38,6 +39,12 @@ def check_warnings(directory: Path, faults: Faults) -> None:
         if stated.pop(warning.code, None) != warning.count:
             what = f"leaves out a warning: {warning.text}"
             faults.add("a warning that is left out", MANIFEST_FILE, what)
+    reproducible = opened.manifest.get("reproducible")
+    told = {warning["code"] for warning in opened.manifest.get("warnings", [])}
+    if (NOT_REPEATABLE in told) != (reproducible is False):
+        there = "a" if NOT_REPEATABLE in told else "no"
+        what = f"says reproducible: {reproducible}, and has {there} warning {NOT_REPEATABLE}"
+        faults.add("a warning that is left out", MANIFEST_FILE, what)
     for code in stated:
         what = f"has a warning, {code}, for which its rows give no reason"
         faults.add("a warning without a reason", MANIFEST_FILE, what)

@@ -43,7 +43,12 @@ from pipeline.formats.dataset import (
 )
 from pipeline.formats.output import read_json
 from pipeline.formats.perturbation_check import verify_perturbation_set
-from pipeline.formats.perturbation_set import CLASSIFIER_FILE, MANIFEST_FILE, open_perturbation_set
+from pipeline.formats.perturbation_set import (
+    CLASSIFIER_FILE,
+    MANIFEST_FILE,
+    open_perturbation_set,
+    write_perturbation_manifest,
+)
 from pipeline.formats.shard import read_range
 from pipeline.intervals import clopper_pearson
 from pipeline.networks.classifier import ClassifierNetwork, ClassifierShape
@@ -503,9 +508,38 @@ def test_a_users_attack_makes_a_set_that_holds_and_tells_what_the_ball_took(
     right = pa.compute.equal(table["clean_prediction"], table["label"]).to_numpy()
     assert table["linf"].to_numpy()[right].max() == 12  # of 24 that it takes
     assert set(table["backwards"].to_numpy()[right].tolist()) == {1}
+    assert manifest["reproducible"] is True
     (lost,) = [told for told in manifest["warnings"] if told["code"] == "lost"]
     assert lost["count"] == manifest["counts"]["lost"] > 0
     assert f"perturb: warning: {lost['text']}" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("without_ray")
+def test_an_attack_that_its_seed_does_not_decide_is_told_in_manifest_and_terminal(
+    inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = {"steps": None, "eps": 0.1, "limit": 20}
+    for attack, reproducible, code in (
+        ("clock_seed", False, "not_repeatable"),
+        ("own_torch_seed", True, "seed_ignored"),
+    ):
+        name = f"library_like_attacks:{attack}"
+        path = main(config(inputs, tmp_path / attack, attack=name, **changes))
+        manifest = read_json(path / MANIFEST_FILE)
+        assert manifest["reproducible"] is reproducible
+        (told,) = [told for told in manifest["warnings"] if told["code"] == code]
+        assert f"perturb: warning: {told['text']}" in capsys.readouterr().out
+        assert "repeat" not in manifest["shards"][0]
+        assert verify_directory(path).faults.lines() == []
+        models = ["--dataset", str(inputs / "digits"), "--classifier", str(inputs / "classifier")]
+        assert verify(["verify", str(path), *models]) == 0
+        if not reproducible:
+            assert manifest["reproducible_why"] == told["text"]
+            manifest["warnings"].remove(told)
+            del manifest["manifest_sha256"]
+            write_perturbation_manifest(path, manifest)
+            (line,) = verify_directory(path).faults.lines()
+            assert "says reproducible: False, and has no warning not_repeatable" in line
 
 
 @pytest.mark.usefixtures("without_ray")
