@@ -167,17 +167,17 @@ def attack_with(
     raw, calls, repeat = x.clone(), 0, None
     if len(index):
         parts, start = [], 0
-        for real, batch in padded_calls(x[index], y[index], rows_per_call=rows_per_call):
+        for real, (x_part, y_part) in padded_calls(x[index], y[index], rows_per_call=rows_per_call):
             chosen = index[start : start + real]
             counting = CountingModel(model, x.device)
             began = time.time()
-            parts.append(_run(function, own, counting, *batch, rows[chosen])[0])
+            parts.append(_run(function, own, counting, x_part, y_part, rows[chosen])[0])
             if repeat_first and start == 0:
                 again = CountingModel(model, x.device)
                 repeat = repeated(
                     parts[0],
                     began,
-                    partial(_run, function, own, again, *batch, rows[chosen]),
+                    partial(_run, function, own, again, x_part, y_part, rows[chosen]),
                 )
             asked = torch.tensor([counting.forwards, counting.backwards], device=x.device)
             counts[:, chosen] += -(-asked[:, None] // rows_per_call)

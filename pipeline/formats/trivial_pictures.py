@@ -66,7 +66,7 @@ def are_trivial(clean: np.ndarray, stored: np.ndarray, norm: str, eps: int) -> n
         return np.asarray(found | (~faint & (_size(clean, stored, norm) >= own)))
     for colour in _COLOURS:
         found |= _went_straight_to(colour, clean, stored, norm, eps)
-    return found
+    return np.asarray(found)
 
 
 def _of_one_colour(images: np.ndarray) -> np.ndarray:
@@ -82,7 +82,7 @@ def _size(clean: np.ndarray, stored: np.ndarray, norm: str) -> np.ndarray:
     if norm == "l1":
         return l1_levels(clean, stored)
     if norm == "l2":
-        return np.sqrt(squared_l2_levels(clean, stored).astype(np.float64))
+        return np.asarray(np.sqrt(squared_l2_levels(clean, stored).astype(np.float64)))
     raise ValueError(f"there is no norm {norm}")
 
 
