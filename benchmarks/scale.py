@@ -37,7 +37,7 @@ from jobs.common.sharded import run_shards
 from jobs.ingest import IngestConfig
 from jobs.ingest import main as ingest
 from noisestack.session import ray_session
-from pipeline.formats.output import claim_output
+from pipeline.formats.claim import claim_output
 from pipeline.formats.sample_set import MANIFEST_FILE, sample_table, write_manifest
 from pipeline.formats.shard import shards_from_json, write_shard
 from pipeline.sources.base import RawRow, Source

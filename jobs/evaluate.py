@@ -17,6 +17,7 @@ from pipeline.classifier import Classifier
 from pipeline.errors import UserError
 from pipeline.evaluation.frechet import frechet_distance
 from pipeline.evaluation.neighbours import find_copies
+from pipeline.formats.claim import claim_output
 from pipeline.formats.dataset import (
     DatasetInfo,
     check_fits,
@@ -27,7 +28,7 @@ from pipeline.formats.dataset import (
 )
 from pipeline.formats.keyed_sample import keyed_sample
 from pipeline.formats.model import CARD_FILE
-from pipeline.formats.output import claim_output, read_json, write_json
+from pipeline.formats.output import read_json, write_json
 from pipeline.formats.sample_set import SampleSet, iterate_samples, open_sample_set
 from pipeline.intervals import clopper_pearson
 from pipeline.likelihood import Bound, estimate_bound

@@ -18,7 +18,7 @@ from noisestack.config import JobConfig
 from noisestack.flags import flag_of
 from noisestack.resources import Demand, Waiting, require
 from noisestack.session import ray_session
-from pipeline.formats.output import claim_output
+from pipeline.formats.claim import claim_output
 from pipeline.formats.sample_set import MANIFEST_FILE, write_manifest
 from pipeline.formats.shard import shards_from_json
 from pipeline.plots.sample_set import draw_sample_set

@@ -18,13 +18,14 @@ from noisestack.config import JobConfig, describe
 from noisestack.session import ray_session
 from pipeline.class_names import refuse_reserved
 from pipeline.errors import UserError
+from pipeline.formats.claim import claim_output
 from pipeline.formats.dataset import (
     DATASET_FILE,
     DatasetInfo,
     load_dataset,
     write_dataset_info,
 )
-from pipeline.formats.output import atomic_path, claim_output, read_json
+from pipeline.formats.output import atomic_path, read_json
 from pipeline.formats.quarantine import BadRow
 from pipeline.formats.shard import Shard, images_of, labels_of, read_part, shards_from_json
 from pipeline.pictures import display_scale, grid

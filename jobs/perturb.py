@@ -44,8 +44,9 @@ from pipeline.attacks.transfer import TransferAttack
 from pipeline.attacks.universal import UniversalAttack
 from pipeline.classifier import FrozenClassifier
 from pipeline.errors import UserError
+from pipeline.formats.claim import claim_output
 from pipeline.formats.dataset import DatasetInfo, load_dataset
-from pipeline.formats.output import atomic_path, claim_output
+from pipeline.formats.output import atomic_path
 from pipeline.formats.perturbation_set import (
     CLASSIFIER_FILE,
     LEVELS,

@@ -26,10 +26,10 @@ from jobs.common.training import Workers, run_training
 from noisestack.command import Command
 from noisestack.session import ray_session
 from pipeline.errors import UserError
+from pipeline.formats.claim import claim_output
 from pipeline.formats.dataset import DatasetInfo, load_dataset
 from pipeline.formats.metrics import METRICS_FILE, MetricsLog
 from pipeline.formats.model import CARD_FILE
-from pipeline.formats.output import claim_output
 from pipeline.formats.sample_set import SampleSet
 from pipeline.networks.classifier import ClassifierNetwork, ClassifierShape
 from pipeline.sources.base import TEST, TRAIN

@@ -23,8 +23,8 @@ from noisestack.resources import Waiting, require
 from noisestack.session import ray_session
 from pipeline.chain.noise import Purpose, keyed_permutation
 from pipeline.errors import UserError
+from pipeline.formats.claim import claim_output
 from pipeline.formats.dataset import DatasetInfo, images_of, load_dataset
-from pipeline.formats.output import claim_output
 from pipeline.formats.shard import iterate
 from pipeline.networks.condition import ConditionSpec
 from pipeline.stack_spec import StackSpec

@@ -14,9 +14,10 @@ from typing import TypeVar
 import numpy as np
 
 from pipeline.errors import UserError
+from pipeline.formats.claim import RUN_FILE
 from pipeline.formats.id_ledger import ROWS_IN_MEMORY, IdLedger
 from pipeline.formats.model import CARD_FILE, CONFIG_FILE, open_model
-from pipeline.formats.output import RUN_FILE, is_temporary, read_json
+from pipeline.formats.output import is_temporary, read_json
 from pipeline.verification.faults import Faults
 from pipeline.verification.file_check import ListedFile, check_file
 from pipeline.verification.listing import QUARANTINE_ROWS, Listing, read_listing
