@@ -45,7 +45,7 @@ from pipeline.attacks.universal import UniversalAttack
 from pipeline.classifier import FrozenClassifier
 from pipeline.errors import UserError
 from pipeline.formats.claim import claim_output
-from pipeline.formats.dataset import DatasetInfo, load_dataset
+from pipeline.formats.dataset import DatasetInfo, images_of, load_dataset, read_rows
 from pipeline.formats.output import atomic_path
 from pipeline.formats.perturbation_set import (
     CLASSIFIER_FILE,
@@ -128,7 +128,11 @@ def main(config: PerturbConfig) -> Path:
         _say_warnings(noticed)
         # First, so that a missing extra costs nothing else.
         onnx_sha256 = (
-            export_classifier(classifier, output.directory / CLASSIFIER_FILE)
+            export_classifier(
+                classifier,
+                output.directory / CLASSIFIER_FILE,
+                images_of(read_rows(info, config.split, 0, min(stop, classifier.rows_per_call))),
+            )
             if config.export_onnx
             else None
         )

@@ -13,12 +13,15 @@ import importlib
 import json
 import logging
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pipeline.chain.noise import Purpose, keyed_uniform
 from pipeline.classifier import FrozenClassifier
 from pipeline.errors import UserError
 from pipeline.formats.output import sha256_of_file, write_bytes
@@ -27,9 +30,36 @@ from pipeline.importable import told
 # Those of ONNX 1.13 (December 2022), which onnxruntime reads since 1.14.
 OPSET = 18
 IR_VERSION = 8
-_NEEDED = ("onnx", "onnxscript")  # torch's exporter imports these two
+# torch's exporter imports the first two; the third is asked whether the file is the same function.
+_NEEDED = ("onnx", "onnxscript", "onnxruntime")
 # A converter's notes: source paths, stack traces and names, which say nothing about the function.
 _NOTES = ("doc_string", "metadata_props", "value_info")
+
+
+# Of what the logits lie apart, by how much the file's may differ from the network's:
+# rounding gives 1e-5 of it (18 modules, one operator each), another pixel taken somewhere 4e-2.
+_SAME = 1e-3
+_SHIFT = 8  # levels: a usual ball's corners
+_NOISE_ROWS = 8
+
+# Operators that onnxruntime has been seen to compute otherwise than torch, by type and attributes.
+_CULPRITS: tuple[tuple[str, Mapping[str, object], str], ...] = (
+    (
+        "Resize",
+        {"mode": "nearest"},
+        "interpolate(mode='nearest') takes other pixels there; mode='nearest-exact' is the same",
+    ),
+    (
+        "Resize",
+        {"antialias": 1, "coordinate_transformation_mode": "align_corners"},
+        "interpolate with antialias and align_corners is another function there; leave out either",
+    ),
+    (
+        "GridSample",
+        {"mode": "nearest"},
+        "grid_sample(mode='nearest') may take another pixel there; mode='bilinear' is the same",
+    ),
+)
 
 
 class _FromStored(nn.Module):
@@ -44,19 +74,92 @@ class _FromStored(nn.Module):
         return logits
 
 
-def export_classifier(classifier: FrozenClassifier, path: Path | str) -> str:
+def export_classifier(
+    classifier: FrozenClassifier, path: Path | str, images: np.ndarray | None = None
+) -> str:
     """Write a classifier as ONNX, atomically; one classifier always gives the same bytes.
 
-    The same bytes, that is, with the same versions of torch, onnx and onnxscript.
+    The same bytes, that is, with the same versions of torch, onnx and onnxscript. Before it is
+    written, the file's answers are held against the classifier's.
+
+    Args:
+        images: pictures to ask both about, uint8 ``[N, H, W, C]``; noise is asked about as well.
 
     Returns:
         The file's SHA-256.
 
     Raises:
-        UserError: the extra ``[onnx]`` is not installed, or the network has no ONNX form.
+        UserError: the extra ``[onnx]`` is not installed, the network has no ONNX form, or
+            onnxruntime answers otherwise than the network.
     """
-    write_bytes(path, onnx_bytes(classifier))
+    content = onnx_bytes(classifier)
+    _check_same(classifier, content, images)
+    write_bytes(path, content)
     return sha256_of_file(path)
+
+
+def _check_same(
+    classifier: FrozenClassifier, content: bytes, images: np.ndarray | None = None
+) -> None:
+    """Refuses an ONNX file that is another function than its classifier."""
+    asked = _pictures(classifier.shape, images)
+    import onnxruntime
+
+    try:
+        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+        found = np.concatenate(
+            [
+                session.run(["logits"], {"image": asked[start : start + classifier.rows_per_call]})[
+                    0
+                ]
+                for start in range(0, len(asked), classifier.rows_per_call)
+            ]
+        )
+    except Exception as error:
+        raise UserError(
+            f"onnxruntime cannot run the classifier's ONNX form ({told(error)}); leave out "
+            "--export-onnx"
+        ) from None
+    due = classifier.logits_of(asked)
+    asked_well = np.isfinite(due).all(axis=1)  # black divided by its deviation, say
+    found, due = found[asked_well], due[asked_well]
+    spread = np.median(np.ptp(due, axis=1))
+    off = np.abs(found - due).max(axis=1)
+    wrong = ~(off <= _SAME * spread)  # nor where it is no number
+    if wrong.any():
+        raise UserError(
+            f"as ONNX the classifier is another function: onnxruntime gives other logits for "
+            f"{int(wrong.sum())} of {len(due)} pictures, by up to {off.max():.2g} where they lie "
+            f"{spread:.2g} apart{_suspects(content)}; change that in the classifier, or leave out "
+            "--export-onnx"
+        )
+
+
+def _pictures(shape: tuple[int, int, int], images: np.ndarray | None) -> np.ndarray:
+    """What a file is asked about, uint8 ``[N, H, W, C]``: pictures, the same with each value moved
+    up or down, noise, black and white."""
+    index, zero = np.arange(_NOISE_ROWS), np.zeros(_NOISE_ROWS, np.int64)
+    drawn = keyed_uniform(zero, index, 0, Purpose.PROBE, shape).numpy()
+    noise = (drawn * 256).clip(0, 255).astype(np.uint8)
+    flat = np.stack([np.full(shape, level, np.uint8) for level in (0, 255)])
+    clean = images if images is not None else noise[:0]
+    signs = np.where(np.resize(drawn, clean.shape) < 0.5, -_SHIFT, _SHIFT)
+    moved = (clean.astype(np.int64) + signs).clip(0, 255).astype(np.uint8)
+    return np.concatenate([clean, moved, noise, flat])
+
+
+def _suspects(content: bytes) -> str:
+    """What in a file is known to be computed otherwise, to be said after a comma or not at all."""
+    import onnx
+
+    found = []
+    for node in onnx.load_from_string(content).graph.node:
+        has = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        has = {name: v.decode() if isinstance(v, bytes) else v for name, v in has.items()}
+        for kind, attributes, text in _CULPRITS:
+            if node.op_type == kind and attributes.items() <= has.items() and text not in found:
+                found.append(text)
+    return "".join(f", and its {text}" for text in found)
 
 
 def onnx_bytes(classifier: FrozenClassifier) -> bytes:

@@ -8,8 +8,9 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from torch import nn
 
-from pipeline.classifier import Classifier
+from pipeline.classifier import Classifier, FrozenClassifier
 from pipeline.errors import UserError
 from pipeline.formats.output import sha256_of_file
 from pipeline.networks.classifier import ClassifierNetwork, ClassifierShape
@@ -93,7 +94,59 @@ def test_the_same_classifier_gives_the_same_bytes_without_a_trace_of_the_source(
         assert trace not in content
 
 
-@pytest.mark.parametrize("package", ["onnx", "onnxscript"])
+class Resized(nn.Module):
+    """Pictures of 28x28, enlarged or laid anew, and a layer in which every pixel counts."""
+
+    def __init__(self, resize):
+        super().__init__()
+        generator = torch.Generator().manual_seed(2)
+        self.resize = resize
+        self.weight = nn.Parameter(torch.randn(32 * 32, 3, generator=generator) / 32)
+
+    def forward(self, x):
+        return self.resize(x).flatten(1) @ self.weight
+
+
+def to_32(mode, **how):
+    return lambda x: nn.functional.interpolate(x, size=(32, 32), mode=mode, **how)
+
+
+@pytest.mark.parametrize(
+    ("resize", "given", "culprit"),
+    [
+        (to_32("nearest-exact"), True, None),
+        (
+            to_32("nearest"),
+            True,
+            r"interpolate\(mode='nearest'\) takes other pixels there; mode='nearest-e",
+        ),
+        (
+            to_32("bilinear", antialias=True, align_corners=True),
+            False,
+            "interpolate with antialias and align_corners is another function there",
+        ),
+    ],
+)
+def test_a_file_that_would_be_another_function_is_refused_by_its_operator(
+    tmp_path, resize, given, culprit
+):
+    classifier = FrozenClassifier(Resized(resize), CLASSES, (28, 28, 1))
+    images = np.random.default_rng(1).integers(0, 256, (5, 28, 28, 1), dtype=np.uint8)
+    path, more = tmp_path / "classifier.onnx", [images] if given else []
+    if culprit is None:
+        export_classifier(classifier, path, *more)
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        found = session.run(["logits"], {"image": images})[0]
+        np.testing.assert_allclose(found, classifier.logits_of(images), rtol=0, atol=1e-5)
+        return
+    asked = 20 if given else 10
+    with pytest.raises(UserError, match=rf"for \d+ of {asked} pictures, .*{culprit}") as refused:
+        export_classifier(classifier, path, *more)
+    assert "\n" not in str(refused.value)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxscript", "onnxruntime"])
 def test_without_the_extra_one_line_says_what_to_install(
     classifier, tmp_path, monkeypatch, package
 ):
