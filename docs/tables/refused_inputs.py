@@ -1,0 +1,185 @@
+"""The folder that the bad inputs of docs/refused.md name: small, and written without Ray.
+
+dataset       ten digits' classes, 8×8 pixels, 60 rows in train and 20 in test
+unlabelled    the same pictures without labels
+stack         an untrained stack of the digits; pickled: the same with a pickle in its place
+classifier    an untrained classifier of the digits; wide: one of pictures of 16×16
+samples       a sample set of eight rows
+pictures      a folder with one sub-folder a class; damaged: the same with a file cut short
+numbers       Parquet files of labels and pictures that do not hold together
+classifiers.py  functions that build classifiers nobody can attack
+*.yaml        configs
+"""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from pipeline.chain.schedule import Stage
+from pipeline.classifier import save_classifier
+from pipeline.formats.dataset import dataset_table, write_dataset_info, write_shard
+from pipeline.formats.sample_set import sample_table, write_manifest
+from pipeline.networks.classifier import ClassifierNetwork, ClassifierShape
+from pipeline.networks.condition import ConditionSpec
+from pipeline.pictures import encode_png
+from pipeline.stack import Stack, save_stack
+from pipeline.stack_spec import StackSpec
+
+CLASSES = tuple("0123456789")
+_SPLITS = {"train": range(60), "test": range(60, 80)}
+
+_CLASSIFIERS = '''"""Classifiers that nobody can attack; each function builds one."""
+
+import torch
+from torch import nn
+
+
+class _Linear(nn.Module):
+    def __init__(self, then):
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.register_buffer("weight", torch.randn(64, 10, generator=generator))
+        self.then = then
+
+    def forward(self, x):
+        return self.then(x.flatten(1) @ self.weight)
+
+
+def probabilities():
+    return _Linear(lambda z: z.softmax(dim=1))
+
+
+def nan():
+    return _Linear(lambda z: z * float("nan"))
+
+
+def no_gradient():
+    return _Linear(lambda z: z.detach())
+
+
+def three_classes():
+    return _Linear(lambda z: z[:, :3])
+
+
+def not_a_module():
+    return 3
+'''
+_FILES = {
+    "classifiers.py": _CLASSIFIERS,
+    "unknown_key.yaml": "output: out\nstepz: 5\n",
+    "key_twice.yaml": "output: out\nseed: 1\nseed: 2\n",
+    "no_mapping.yaml": "- output\n",
+    "weights.pt": "a pickle, as far as its name says",
+}
+
+
+def write_inputs(place: Path) -> None:
+    """Writes all that the module's docstring lists into a folder."""
+    images, labels = _digits()
+    for name, content in _FILES.items():
+        (place / name).write_text(content)
+    _write_dataset(place / "dataset", images, labels)
+    _write_dataset(place / "unlabelled", images, None)
+    _write_models(place)
+    rows = np.arange(8)
+    shard = write_shard(
+        sample_table(0, rows, rows % 10, images[rows]), place / "samples", "part-00000.parquet"
+    )
+    write_manifest(
+        place / "samples", shape=(8, 8, 1), classes=CLASSES, shards=[shard], origin={"seed": 0}
+    )
+    _write_folders(place, images)
+    _write_parquet(place / "numbers", images)
+    (place / "empty").mkdir()
+
+
+def _digits() -> tuple[np.ndarray, np.ndarray]:
+    stored = load_digits()
+    images = np.rint(stored.images[:80] * (255 / 16)).astype(np.uint8)[..., None]
+    return images, stored.target[:80].astype(np.int64)
+
+
+def _write_dataset(path: Path, images: np.ndarray, labels: np.ndarray | None) -> None:
+    splits = {}
+    for split, rows in _SPLITS.items():
+        table = dataset_table(
+            [f"digit-{i}" for i in rows],
+            images[list(rows)],
+            None if labels is None else labels[list(rows)],
+            None,
+        )
+        splits[split] = [write_shard(table, path, f"{split}/part-00000.parquet")]
+    write_dataset_info(
+        path,
+        shape=(8, 8, 1),
+        classes=() if labels is None else CLASSES,
+        splits=splits,
+        has_captions=False,
+        origin={},
+    )
+
+
+def _write_models(place: Path) -> None:
+    spec = StackSpec(
+        shape=(8, 8, 1),
+        classes=CLASSES,
+        condition=ConditionSpec("label", len(CLASSES)),
+        stages=(Stage(4, 40.0, 3.0), Stage(8, 3.0, 0.02)),
+        sigma_data=(1.3, 0.7),
+        tau2=(((0.2,), (0.1,), (0.05,)),),
+        network="nested",
+        widths=(8, 8),
+        blocks=(1, 1),
+        embedding=8,
+        dropout=0.0,
+        rows_per_call=4,
+        layers=(2, 3),
+    )
+    save_stack(Stack(spec), {}, place / "stack", {})
+    save_stack(
+        Stack(replace(spec, classes=(), condition=ConditionSpec("none", 0))),
+        {},
+        place / "unconditional",
+        {},
+    )
+    shutil.copytree(place / "stack", place / "pickled")
+    (place / "pickled" / "nested.safetensors").unlink()
+    (place / "pickled" / "nested.pt").write_bytes(b"\x80\x04")
+    for name, side in (("classifier", 8), ("wide", 16)):
+        network = ClassifierNetwork(ClassifierShape(side, side, 1, 10, widths=(8,)))
+        save_classifier(place / name, network, CLASSES, {})
+
+
+def _write_folders(place: Path, images: np.ndarray) -> None:
+    for number, name in enumerate(("cat", "dog")):
+        for i in range(3):
+            path = place / "pictures" / name / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(encode_png(images[10 * number + i]))
+    shutil.copytree(place / "pictures", place / "damaged")
+    whole = (place / "damaged" / "dog" / "1.png").read_bytes()
+    (place / "damaged" / "dog" / "1.png").write_bytes(whole[: len(whole) // 2])
+    shutil.copytree(place / "pictures", place / "mixed")
+    Image.new("RGB", (9, 5)).save(place / "mixed" / "cat" / "2.png")
+
+
+def _write_parquet(place: Path, images: np.ndarray) -> None:
+    place.mkdir()
+    pictures = pa.array([encode_png(image) for image in images[:4]])
+    tables = {
+        "no_label": {"image": pictures},
+        "huge_label": {"image": pictures, "label": [0, 1, 2, 10**12]},
+        "null_label": {"image": pictures, "label": [0, 1, None, 1]},
+        "text_image": {"image": ["a", "b", "c", "d"], "label": [0, 1, 0, 1]},
+    }
+    for name, columns in tables.items():
+        (place / name).mkdir()
+        pq.write_table(pa.table(columns), place / name / "part.parquet")
+    (place / "cut.parquet").write_bytes(b"PAR1")
+    pq.write_table(pa.table({"label": [0, 1, 10]}), place / "labels.parquet")
