@@ -36,6 +36,7 @@ from pipeline.sources.digits import DigitsSource
 from pipeline.sources.fit import Fit, FitCounts
 from pipeline.sources.folder import FolderSource
 from pipeline.sources.idx import IdxSource
+from pipeline.sources.metadata_file import MetadataSource, find_metadata
 from pipeline.sources.parquet import ParquetSource
 from pipeline.sources.shape import shape_of
 from pipeline.sources.writer import ShardWriter
@@ -57,7 +58,8 @@ class IngestConfig(JobConfig):
     source: Literal["digits", "idx", "folder", "parquet"] = Field(
         "digits",
         description="where the pictures are: digits (embedded, no input), idx (MNIST's files), "
-        "folder (one sub-folder a class), parquet (encoded pictures)",
+        "folder (one sub-folder a class, or a metadata.jsonl or .csv beside the pictures), parquet "
+        "(encoded pictures)",
     )
     input: Path | None = Field(
         None, description="folder of the idx files or of the classes; Parquet file or folder"
@@ -69,10 +71,14 @@ class IngestConfig(JobConfig):
     )
     image_column: str = Field("image", description="parquet: column of encoded pictures")
     label_column: str | None = Field(
-        None, description="parquet: column of labels or class names; none for 'label' if there"
+        None,
+        description="parquet, or a folder's metadata file: column of labels or class names; none "
+        "for 'label' if there",
     )
     caption_column: str | None = Field(
-        None, description="parquet: column of texts; none for 'caption' or 'text' if there"
+        None,
+        description="parquet, or a folder's metadata file: column of texts; none for 'caption' or "
+        "'text' if there",
     )
     id_column: str | None = Field(
         None, description="parquet: column of unique ids; none for file name and row"
@@ -111,8 +117,11 @@ class IngestConfig(JobConfig):
                 raise ValueError("the digits are embedded and have no input and no other classes")
         elif self.input is None:
             raise ValueError(f"input is needed: where the {self.source} source is to be read")
-        strays = [key for key in _COLUMN_KEYS if key in self.model_fields_set]
-        if strays and self.source != "parquet":
+        keys = () if self.source == "parquet" else _COLUMN_KEYS
+        if self.source == "folder":  # a metadata file's columns
+            keys = ("image_column", "id_column")
+        strays = [key for key in keys if key in self.model_fields_set]
+        if strays:
             raise ValueError(f"{strays[0]} is for the source parquet, and this is {self.source}")
         if self.resize is not None and (
             len(self.resize) not in (1, 2) or any(not 1 <= side <= 16384 for side in self.resize)
@@ -140,6 +149,14 @@ class IngestConfig(JobConfig):
         if self.source == "idx":
             return IdxSource(self.input, self.classes)
         if self.source == "folder":
+            columns = self.label_column or self.caption_column
+            if columns is not None or find_metadata(self.input):
+                return MetadataSource(
+                    self.input,
+                    label_column=self.label_column,
+                    caption_column=self.caption_column,
+                    classes=self.classes,
+                )
             return FolderSource(self.input, self.classes)
         return ParquetSource(
             self.input,

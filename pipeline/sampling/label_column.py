@@ -15,6 +15,7 @@ from pipeline.formats.output import read_json, sha256_of_file, sha256_of_json
 from pipeline.formats.sample_set import MANIFEST_FILE
 from pipeline.formats.shard import Shard, column_type, open_parquet, read_range
 from pipeline.sampling.labels import Given, LabelPlan
+from pipeline.sources.cells import plain_cells, plain_schema
 from pipeline.sources.listing import user_files
 
 _ROWS_A_READ = 1 << 20
@@ -29,7 +30,7 @@ class Column(LabelPlan):
     Attributes:
         directory: where the files are.
         shards: the files, in order, with their hashes.
-        column: whole numbers or text.
+        column: whole numbers (also as doubles), booleans or text; dots lead into structs.
         classes: the model's.
         names: the classes that the column's numbers are labels of, where a dataset or a set says
             them; None where a number is what `label_called` has it for.
@@ -78,12 +79,11 @@ class Column(LabelPlan):
             "captions": self.captions,
         }
 
+    @user_files()
     def _read(self, start: int, stop: int) -> Given:
         table = read_range(self.directory, self.shards, start, stop, [self.column])
-        column_type(table, self.column)
-        values = table.column(self.column).combine_chunks()
-        if isinstance(values, pa.DictionaryArray):
-            values = values.dictionary_decode()
+        _plain_kind(table, self.column)
+        values = pa.concat_arrays(plain_cells(table, self.column, {}).chunks)
         coded = values.dictionary_encode(null_encoding="encode")
         label_of = [self._label(value) for value in coded.dictionary.to_pylist()]
         known = np.array([label is not None for label in label_of], bool)
@@ -98,9 +98,13 @@ class Column(LabelPlan):
             values.cast(pa.string()) if self.captions else None,
         )
 
-    def _label(self, value: str | int | None) -> int | None:
+    def _label(self, value: str | int | float | None) -> int | None:
         if value is None:
             return None
+        if isinstance(value, float):
+            if not value.is_integer():
+                return None
+            value = int(value)
         if isinstance(value, int):
             if self.names is None:
                 label = label_called(str(value), self.classes)
@@ -155,11 +159,9 @@ def open_column(
     if not plan.num_rows:
         raise UserError(f"{path} has no rows in Parquet files (*.parquet); check the path")
     with open_parquet(directory / shards[0].file) as file:
-        kind = column_type(file.schema_arrow.empty_table(), column)
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-    if not text and (captions or not pa.types.is_integer(kind)):
+        kind = _plain_kind(file.schema_arrow.empty_table(), column)
+    numbers = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    if not pa.types.is_string(kind) and (captions or not numbers):
         wanted = "text" if captions else "whole numbers or text"
         raise UserError(f"column {column} of {path} is {kind}, not {wanted}; name another column")
     return plan
@@ -175,6 +177,14 @@ def _names_of_set(directory: Path) -> tuple[str, ...] | None:
         return tuple(map(str, names)) or None
     except (KeyError, TypeError):
         return None
+
+
+def _plain_kind(table: pa.Table, column: str) -> pa.DataType:
+    """The type that a column, or a field that dots lead to, is read in; UserError without one."""
+    schema = plain_schema(table.schema, {})
+    if column not in schema.names or column in table.column_names:
+        column_type(table, column)
+    return schema.field(column).type
 
 
 def _describe(path: Path) -> Shard:

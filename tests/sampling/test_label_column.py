@@ -160,7 +160,7 @@ def test_a_row_that_is_no_class_is_told_with_its_number_and_file(
     ("column", "options", "message"),
     [
         ("when", {}, "no column 'when', only other, what"),
-        ("what", {}, "column what of .* is double, not whole numbers or text"),
+        ("what", {}, "column what of .* is date32.*, not whole numbers or text"),
         ("other", {"captions": True}, "column other of .* is int64, not text"),
         ("what", {"split": "test"}, "--labels-split test: .* is not a dataset"),
     ],
@@ -168,7 +168,7 @@ def test_a_row_that_is_no_class_is_told_with_its_number_and_file(
 def test_what_cannot_be_read_is_refused(
     tmp_path: Path, column: str, options: dict[str, object], message: str
 ) -> None:
-    file = column_file(tmp_path / "a.parquet", [0.5])
+    file = column_file(tmp_path / "a.parquet", pa.array([1], pa.date32()))
     with pytest.raises(UserError, match=message):
         open_column(file, column, CLASSES, **options)  # type: ignore[arg-type]
 
@@ -202,3 +202,28 @@ def test_two_columns_of_that_name_are_told(tmp_path):
     pq.write_table(pa.table([[0], [1]], ["label", "label"]), tmp_path / "a.parquet")
     with pytest.raises(UserError, match="two columns called label; rename one of them"):
         open_column(tmp_path / "a.parquet", "label", ("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (pa.array(["dog", None, "cat"], pa.string_view()), [1, 0]),
+        (pa.array([1.0, None, 0.0]), [1, 0]),
+        (pa.array([{"name": "dog"}, None, {"name": "cat"}]), [1, 0]),
+    ],
+    ids=lambda values: str(getattr(values, "type", "")),
+)
+def test_labels_come_in_the_types_that_other_tools_write(tmp_path, values, expected):
+    pq.write_table(pa.table({"what": values}), tmp_path / "a.parquet")
+    name = "what.name" if pa.types.is_struct(values.type) else "what"
+    names = ("0", "1") if pa.types.is_floating(values.type) else CLASSES
+    plan = open_column(tmp_path / "a.parquet", name, names)
+    assert [labels(plan, row, row + 1) for row in (0, 2)] == [[label] for label in expected]
+    with pytest.raises(UserError, match=r"row 1 of .*a\.parquet, column what"):
+        plan.check()
+
+
+def test_a_number_that_is_not_whole_names_no_class(tmp_path):
+    file = column_file(tmp_path / "a.parquet", [1.0, 0.5])
+    with pytest.raises(UserError, match=r"row 1 of .*a\.parquet, column what.*0\.5"):
+        open_column(file, "what", ("0", "1")).check()
