@@ -117,7 +117,7 @@ class IngestConfig(JobConfig):
                 raise ValueError("the digits are embedded and have no input and no other classes")
         elif self.input is None:
             raise ValueError(f"input is needed: where the {self.source} source is to be read")
-        keys = () if self.source == "parquet" else _COLUMN_KEYS
+        keys: tuple[str, ...] = () if self.source == "parquet" else _COLUMN_KEYS
         if self.source == "folder":  # a metadata file's columns
             keys = ("image_column", "id_column")
         strays = [key for key in keys if key in self.model_fields_set]
