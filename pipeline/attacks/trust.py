@@ -19,6 +19,8 @@ from pipeline.importable import told
 
 # Twice the same call may differ by what another order of sums gives, on a GPU.
 _SAME = 1e-4
+_FULL = 0.99  # of what a tanh can reach; a cosine's share of rows seldom comes so far
+_FEW_VALUES = 10  # fewer may lie in [0, 1] by chance
 _ODD_ROWS = 7  # another number of rows than any call of ours has
 # What a classifier may have been trained on instead of [0, 1].
 _RANGES = {"[0, 255]": (255.0, 0.0), "[-1, 1]": (2.0, -1.0)}
@@ -47,7 +49,7 @@ def look_at_model(
 
     Returns:
         What speaks against the result, with these codes: randomised, neighbours, batch_size,
-        zero_gradient, gradient_not_finite, input_range, training_mode.
+        zero_gradient, gradient_not_finite, input_range, training_mode, bounded_output.
 
     Raises:
         UserError: the model raises, or its answers are not finite logits ``[N, K]`` with a gradient
@@ -58,7 +60,8 @@ def look_at_model(
     _refuse_probabilities(logits)
     with torch.no_grad():
         again = _ask(model, part)
-    found = [*_training_mode(left_training), *_randomised(logits, again, real, num_draws)]
+    bounded = _bounded_output(logits[:real])
+    found = [*bounded, *_training_mode(left_training), *_randomised(logits, again, real, num_draws)]
     if not found or found[-1].code != "randomised":
         found += _other_calls(model, part, logits)
     right = logits.argmax(dim=1) == label
@@ -117,11 +120,39 @@ def _answers(
 
 
 def _refuse_probabilities(logits: Tensor) -> None:
-    if bool((logits >= 0).all()) and bool((logits.sum(dim=1) - 1).abs().max() < 1e-3):
+    """2 %, for a softmax in half precision."""
+    if bool((logits >= 0).all()) and bool((logits.sum(dim=1) - 1).abs().max() < 0.02):
         raise UserError(
             "the classifier returns probabilities (no value below 0, each row's sum is 1), whose "
             "gradients vanish where it is sure; leave out its last softmax, or return the logarithm"
         )
+
+
+def _bounded_output(logits: Tensor) -> list[TrustWarning]:
+    """Outputs ``[N, K]`` of a last layer that bounds them: attacks that follow the gradient stand
+    still where such a layer is saturated, and half of what looks robust may be that."""
+    rows, sums = logits.shape[0], logits.double().sum(dim=1)
+    if logits.numel() < _FEW_VALUES:
+        return []
+    low, high = float(logits.min()), float(logits.max())
+    differ = float((logits.amax(dim=0) - logits.amin(dim=0)).max() / sums.mean())
+    remedy = "return what goes into it: "
+    if low >= 0 and high <= 1:
+        seen = "every output lies in [0, 1], as after a sigmoid"
+        remedy = "if the last layer is one, return what goes into it: "
+    elif (
+        low >= 0
+        and rows >= _ODD_ROWS
+        and differ > 0.1
+        and bool((sums / sums.mean() - 1).abs().max() < 1e-3)
+    ):
+        seen = f"no output is below 0 and each row's sum is {sums.mean():.4g}, as after a softmax"
+    elif low >= -1 and high <= 1 and low < -_FULL and high > _FULL:
+        seen = "the outputs fill [-1, 1] and do not leave it, as after a tanh"
+    else:
+        return []
+    text = f"{seen}: {remedy}the gradient vanishes where it is sure, and the accuracy is too high"
+    return [TrustWarning("bounded_output", rows, rows, text)]
 
 
 def _training_mode(names: Sequence[str]) -> list[TrustWarning]:

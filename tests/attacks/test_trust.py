@@ -1,5 +1,7 @@
 """Each warning and each refusal is given for a model built to deserve it, and for no honest one."""
 
+import re
+
 import pytest
 import torch
 from torch import nn
@@ -37,6 +39,7 @@ def test_an_honest_model_gives_no_warning_however_many_rows_a_call_has():
         assert look(HONEST, rows_per_call=rows_per_call) == {}
     assert look(lambda x: HONEST(x).log_softmax(dim=1)) == {}
     assert look(lambda x: 100 * HONEST(x)) == {}
+    assert look(lambda x: HONEST(x).relu() + 0.1) == {}
 
 
 def raising(_):
@@ -62,6 +65,47 @@ def test_a_model_that_cannot_be_attacked_is_refused_in_one_line(model, message):
     with pytest.raises(UserError, match=message) as refused:
         look(model)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("last", "message"),
+    [
+        (
+            lambda z: z.sigmoid(),
+            r"lies in \[0, 1\], as after a sigmoid: if .* return what goes into",
+        ),
+        (lambda z: (z + 8) / 16, r"lies in \[0, 1\]"),
+        (
+            lambda z: 100 * z.softmax(dim=1),
+            "each row's sum is 100, as after a softmax: return what",
+        ),
+        (lambda z: (5 * z).tanh(), r"fill \[-1, 1\] and do not leave it, as after a tanh"),
+    ],
+    ids=["sigmoid", "scaled", "percent", "tanh"],
+)
+def test_outputs_that_a_last_layer_bounds_are_warned_of(last, message):
+    found = look_at_model(lambda x: last(HONEST(x)), X, Y, num_classes=CLASSES, rows_per_call=ROWS)
+    assert next((w.code, w.count, w.of) for w in found) == ("bounded_output", ROWS, ROWS)
+    assert re.search(message, found[0].text)
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        lambda z: z / z.norm(dim=1, keepdim=True),  # a cosine
+        lambda z: z.log_softmax(dim=1),
+        lambda z: z - z.mean(dim=1, keepdim=True),
+        lambda z: z.relu(),
+    ],
+    ids=["cosine", "log_softmax", "centred", "relu"],
+)
+def test_outputs_that_are_normalised_without_a_bound_are_none(last):
+    assert "bounded_output" not in look(lambda x: last(HONEST(x)))
+
+
+def test_a_softmax_in_half_precision_is_one():
+    with pytest.raises(UserError, match="returns probabilities"):
+        look(lambda x: HONEST(x).bfloat16().softmax(dim=1).float())
 
 
 def test_a_detached_model_may_be_asked_by_attacks_without_gradients():
