@@ -21,9 +21,9 @@ from benchmarks.common import Options
 from benchmarks.datasets import FASHION_MNIST, write_dataset
 from pipeline.classifier import Classifier, save_classifier
 from pipeline.formats.dataset import images_of, labels_of, load_dataset, read_rows
+from pipeline.formats.splits import TEST, TRAIN
 from pipeline.networks.classifier import ClassifierNetwork, ClassifierShape
 from pipeline.pictures import to_unit
-from pipeline.sources.base import TEST, TRAIN
 from pipeline.training.classifier import ClassifierFit, ClassifierRecipe
 
 FOLDERS = {

@@ -13,7 +13,8 @@ from pipeline.formats.dataset import (
     write_dataset_info,
     write_shard,
 )
-from pipeline.sources.base import TRAIN, RawRow
+from pipeline.formats.splits import TRAIN
+from pipeline.sources.base import RawRow
 from pipeline.sources.idx import IdxSource
 
 FASHION_MNIST = Path(__file__).resolve().parents[2] / "shared" / "data" / "fashion-mnist"

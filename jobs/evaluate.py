@@ -30,6 +30,7 @@ from pipeline.formats.keyed_sample import keyed_sample
 from pipeline.formats.model import CARD_FILE
 from pipeline.formats.output import read_json, write_json
 from pipeline.formats.sample_set import SampleSet, iterate_samples, open_sample_set
+from pipeline.formats.splits import TEST, TRAIN, judged_split, train_split
 from pipeline.intervals import clopper_pearson
 from pipeline.likelihood import Bound, estimate_bound
 from pipeline.pictures import to_signed
@@ -37,7 +38,7 @@ from pipeline.stack import Stack
 
 RESULTS_FILE = "evaluation.json"
 _FIGURES = 2  # what the figures are; 1 had the bound of the test split's first rows
-_SIDES = {"train": 0, "test": 1, "samples": 2}  # each has an order of its own
+_SIDES = {TRAIN: 0, TEST: 1, "samples": 2}  # each has an order of its own
 
 
 class EvaluateConfig(JobConfig):
@@ -49,23 +50,26 @@ class EvaluateConfig(JobConfig):
     model: Path | None = Field(
         None, description="the stack's directory, for the bound in bits/dim; none leaves it out"
     )
+    split: str | None = Field(
+        None, description="split that samples are held against; none for test, else validation"
+    )
     output: Path = Field(description="the directory for evaluation.json")
     overwrite: bool = Field(False, description="replace another config's results in OUTPUT")
     count: int | None = Field(
         None,
         ge=2,
         description="pictures on each side of the Fréchet distance; none for as many as the "
-        "samples, the test and the train split all have",
+        "samples, the split and the train split all have",
     )
     neighbours: int = Field(
         10_000,
         ge=2,
-        description="training pictures searched for near copies, and test pictures to compare "
+        description="training pictures searched for near copies, and held-out pictures to compare "
         "with, at most; equal pictures are looked for in the whole train split",
     )
     bound_layers: int = Field(256, ge=8, description="layers T of the chain that is bounded")
     bound_rows: int = Field(
-        512, ge=2, description="random test pictures that the bound averages over"
+        512, ge=2, description="random held-out pictures that the bound averages over"
     )
     bound_rows_per_layer: int = Field(
         32, ge=2, description="of these, pictures drawn for each layer's term"
@@ -77,6 +81,8 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
     """Computes the figures, prints them, writes and returns them."""
     samples = open_sample_set(config.samples)
     info = load_dataset(config.dataset)
+    split = judged_split(info, config.split)
+    train_split(info, "the evaluation")
     classifier = Classifier.load(config.classifier)
     check_fits(
         info,
@@ -98,6 +104,7 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
         "figures": _FIGURES,
         "samples": samples.sha256,
         "dataset": info.sha256,
+        **({} if split == TEST else {"split": split}),
         "classifier": classifier.sha256,
         "model": stack.sha256 if stack else None,
         **config.model_dump(
@@ -120,9 +127,10 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
         else:
             result = {
                 "agreement": _agreement(samples, classifier),
-                "frechet": _frechet(samples, info, classifier, config),
-                "copies": _copies(samples, info, config),
-                "bound": None if stack is None else bound_of(stack, info, config),
+                "frechet": _frechet(samples, info, split, classifier, config),
+                "copies": _copies(samples, info, split, config),
+                "bound": None if stack is None else bound_of(stack, info, split, config),
+                "split": split,
                 "made_from": parts,
             }
             write_json(output.directory / RESULTS_FILE, result)
@@ -148,13 +156,17 @@ def _agreement(samples: SampleSet, classifier: Classifier) -> dict[str, Any] | N
 
 
 def _frechet(
-    samples: SampleSet, info: DatasetInfo, classifier: Classifier, config: EvaluateConfig
+    samples: SampleSet,
+    info: DatasetInfo,
+    split: str,
+    classifier: Classifier,
+    config: EvaluateConfig,
 ) -> dict[str, Any]:
-    """Distance of samples to test pictures, and of training to test pictures: the floor."""
+    """Distance of samples to held-out pictures, and of training to held-out ones: the floor."""
     have = {
         "the sample set": samples.num_rows,
-        "the test split": info.num_rows("test"),
-        "the train split": info.num_rows("train"),
+        f"the {split} split": info.num_rows(split),
+        "the train split": info.num_rows(TRAIN),
     }
     count = config.count or min(have.values())
     for name, rows in have.items():
@@ -164,8 +176,8 @@ def _frechet(
                 "at equal counts alone; lower the count or leave it out"
             )
     made = np.concatenate([classifier.features_of(images_of(t)) for t in iterate_samples(samples)])
-    test = classifier.features_of(_split(info, "test", count, config.seed))
-    train = classifier.features_of(_split(info, "train", count, config.seed))
+    test = classifier.features_of(_split(info, split, count, config.seed))
+    train = classifier.features_of(_split(info, TRAIN, count, config.seed))
     made = made[_some(len(made), count, "samples", config.seed)]
     distance, floor = frechet_distance(made, test), frechet_distance(train, test)
     return {
@@ -184,7 +196,7 @@ def _some(num_rows: int, count: int, side: str, seed: int) -> np.ndarray:
 
 def _split(info: DatasetInfo, split: str, count: int, seed: int) -> np.ndarray:
     """``count`` keyed rows of a split, uint8 ``[count, H, W, C]``; a shard at a time."""
-    chosen = _some(info.num_rows(split), count, split, seed)
+    chosen = _some(info.num_rows(split), count, TRAIN if split == TRAIN else TEST, seed)
     parts, first = [], 0
     for table in iterate_shards(info, split, ["image"]):
         inside = chosen[(chosen >= first) & (chosen < first + table.num_rows)] - first
@@ -193,26 +205,29 @@ def _split(info: DatasetInfo, split: str, count: int, seed: int) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def _copies(samples: SampleSet, info: DatasetInfo, config: EvaluateConfig) -> dict[str, Any]:
+def _copies(
+    samples: SampleSet, info: DatasetInfo, split: str, config: EvaluateConfig
+) -> dict[str, Any]:
     made = np.concatenate([images_of(table) for table in iterate_samples(samples, ["image"])])
     return asdict(
         find_copies(
             made,
-            _split(info, "train", config.neighbours, config.seed),
-            (images_of(table) for table in iterate_shards(info, "train", ["image"])),
-            _split(info, "test", config.neighbours, config.seed),
+            _split(info, TRAIN, config.neighbours, config.seed),
+            (images_of(table) for table in iterate_shards(info, TRAIN, ["image"])),
+            _split(info, split, config.neighbours, config.seed),
         )
     )
 
 
-def bound_of(stack: Stack, info: DatasetInfo, config: EvaluateConfig) -> dict[str, Any]:
-    """The bound on the test pictures' likelihood, given their labels: the mean over random ones.
+def bound_of(stack: Stack, info: DatasetInfo, split: str, config: EvaluateConfig) -> dict[str, Any]:
+    """The bound on held-out pictures' likelihood, given their labels: the mean over random ones.
 
     Args:
+        split: what they are from.
         config: its ``model`` is the stack's directory.
     """
     assert config.model is not None
-    chosen = keyed_sample(info, "test", config.bound_rows, config.seed)
+    chosen = keyed_sample(info, split, config.bound_rows, config.seed)
     stages = stack.spec.stages
     bound: Bound = estimate_bound(
         stack,
@@ -239,6 +254,7 @@ def bound_of(stack: Stack, info: DatasetInfo, config: EvaluateConfig) -> dict[st
 
 def _tell(result: dict[str, Any]) -> None:
     agreement, frechet, copies = result["agreement"], result["frechet"], result["copies"]
+    split = result.get("split", TEST)
     if agreement:
         print(
             f"labels: the classifier gives {agreement['rate']:.1%} of {agreement['asked']:,} "
@@ -247,10 +263,11 @@ def _tell(result: dict[str, Any]) -> None:
         )
     ratio = frechet["ratio_to_floor"]
     print(
-        f"Fréchet distance, {frechet['count']:,} pictures a side: samples to test "
-        f"{frechet['samples_to_test']:.3f}, floor (train to test) {frechet['train_to_test']:.3f}, "
+        f"Fréchet distance, {frechet['count']:,} pictures a side: samples to {split} "
+        f"{frechet['samples_to_test']:.3f}, floor (train to {split}) "
+        f"{frechet['train_to_test']:.3f}, "
         + (
-            "no ratio: the floor is 0, the train and the test pictures are the same"
+            "no ratio: the floor is 0, the two sides' pictures are the same"
             if ratio is None
             else f"ratio {ratio:.2f}"
         )
@@ -260,7 +277,8 @@ def _tell(result: dict[str, Any]) -> None:
         f"copies: {copies['num_exact']:,} of {copies['num_samples']:,} samples equal one of all "
         f"{copies['num_train_split']:,} training pictures; {copies['num_near']:,} equal one, or "
         f"lie as near to one of the {copies['num_training']:,} searched ({share:.1%} of the train "
-        "split) as the closest 1 % of these to each other; of real test pictures "
+        "split) as the closest 1 % of these to each other; of real "
+        f"{split} pictures "
         f"{copies['num_held_out_exact']:,} and {copies['num_held_out_near']:,} of "
         f"{copies['num_held_out']:,}"
     )

@@ -28,9 +28,10 @@ from pipeline.formats.dataset import (
 from pipeline.formats.output import atomic_path, read_json
 from pipeline.formats.quarantine import BadRow
 from pipeline.formats.shard import Shard, images_of, labels_of, read_part, shards_from_json
+from pipeline.formats.splits import TEST, TRAIN
 from pipeline.pictures import display_scale, grid
 from pipeline.plots.class_sheet import class_sheet
-from pipeline.sources.base import TEST, TRAIN, Source
+from pipeline.sources.base import Source
 from pipeline.sources.decode import Decoder
 from pipeline.sources.digits import DigitsSource
 from pipeline.sources.fit import Fit, FitCounts
@@ -39,17 +40,18 @@ from pipeline.sources.idx import IdxSource
 from pipeline.sources.metadata_file import MetadataSource, find_metadata
 from pipeline.sources.parquet import ParquetSource
 from pipeline.sources.shape import shape_of
+from pipeline.sources.splits import SplitsFrom
 from pipeline.sources.writer import ShardWriter
 
 GRID_FILE = "grid.png"
 _GRID_PER_CLASS = 8
 _GRID_SHARDS = 64  # read for the sheet at most, whatever the size of the set
 _GRID_CLASSES = 20  # more would make a sheet that nobody can look at
-_COLUMN_KEYS = ("image_column", "label_column", "caption_column", "id_column")
+_COLUMN_KEYS = ("image_column", "label_column", "caption_column", "id_column", "split_column")
 
 
 class IngestConfig(JobConfig):
-    """Turn labelled pictures into a dataset: Parquet shards of one shape, train and test.
+    """Turn labelled pictures into a dataset: Parquet shards of one shape, split by split.
 
     The same command resumes what was interrupted, and gives the same bytes on any number of
     workers.
@@ -83,11 +85,20 @@ class IngestConfig(JobConfig):
     id_column: str | None = Field(
         None, description="parquet: column of unique ids; none for file name and row"
     )
+    split_column: str | None = Field(
+        None,
+        description="column of texts that say each row's split; none for 'split' if there",
+    )
+    splits_from: SplitsFrom = Field(
+        "auto",
+        description="what says train, test and validation: names (of folders, files and hive "
+        "keys); column; auto: whichever does; draw: nothing, all rows are divided anew",
+    )
     test_fraction: float = Field(
         0.2,
         ge=0,
         lt=1,
-        description="part of the rows for testing, 0 to 1, where the source gives no splits",
+        description="part of the rows for testing, 0 to 1, where the data say no splits",
     )
     seed: int = Field(0, description="keys which rows are for testing")
     resize: tuple[int, ...] | None = Field(
@@ -123,6 +134,10 @@ class IngestConfig(JobConfig):
         strays = [key for key in keys if key in self.model_fields_set]
         if strays:
             raise ValueError(f"{strays[0]} is for the source parquet, and this is {self.source}")
+        if self.splits_from == "column" and self.source not in ("parquet", "folder"):
+            raise ValueError(f"splits_from column is for the source parquet, not {self.source}")
+        if self.split_column is not None and self.splits_from == "draw":
+            raise ValueError("split_column says splits and splits_from draw none; leave one out")
         if self.resize is not None and (
             len(self.resize) not in (1, 2) or any(not 1 <= side <= 16384 for side in self.resize)
         ):
@@ -147,17 +162,19 @@ class IngestConfig(JobConfig):
         if self.input is None:
             return DigitsSource()
         if self.source == "idx":
-            return IdxSource(self.input, self.classes)
+            return IdxSource(self.input, self.classes, self.splits_from)
         if self.source == "folder":
-            columns = self.label_column or self.caption_column
+            columns = self.label_column or self.caption_column or self.split_column
             if columns is not None or find_metadata(self.input):
                 return MetadataSource(
                     self.input,
                     label_column=self.label_column,
                     caption_column=self.caption_column,
                     classes=self.classes,
+                    split_column=self.split_column,
+                    splits_from=self.splits_from,
                 )
-            return FolderSource(self.input, self.classes)
+            return FolderSource(self.input, self.classes, self.splits_from)
         return ParquetSource(
             self.input,
             image_column=self.image_column,
@@ -165,7 +182,19 @@ class IngestConfig(JobConfig):
             caption_column=self.caption_column,
             id_column=self.id_column,
             classes=self.classes,
+            split_column=self.split_column,
+            splits_from=self.splits_from,
         )
+
+    def where_splits_come_from(self, source: Source) -> str:
+        """For people: what says the splits of a source's rows, or how they are drawn."""
+        if source.splits:
+            unused = " (--test-fraction says nothing here)"
+            given = "test_fraction" in self.model_fields_set
+            return f"from {source.splits_given_by}{unused if given else ''}"
+        drawn = f"drawn: {self.test_fraction:.4g} of the rows for testing, seed {self.seed}"
+        alone = f" ({source.splits_given_by} say train for all)" if source.splits_given_by else ""
+        return drawn + alone
 
 
 def main(config: IngestConfig) -> Path:
@@ -183,6 +212,8 @@ def main(config: IngestConfig) -> Path:
         **describe(config.model_copy(update={"classes": source.classes})),
         "num_rows": source.num_rows,
         "shape": list(shape),
+        "splits": config.where_splits_come_from(source),
+        "notes": list(source.notes),
     }
     for key in ("output", "overwrite", "num_workers", "on_bad_row"):
         del origin[key]
@@ -226,7 +257,7 @@ def main(config: IngestConfig) -> Path:
             remove_records(output.directory)
     info = load_dataset(output.path)
     refuse_quarantine(config.on_bad_row, info.num_quarantined, info.path)
-    _tell(info, config)
+    _tell(info, config, source)
     return output.path
 
 
@@ -269,6 +300,8 @@ def _splits(
             f"{source.num_rows} rows were read, {written} written and {num_bad} set aside"
         )
     for name, shards in splits.items():
+        if not shards and source.splits:
+            raise UserError(f"the split {name} has no good row; see --on-bad-row and --splits-from")
         if not shards:
             raise UserError(
                 f"none of the {written} rows fell into the split {name}; give another --seed or "
@@ -321,11 +354,12 @@ def _resized(records: Sequence[Record]) -> FitCounts:
     return counts
 
 
-def _tell(info: DatasetInfo, config: IngestConfig) -> None:
+def _tell(info: DatasetInfo, config: IngestConfig, source: Source) -> None:
     height, width, channels = info.shape
     rows = ", ".join(f"{split} {info.num_rows(split):,}" for split in info.splits)
     names = ", ".join(info.classes[:12]) + (", ..." if len(info.classes) > 12 else "")
     print(f"rows      {rows}")
+    print(f"splits    {config.where_splits_come_from(source)}")
     print(f"pictures  {height}x{width} pixels, {'grey' if channels == 1 else 'RGB'}")
     if config.resize is not None:
         counts = FitCounts.from_json(read_json(info.path / DATASET_FILE)["origin"]["resized"])
@@ -333,6 +367,8 @@ def _tell(info: DatasetInfo, config: IngestConfig) -> None:
     print(f"classes   {len(info.classes)}{': ' if names else ''}{names}")
     if info.has_captions:
         print("captions  yes")
+    for note in source.notes:
+        print(f"note      {note}")
     if info.num_quarantined:
         print(f"bad rows  {set_aside(info.num_quarantined, info.path)}")
     print(f"grid      {info.path / GRID_FILE}")

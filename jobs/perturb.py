@@ -56,6 +56,7 @@ from pipeline.formats.perturbation_set import (
 from pipeline.formats.perturbation_target import resolved_target
 from pipeline.formats.perturbation_warnings import TrustWarning, row_warnings
 from pipeline.formats.shard import read_part
+from pipeline.formats.splits import judged_split
 from pipeline.intervals import clopper_pearson
 from pipeline.onnx_export import export_classifier
 from pipeline.perturbation_trust import (
@@ -90,6 +91,7 @@ def main(config: PerturbConfig) -> Path:
             output holds other results.
     """
     info = load_dataset(config.dataset)
+    split = judged_split(info, config.split)
     settings = config.settings()
     classifier = load_classifier(
         config.classifier, info, weights=config.weights, rows_per_call=config.rows_per_call
@@ -98,18 +100,16 @@ def main(config: PerturbConfig) -> Path:
         settings = replace(settings, target=resolved_target(settings.target, classifier.classes))
     if isinstance(settings, UniversalAttack):
         check_sample_split(info, settings)
-    rows = info.num_rows(config.split)
+    rows = info.num_rows(split)
     stop = min(rows, config.limit or rows)
-    if stop == 0:
-        raise UserError(f"the split {config.split} of {info.path} is empty; name another")
     if isinstance(settings, TransferAttack):
-        settings.check_fits(info, config.split, stop, classifier.sha256)
+        settings.check_fits(info, split, stop, classifier.sha256)
     fingerprint = {
         "job": "perturb",
         "dataset_sha256": info.sha256,
         "classifier_sha256": classifier.sha256,
         "rows_per_call": classifier.rows_per_call,
-        "split": config.split,
+        "split": split,
         "rows": stop,
         "rows_per_shard": config.rows_per_shard,
         **attack_record(settings),
@@ -123,7 +123,7 @@ def main(config: PerturbConfig) -> Path:
             return output.path
         _say_attack(config, settings)
         noticed = look_at_rows(
-            classifier, settings.attack, info, config.split, stop, num_draws=settings.draws
+            classifier, settings.attack, info, split, stop, num_draws=settings.draws
         )
         _say_warnings(noticed)
         # First, so that a missing extra costs nothing else.
@@ -131,7 +131,7 @@ def main(config: PerturbConfig) -> Path:
             export_classifier(
                 classifier,
                 output.directory / CLASSIFIER_FILE,
-                images_of(read_rows(info, config.split, 0, min(stop, classifier.rows_per_call))),
+                images_of(read_rows(info, split, 0, min(stop, classifier.rows_per_call))),
             )
             if config.export_onnx
             else None
@@ -160,7 +160,7 @@ def main(config: PerturbConfig) -> Path:
             return run_shards(
                 pool(
                     Perturber,
-                    split=config.split,
+                    split=split,
                     widened=widened,
                     quarantine=config.on_bad_row == "quarantine",
                 ),
@@ -177,7 +177,17 @@ def main(config: PerturbConfig) -> Path:
                 )
             records, sample = run_audited(run, stop, config.rows_per_shard, output.directory)
         manifest = manifest_of(
-            records, config, settings, classifier, info, stop, onnx_sha256, noticed, sample, made
+            records,
+            config,
+            settings,
+            classifier,
+            info,
+            split,
+            stop,
+            onnx_sha256,
+            noticed,
+            sample,
+            made,
         )
         refuse_quarantine(config.on_bad_row, manifest["counts"]["quarantined"], output.directory)
         _draw(
@@ -199,6 +209,7 @@ def manifest_of(
     settings: Settings,
     classifier: FrozenClassifier,
     info: DatasetInfo,
+    split: str,
     stop: int,
     onnx_sha256: str | None = None,
     noticed: Sequence[TrustWarning] = (),
@@ -229,7 +240,7 @@ def manifest_of(
         )
     if rows == 0:
         raise UserError(
-            f"none of the {stop} rows of {info.path}, split {config.split}, has a label among the "
+            f"none of the {stop} rows of {info.path}, split {split}, has a label among the "
             "classes; there is nothing to attack"
         )
     robust_right = clean_right - counts["successes"]
@@ -253,7 +264,7 @@ def manifest_of(
         "dataset": {
             "sha256": info.sha256,
             "shape": list(info.shape),
-            "split": config.split,
+            "split": split,
             "start": 0,
             "stop": stop,
         },

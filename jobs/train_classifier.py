@@ -31,8 +31,8 @@ from pipeline.formats.dataset import DatasetInfo, load_dataset
 from pipeline.formats.metrics import METRICS_FILE, MetricsLog
 from pipeline.formats.model import CARD_FILE
 from pipeline.formats.sample_set import SampleSet
+from pipeline.formats.splits import TEST, TRAIN, judged_split, train_split
 from pipeline.networks.classifier import ClassifierNetwork, ClassifierShape
-from pipeline.sources.base import TEST, TRAIN
 from pipeline.training.checkpoint import newest_checkpoint, newest_step, save_checkpoint
 from pipeline.training.classifier import ClassifierFit, first_not_finite
 from pipeline.training.draws import share_of_batch
@@ -51,6 +51,7 @@ def main(config: TrainClassifierConfig) -> Path:
     """
     info = load_dataset(config.dataset)
     shape = _network_shape(config, info)
+    split = judged_split(info, config.split)
     share = max(1, config.num_workers)
     if config.batch_size % share:
         raise UserError(
@@ -63,6 +64,7 @@ def main(config: TrainClassifierConfig) -> Path:
         **config.fingerprint(),
         "job": "train_classifier",
         "dataset_sha256": info.sha256,
+        **({} if split == TEST else {"split": split}),
         "generated_sha256": None if samples is None else samples.sha256,
     }
     marker = f"{MODEL_DIRECTORY}/{CARD_FILE}"
@@ -74,15 +76,13 @@ def main(config: TrainClassifierConfig) -> Path:
             if newest_step(checkpoints) < config.steps:
                 with ray_session():
                     _train(config, info, samples, shape, output.directory)
-            publish_classifier(config, info, samples, shape, output.directory)
+            publish_classifier(config, info, split, samples, shape, output.directory)
     print(f"classifier: {output.path / MODEL_DIRECTORY}", flush=True)
     return output.path / MODEL_DIRECTORY
 
 
 def _network_shape(config: TrainClassifierConfig, info: DatasetInfo) -> ClassifierShape:
-    for split in (TRAIN, TEST):
-        if info.num_rows(split) == 0:
-            raise UserError(f"the split {split} of {info.path} is empty; ingest more pictures")
+    train_split(info, "the classifier")
     height, width, channels = info.shape
     return ClassifierShape(
         height,

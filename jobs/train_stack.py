@@ -26,6 +26,7 @@ from pipeline.errors import UserError
 from pipeline.formats.claim import claim_output
 from pipeline.formats.dataset import DatasetInfo, images_of, load_dataset
 from pipeline.formats.shard import iterate
+from pipeline.formats.splits import TRAIN, train_split
 from pipeline.networks.condition import ConditionSpec
 from pipeline.stack_spec import StackSpec
 from pipeline.training.statistics import check_sides, measure, stages_for
@@ -37,8 +38,7 @@ def main(config: TrainStackConfig) -> Path:
     """Trains, or goes on with, the run in ``config.output``; returns the model's directory."""
     info = load_dataset(config.dataset)
     check_sides(info.shape[:2], config.stages)
-    if info.num_rows("train") == 0:
-        raise UserError(f"{info.path} has no rows in its train split")
+    train_split(info, "the stack")
     with claim_output(
         config.output,
         {"job": "train_stack", **config.fingerprint(), "dataset": info.sha256},
@@ -69,7 +69,7 @@ def plan_runs(
         StackRun(
             data=TrainingData.of(
                 info,
-                "train",
+                TRAIN,
                 seed=config.seed,
                 batch_size=config.batch_size,
                 mode=config.data,
@@ -174,7 +174,7 @@ def plan_stack(config: TrainStackConfig, info: DatasetInfo) -> StackSpec:
 
 def _some_pictures(info: DatasetInfo, seed: int) -> Iterator[np.ndarray]:
     """The pictures of some shards of the train split: enough for statistics, whatever its size."""
-    shards = info.splits["train"]
+    shards = info.splits[TRAIN]
     chosen: list[int] = []
     rows = 0
     for number in keyed_permutation(seed, 0, Purpose.STATISTICS_ROWS, len(shards)):

@@ -1,5 +1,6 @@
 """The embedded digits as a dataset on disk, for tests; written without Ray."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,20 @@ def write_digits(
     return write_dataset_info(
         path, shape=(8, 8, 1), classes=CLASSES, splits=splits, has_captions=False, origin={}
     )
+
+
+def with_validation(info: DatasetInfo, path: Path) -> Path:
+    """A copy of a dataset whose test split is called validation; its directory."""
+    shutil.copytree(info.path, path)
+    write_dataset_info(
+        path,
+        shape=info.shape,
+        classes=info.classes,
+        splits={"train": info.splits["train"], "validation": info.splits["test"]},
+        has_captions=info.has_captions,
+        origin={},
+    )
+    return path
 
 
 def write_digit_samples(path: Path, labels: np.ndarray, classes: tuple[str, ...] = CLASSES) -> Path:

@@ -20,7 +20,7 @@ import torch.utils.data
 
 from benchmarks.loaders import Batch
 from pipeline.formats.dataset import DatasetInfo, images_of, iterate_shards, labels_of
-from pipeline.sources.base import TRAIN
+from pipeline.formats.splits import TRAIN
 
 _ABSENT = {
     "torchvision": (),

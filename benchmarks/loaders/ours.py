@@ -7,7 +7,7 @@ from benchmarks.loaders import Batch
 from jobs.common.stream import CACHE_GB, TrainingData, training_batches
 from noisestack.session import ray_session
 from pipeline.formats.dataset import DatasetInfo
-from pipeline.sources.base import TRAIN
+from pipeline.formats.splits import TRAIN
 
 _EPOCHS = 2000  # more than any measurement reads
 

@@ -14,7 +14,7 @@ import torch.utils.data
 
 from benchmarks.loaders import Batch, as_it_is
 from pipeline.formats.dataset import DatasetInfo, images_of, labels_of
-from pipeline.sources.base import TRAIN
+from pipeline.formats.splits import TRAIN
 
 _GROUPS_A_POOL = 16  # 8,192 rows of ours: what others call a shuffle buffer
 

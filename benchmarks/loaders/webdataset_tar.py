@@ -15,7 +15,7 @@ import webdataset
 
 from benchmarks.loaders import Batch, as_it_is
 from pipeline.formats.dataset import DatasetInfo, images_of, iterate_shards, labels_of
-from pipeline.sources.base import TRAIN
+from pipeline.formats.splits import TRAIN
 
 _SHUFFLE_BUFFER = 8192  # rows, as for `torch_parquet`
 

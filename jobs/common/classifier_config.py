@@ -17,15 +17,15 @@ from pipeline.training.objectives.trades import Trades
 
 # What decides where and how it runs, and not what comes out; the sets count by their content.
 _CIRCUMSTANCES = {
-    "dataset", "generated", "output", "overwrite", "num_workers", "use_gpu", "cpus_per_worker",
-    "max_failures", "log_every", "checkpoint_every",
+    "dataset", "split", "generated", "output", "overwrite", "num_workers", "use_gpu",
+    "cpus_per_worker", "max_failures", "log_every", "checkpoint_every",
 }  # fmt: skip
 # What says nothing without an adversarial loss.
 _ADVERSARIAL = ("eps", "eps_warmup", "attack_steps", "attack_step_size", "trades_beta")
 
 
 class TrainClassifierConfig(JobConfig):
-    """Train a small residual classifier on the train split and measure it on the test split.
+    """Train a small residual classifier on the train split and measure it on another.
 
     OUTPUT/model is the classifier, OUTPUT/losses.png its losses. The same command goes on where an
     interrupted one stopped.
@@ -33,6 +33,9 @@ class TrainClassifierConfig(JobConfig):
 
     dataset: Path = Field(description="directory of the dataset, as `ingest` writes it")
     output: Path = Field(description="directory of the run; the classifier is OUTPUT/model")
+    split: str | None = Field(
+        None, description="split that it is measured on; none for test, else validation"
+    )
     steps: int = Field(300, ge=1, description="optimiser steps")
     batch_size: int = Field(128, ge=1, description="pictures a step, over all workers")
     learning_rate: float = Field(3e-3, gt=0, le=100, description="peak learning rate of AdamW")
@@ -134,5 +137,5 @@ class TrainClassifierConfig(JobConfig):
         )
 
     def fingerprint(self) -> dict[str, Any]:
-        """What decides the results, beside the sets."""
+        """What decides the results, beside the sets and the split that is measured on."""
         return {k: v for k, v in describe(self).items() if k not in _CIRCUMSTANCES}

@@ -15,7 +15,6 @@ from pipeline.formats.sample_set import SampleSet
 from pipeline.intervals import clopper_pearson
 from pipeline.networks.classifier import ClassifierNetwork, ClassifierShape
 from pipeline.plots.losses import LOSSES_FILE, plot_losses
-from pipeline.sources.base import TEST
 from pipeline.training.checkpoint import newest_checkpoint
 from pipeline.training.classifier import (
     Evaluation,
@@ -26,21 +25,23 @@ from pipeline.training.classifier import (
 
 MODEL_DIRECTORY = "model"
 CHECKPOINTS = "checkpoints"
-_PGD_ROWS = 500  # of the test split; robust accuracy is then known to about 4 points
+_PGD_ROWS = 500  # of the judged split; robust accuracy is then known to about 4 points
 _PGD_STEPS = 20
 
 
 def publish_classifier(
     config: TrainClassifierConfig,
     info: DatasetInfo,
+    split: str,
     samples: SampleSet | None,
     shape: ClassifierShape,
     output: Path,
 ) -> None:
-    """Measures the trained classifier on the test split and publishes ``output/model``.
+    """Measures the trained classifier on a split and publishes ``output/model``.
 
     Args:
         info: the dataset.
+        split: what it is measured on.
         samples: the generated samples that took part; None without.
         shape: the network's.
         output: the job's directory; its losses are drawn there too.
@@ -59,9 +60,9 @@ def publish_classifier(
         output / LOSSES_FILE,
         title="classifier",
     )
-    tested = _test(classifier, info)
+    tested = _test(classifier, info, split)
     low, high = clopper_pearson(tested.num_right, tested.num_rows)
-    withstood = _test_under_pgd(config, classifier, info)
+    withstood = _test_under_pgd(config, classifier, info, split)
     save_classifier(
         output / MODEL_DIRECTORY,
         network,
@@ -70,6 +71,7 @@ def publish_classifier(
             "dataset_sha256": info.sha256,
             "training": describe(config),
             "generated_sha256": None if samples is None else samples.sha256,
+            "test_split": split,
             "test_rows": tested.num_rows,
             "test_accuracy": tested.accuracy,
             "test_accuracy_interval_95": [low, high],
@@ -78,7 +80,7 @@ def publish_classifier(
         },
     )
     print(
-        f"classifier: test accuracy {tested.accuracy:.2%} of {tested.num_rows:,} pictures "
+        f"classifier: {split} accuracy {tested.accuracy:.2%} of {tested.num_rows:,} pictures "
         f"(95 % interval {low:.2%} to {high:.2%})",
         flush=True,
     )
@@ -93,19 +95,19 @@ def publish_classifier(
         )
 
 
-def _test(classifier: Classifier, info: DatasetInfo) -> Evaluation:
-    tables = iterate_shards(info, TEST, columns=["image", "label"])
+def _test(classifier: Classifier, info: DatasetInfo, split: str) -> Evaluation:
+    tables = iterate_shards(info, split, columns=["image", "label"])
     return evaluate(classifier, ((images_of(table), labels_of(table)) for table in tables))
 
 
 def _test_under_pgd(
-    config: TrainClassifierConfig, classifier: Classifier, info: DatasetInfo
+    config: TrainClassifierConfig, classifier: Classifier, info: DatasetInfo, split: str
 ) -> dict[str, Any] | None:
     """What the card says of robustness; None for a classifier that was not trained for it."""
     if config.adversarial_loss == "none":
         return None
-    stop = min(_PGD_ROWS, info.num_rows(TEST))
-    table = read_rows(info, TEST, 0, stop, ["image", "label"])
+    stop = min(_PGD_ROWS, info.num_rows(split))
+    table = read_rows(info, split, 0, stop, ["image", "label"])
     tested = evaluate_under_pgd(
         classifier, images_of(table), labels_of(table), levels=config.levels, steps=_PGD_STEPS
     )

@@ -51,7 +51,9 @@ class PerturbConfig(JobConfig):
     weights: Path | None = Field(None, description=WEIGHTS)
     rows_per_call: int | None = Field(None, ge=1, description=ROWS_PER_CALL)
     output: Path = Field(description="directory that the perturbation set is written to")
-    split: str = Field("test", description="the dataset's split")
+    split: str | None = Field(
+        None, description="the dataset's split; none for test, else validation"
+    )
     limit: int | None = Field(None, ge=1, description="perturb this many rows, from the first")
     attack: str = Field(
         "pgd",

@@ -14,6 +14,7 @@ from pipeline.formats.dataset import DATASET_FILE, load_dataset, shards_of
 from pipeline.formats.output import read_json, sha256_of_file, sha256_of_json
 from pipeline.formats.sample_set import MANIFEST_FILE
 from pipeline.formats.shard import Shard, column_type, open_parquet, read_range
+from pipeline.formats.splits import TRAIN, judged_split
 from pipeline.sampling.labels import Given, LabelPlan
 from pipeline.sources.cells import plain_cells, plain_schema
 from pipeline.sources.listing import user_files
@@ -137,7 +138,7 @@ def open_column(
     """The plan of a column of a Parquet file, of the Parquet files in a folder, or of a dataset.
 
     Args:
-        split: of a dataset; None for ``train``.
+        split: of a dataset; None for ``train``, or where there is none what is judged on.
         captions: the column's texts are captions.
 
     Raises:
@@ -146,7 +147,8 @@ def open_column(
     names: tuple[str, ...] | None = None
     if (path / DATASET_FILE).is_file():
         info = load_dataset(path)
-        directory, shards = info.path, shards_of(info, split or "train")
+        chosen = split or (TRAIN if TRAIN in info.splits else judged_split(info))
+        directory, shards = info.path, shards_of(info, chosen)
         names = info.classes or None
     else:
         if split is not None:

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.formats.quarantine import BadRow
-
-TRAIN, TEST = "train", "test"
+from pipeline.formats.splits import TEST, TRAIN
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,8 @@ class Source(ABC):
     num_rows: int
     classes: tuple[str, ...]  # empty without labels
     splits: tuple[str, ...]  # those that the source gives; empty where rows are to be divided
+    splits_given_by: str = ""  # what says them, or the one of all rows: "folders", "column split"
+    notes: tuple[str, ...] = ()  # what a person should know of how the source was understood
     has_captions: bool
 
     @abstractmethod
@@ -66,13 +67,6 @@ def split_of(row_id: str, seed: int, test_fraction: float) -> str:
     """
     digest = hashlib.sha256(f"{seed}:{row_id}".encode()).digest()
     return TEST if int.from_bytes(digest[:8], "big") < test_fraction * 2.0**64 else TRAIN
-
-
-def given_splits(names: Iterable[str]) -> tuple[str, ...]:
-    """The splits that a source gives, in order of appearance. One alone gives nothing to test on:
-    then there are none, and the rows are divided."""
-    found = tuple(dict.fromkeys(names))
-    return found if len(found) > 1 else ()
 
 
 def in_order_of_names(classes: Iterable[str]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""A folder of pictures, one sub-folder a class: DIR/CLASS/..., or DIR/train/CLASS/... and so on."""
+"""A folder of pictures, one sub-folder a class; see `pipeline.sources.folder_layout`."""
 
 import os
 from collections.abc import Sequence
@@ -6,62 +6,75 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.errors import UserError
 from pipeline.formats.quarantine import BadRow
-from pipeline.sources.base import TRAIN, RawRow, Source, given_splits, in_order_of_names
+from pipeline.formats.splits import TRAIN
+from pipeline.sources.base import RawRow, Source, in_order_of_names
+from pipeline.sources.folder_layout import Inside, Leaf, find_layout
 from pipeline.sources.listing import entries, files_below, user_files
-
-SPLIT_NAMES = (TRAIN, "test", "val", "valid", "validation")
+from pipeline.sources.splits import REMEDY, SplitsFrom, first_split, given_splits
 
 
 class FolderSource(Source):
     """Pictures that Pillow can read, in a sub-folder for each class, however deep inside it.
 
-    When the sub-folders are `train` and others of SPLIT_NAMES, the classes stand one level lower.
-    Hidden files are passed over; any other file in a class's sub-folder must be a picture. Links
-    are followed. The id is the relative path.
+    `find_layout` says which sub-folders are splits; where none is, the pictures' names may say
+    them (`cat/train_1.png`). Hidden files are passed over; any other file in a class's sub-folder
+    must be a picture. Links are followed. The id is the relative path.
 
     classes: the classes in the order of their labels; by default the sub-folders' names, sorted,
     by value where all are whole numbers.
+    splits_from: "draw" where names say nothing of splits.
 
     Raises UserError when the folder is missing or empty, a class has no picture, pictures lie
-    outside the sub-folders, or a sub-folder is none of the classes.
+    outside the sub-folders, a sub-folder is none of the classes, or it cannot be decided what is a
+    split.
     """
 
     @user_files()
-    def __init__(self, path: Path | str, classes: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        classes: Sequence[str] | None = None,
+        splits_from: SplitsFrom = "auto",
+    ) -> None:
         self._root = Path(path).absolute()
         if not self._root.is_dir():
             raise UserError(f"there is no folder {self._root}; check the path")
-        inner = _folders(self._root)
-        found = [name for name in SPLIT_NAMES if name in inner]
-        parts = found if TRAIN in found and len(found) == len(inner) else [""]
-        self.splits = given_splits(parts)
-        self.classes = tuple(classes or in_order_of_names(_folders(self._root / parts[0])))
+        layout = find_layout(self._root, self._look, splits_from)
+        self.classes = tuple(classes or _classes(layout.leaves))
         label_of = {name: label for label, name in enumerate(self.classes)}
         # Arrow and numpy, and no list of all: 10 million paths take their letters and 8 bytes each
         # instead of a gigabyte, and pickle as single buffers.
         files: list[pa.Array] = []
         labels: list[int] = []
-        splits: list[int] = []
-        for number, part in enumerate(parts):
-            for name in in_order_of_names(_folders(self._root / part)):
-                if name not in label_of:
-                    raise UserError(
-                        f"the sub-folder {self._root / part / name} is none of the classes "
-                        f"({', '.join(self.classes)}); remove it or name it among the classes"
-                    )
-                inside = list(files_below(self._root, os.path.join(part, name)))
-                if not inside:
-                    raise UserError(
-                        f"the sub-folder {self._root / part / name} is empty; "
-                        "put pictures there or remove it"
-                    )
-                files.append(_as_text(inside))
-                labels.append(label_of[name])
-                splits.append(number)
+        splits: list[NDArray[np.int8]] = []
+        names: list[str] = []
+        by_picture = splits_from != "draw" and not any(leaf.split for leaf in layout.leaves)
+        for leaf in layout.leaves:
+            folder = self._root / leaf.folder
+            if leaf.class_name not in label_of:
+                raise UserError(
+                    f"the sub-folder {folder} is none of the classes "
+                    f"({', '.join(self.classes)}); remove it or name it among the classes"
+                )
+            inside = list(files_below(self._root, leaf.folder))
+            if not inside:
+                raise UserError(
+                    f"the sub-folder {folder} is empty; put pictures there or remove it"
+                )
+            said = _splits_of_pictures(folder, inside) if by_picture else [leaf.split]
+            names += [name for name in dict.fromkeys(said) if name and name not in names]
+            splits.append(
+                np.resize([names.index(name) if name else -1 for name in said], len(inside)).astype(
+                    np.int8
+                )
+            )
+            files.append(_as_text(inside))
+            labels.append(label_of[leaf.class_name])
         if not files:
             raise UserError(
                 f"{self._root} has no sub-folders with pictures; make one for each class"
@@ -69,10 +82,29 @@ class FolderSource(Source):
         counts = [len(inside) for inside in files]
         self.num_rows = sum(counts)
         self.has_captions = False
-        self._parts = parts
         self._files = pa.concat_arrays(files)
         self._labels = np.repeat(np.array(labels, np.int32), counts)
-        self._splits = np.repeat(np.array(splits, np.int8), counts)
+        self._splits = np.concatenate(splits)
+        self._split_names = names
+        if by_picture and (self._splits < 0).any():  # names of pictures are no names of splits
+            names = []
+        self.splits = given_splits(names)
+        self.splits_given_by = ("file names" if by_picture else "folders") if names else ""
+        self.notes = tuple(
+            f"{self._root / name} has no labels and is left out" for name in layout.left_out
+        )
+
+    def _look(self, folder: str) -> Inside:
+        """What lies in a folder, given relative to the root, in which no picture may lie."""
+        if not folder:
+            return Inside(tuple(_folders(self._root)))
+        folders, picture = [], None
+        for entry in entries(self._root / folder):
+            if entry.is_dir():
+                folders.append(entry.name)
+            elif picture is None and _is_picture(entry.name):
+                picture = entry.name
+        return Inside(tuple(folders), picture)
 
     def read(self, start: int, stop: int) -> list[RawRow | BadRow]:
         rows: list[RawRow | BadRow] = []
@@ -93,11 +125,33 @@ class FolderSource(Source):
                     image=data,
                     label=int(self._labels[row]),
                     caption=None,
-                    split=self._parts[self._splits[row]] if self.splits else None,
+                    split=self._split_names[self._splits[row]] if self.splits else None,
                     origin=str(file),
                 )
             )
         return rows
+
+
+def _classes(leaves: Sequence[Leaf]) -> tuple[str, ...]:
+    """The names of the classes: those that are trained on, where a split is."""
+    trained = [leaf.class_name for leaf in leaves if leaf.split == TRAIN]
+    return in_order_of_names(trained or [leaf.class_name for leaf in leaves])
+
+
+def _splits_of_pictures(folder: Path, files: Sequence[str]) -> list[str | None]:
+    """The splits that the names of a class's pictures begin with; None for all where they do not.
+
+    Raises UserError where some pictures of the class are called `train...`, some `test...`, and
+    others neither.
+    """
+    said = [first_split(os.path.basename(file)) for file in files]
+    distinct = set(said) - {None}
+    if len(distinct) > 1 and None in said:
+        raise UserError(
+            f"pictures in {folder} are called {' and '.join(sorted(map(str, distinct)))}, and "
+            f"{os.path.basename(files[said.index(None)])} says no split; {REMEDY}"
+        )
+    return said if None not in said else [None]
 
 
 def _as_text(names: Sequence[str]) -> pa.Array:
@@ -115,9 +169,13 @@ def _folders(folder: Path) -> list[str]:
     for entry in entries(folder):
         if entry.is_dir():
             names.append(entry.name)
-        elif Path(entry.name).suffix.lower() in Image.registered_extensions():
+        elif _is_picture(entry.name):
             raise UserError(
                 f"{entry.path} lies outside the sub-folders of the classes; move it into the "
                 "sub-folder of its class, or away"
             )
     return names
+
+
+def _is_picture(name: str) -> bool:
+    return Path(name).suffix.lower() in Image.registered_extensions()

@@ -19,25 +19,35 @@ from numpy.typing import NDArray
 
 from pipeline.errors import UserError
 from pipeline.formats.quarantine import BadRow
-from pipeline.sources.base import TEST, TRAIN, RawRow, Source, given_splits
+from pipeline.formats.splits import SPLITS, TEST
+from pipeline.sources.base import RawRow, Source
 from pipeline.sources.listing import entries, user_files
+from pipeline.sources.splits import WORDS, SplitsFrom, given_splits
 
-_NAME = re.compile(r"(?:.*[-_])?(train|t10k|test)-(images|labels)[-.]idx[13]-ubyte(?:\.gz)?")
-_SPLITS = {"train": TRAIN, "t10k": TEST, "test": TEST}
+_NAME = re.compile(
+    r"(?:.*[-_])?([^-_]+)[-_](images|labels)[-.]idx[13]-ubyte(?:\.gz)?", re.IGNORECASE
+)
+_MNIST = {"t10k": TEST}  # the 10,000 pictures of MNIST's test split
 
 
 class IdxSource(Source):
-    """A folder with train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-... (or test-...), each
-    gzipped or not: grey pictures, uint8 [H, W, 1].
+    """A folder with train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-... (or test-...,
+    validation-...), each gzipped or not: grey pictures, uint8 [H, W, 1].
 
     classes: the name of each label; by default "0", "1" ... up to the largest label.
+    splits_from: "draw" where the files' names say nothing of splits.
 
     Raises UserError when files are missing, cut short, no idx files, or of different lengths: what
     is cut short is a file, and no row of it. A label outside the classes makes its row bad.
     """
 
     @user_files()
-    def __init__(self, path: Path | str, classes: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        classes: Sequence[str] | None = None,
+        splits_from: SplitsFrom = "auto",
+    ) -> None:
         parts = _find(Path(path).absolute())
         self._parts: list[tuple[str, Path, Path, int]] = []  # split, images, labels, rows
         largest = 0
@@ -54,7 +64,8 @@ class IdxSource(Source):
         if self.num_rows == 0:
             raise UserError(f"the idx files in {path} hold no pictures; check the path")
         self.classes = tuple(classes or map(str, range(largest + 1)))
-        self.splits = given_splits(parts)
+        self.splits = given_splits(parts) if splits_from != "draw" else ()
+        self.splits_given_by = "file names" if splits_from != "draw" else ""
         self.has_captions = False
 
     @user_files()
@@ -102,7 +113,14 @@ def _find(folder: Path) -> dict[str, tuple[Path, Path]]:
         match = _NAME.fullmatch(file.name)
         if match is None:
             continue
-        key = (_SPLITS[match[1]], match[2])
+        word = match[1].lower()
+        split = _MNIST.get(word) or WORDS.get(word)
+        if split not in SPLITS:
+            raise UserError(
+                f"{file} is called {match[1]}, which is no split that is known; rename it or move "
+                "it away"
+            )
+        key = (split, match[2].lower())
         if key in found:
             raise UserError(
                 f"{found[key].name} and {file.name} in {folder} are both {key[0]} {key[1]}; "
@@ -118,7 +136,7 @@ def _find(folder: Path) -> dict[str, tuple[Path, Path]]:
         other = "labels" if kind == "images" else "images"
         if (split, other) not in found:
             raise UserError(f"{folder} has {split} {kind} but no {split} {other}; add that file")
-    names = [split for split in (TRAIN, TEST) if (split, "images") in found]
+    names = [split for split in SPLITS if (split, "images") in found]
     return {split: (found[split, "images"], found[split, "labels"]) for split in names}
 
 

@@ -7,7 +7,7 @@ picture, with its path from there as `file_name`, and a label and/or a caption i
 import csv
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,22 @@ from PIL import Image
 
 from pipeline.errors import UserError
 from pipeline.formats.quarantine import BadRow
-from pipeline.sources.base import RawRow, Source, given_splits, in_order_of_names
-from pipeline.sources.folder import SPLIT_NAMES
+from pipeline.sources.base import RawRow, Source, in_order_of_names
 from pipeline.sources.listing import entries, files_below, user_files
+from pipeline.sources.splits import (
+    REMEDY,
+    UNLABELED,
+    SplitsFrom,
+    given_splits,
+    says_split_alone,
+    split_in,
+)
 
 NAMES = ("metadata.jsonl", "metadata.csv")
 _FILE_NAME = "file_name"
 _LABEL = "label"
 _CAPTIONS = ("caption", "text")
+_SPLIT = "split"
 _MORE_THAN_A_FIELD = 1 << 27  # characters; Python's own limit of 131,072 is a long caption's
 
 
@@ -73,7 +81,10 @@ class MetadataSource(Source):
     classes: in the order of their labels; by default the labels' texts, sorted, by value where all
     are whole numbers.
 
-    The id is the path from the root; its first folder may be a split's. A row is bad whose picture
+    split_column: by default `split` if there is one. splits_from: "names": that column says
+    nothing; "column": folders say nothing; "draw": neither.
+
+    The id is the path from the root; its first folder may say its split. A row is bad whose picture
     is not there, or that has no label. Raises UserError when a picture is named twice, or a file
     cannot be taken apart.
     """
@@ -85,6 +96,8 @@ class MetadataSource(Source):
         label_column: str | None = None,
         caption_column: str | None = None,
         classes: Sequence[str] | None = None,
+        split_column: str | None = None,
+        splits_from: SplitsFrom = "auto",
     ) -> None:
         self._root = Path(path).absolute()
         files = find_metadata(self._root)
@@ -100,18 +113,29 @@ class MetadataSource(Source):
                 f"{files[0].path} has no column {_LABEL} and none {' or '.join(_CAPTIONS)}, only "
                 f"{', '.join(files[0].columns)}; name one with --label-column or --caption-column"
             )
+        split = None
+        if splits_from in ("auto", "column"):
+            wanted = _SPLIT if splits_from == "column" and split_column is None else split_column
+            split = _chosen(files, wanted, (_SPLIT,), "--split-column")
         self.has_captions = caption is not None
-        names, labels, captions, faults = _read(self._root, files, label, caption)
+        names, labels, captions, said, faults = _read(self._root, files, label, caption, split)
         self._faults = faults
-        self._splits = [_split_of(name) for name in names]
-        self.splits = _given_splits(names, self._splits)
+        by_folder = _splits_of_folders(names) if splits_from in ("auto", "names") else []
+        by_column = [] if split is None else _splits_of_cells(names, said, faults, by_folder)
+        self._splits = by_column or by_folder
+        for row, name in enumerate(self._splits):
+            if name == UNLABELED and row not in faults:
+                faults[row] = "no label, as its split says; remove its line"
+        self.splits = given_splits(name for name in self._splits if name)
+        if self._splits:
+            self.splits_given_by = "folders" if split is None else f"column {split}"
         self._names = pa.array(names, pa.large_string())
         self._captions = pa.array(captions, pa.large_string())
         self.num_rows = len(names)
         self.classes = ()
         self._labels = np.full(len(names), -1, np.int32)
         if label is None:
-            labels = [_class_of(name) for name in names]
+            labels = [_class_of(name, 1 if by_folder else 0) for name in names]
         if label is not None or (None not in labels and len(set(labels)) > 1):
             texts = {text for text in labels if text is not None}
             self.classes = tuple(classes or in_order_of_names(texts))
@@ -154,12 +178,18 @@ class MetadataSource(Source):
 
 
 def _read(
-    root: Path, files: Sequence[MetadataFile], label: str | None, caption: str | None
-) -> tuple[list[str], list[str | None], list[str | None], dict[int, str]]:
-    """Ids, labels and captions of all rows as text, and what makes a row bad ere it is read."""
+    root: Path,
+    files: Sequence[MetadataFile],
+    label: str | None,
+    caption: str | None,
+    split: str | None,
+) -> tuple[list[str], list[str | None], list[str | None], list[str | None], dict[int, str]]:
+    """Ids, labels, captions and splits of all rows as text, and what makes a row bad ere it is
+    read."""
     names: list[str] = []
     labels: list[str | None] = []
     captions: list[str | None] = []
+    splits: list[str | None] = []
     faults: dict[int, str] = {}
     seen: set[str] = set()
     for file in files:
@@ -179,6 +209,7 @@ def _read(
             names.append(name)
             labels.append(None if label is None else _text(cells.get(label)))
             captions.append(None if caption is None else _text(cells.get(caption)))
+            splits.append(None if split is None else _text(cells.get(split)))
     for file in files:
         for name in files_below(root, file.folder):
             if name not in seen and Path(name).suffix.lower() in Image.registered_extensions():
@@ -187,28 +218,57 @@ def _read(
                 names.append(name)
                 labels.append(None)
                 captions.append(None)
-    return names, labels, captions, faults
+                splits.append(None)
+    return names, labels, captions, splits, faults
 
 
-def _split_of(name: str) -> str | None:
-    folder = name.split(os.sep)[0]
-    return folder if folder in SPLIT_NAMES else None
-
-
-def _class_of(name: str) -> str | None:
-    folders = name.split(os.sep)[:-1]
-    inside = folders[1:] if _split_of(name) else folders
+def _class_of(name: str, depth: int) -> str | None:
+    inside = name.split(os.sep)[depth:-1]
     return inside[0] if inside else None
 
 
-def _given_splits(names: Sequence[str], splits: Sequence[str | None]) -> tuple[str, ...]:
-    said = [split for split in splits if split is not None]
-    if said and len(said) < len(splits):
+def _splits_of_folders(names: Sequence[str]) -> list[str | None]:
+    """What the first folder of each path says; [] where none says a split.
+
+    A folder such as `test-tube` says one only where all others do too. Raises UserError where some
+    say one and some none.
+    """
+    first = [name.split(os.sep)[0] if os.sep in name else "" for name in names]
+    said = [split_in(folder) for folder in first]
+    if None in said:
+        said = [
+            split if says_split_alone(folder) else None
+            for folder, split in zip(first, said, strict=True)
+        ]
+    found = next((row for row, split in enumerate(said) if split), None)
+    if found is None:
+        return []
+    if None in said:
         raise UserError(
-            f"{names[splits.index(said[0])]} lies in the split {said[0]}, and "
-            f"{names[splits.index(None)]} in none; move it into one, or rename the folder"
+            f"{names[found]} lies in the split {said[found]}, and {names[said.index(None)]} in "
+            f"none; move it into one, or {REMEDY}"
         )
-    return given_splits(said)
+    return said
+
+
+def _splits_of_cells(
+    names: Sequence[str],
+    cells: Sequence[str | None],
+    faults: Mapping[int, str],
+    by_folder: Sequence[str | None],
+) -> list[str | None]:
+    """What the column says of each row; None for bad rows. Raises UserError where it says no split,
+    or another than the folder."""
+    said = [split_in(cell) if cell else None for cell in cells]
+    for row, (name, split) in enumerate(zip(names, said, strict=True)):
+        if split is None and row not in faults:
+            raise UserError(f"{name} has {cells[row]!r} for its split, which is none; {REMEDY}")
+        if split is not None and by_folder and by_folder[row] != split:
+            raise UserError(
+                f"{name} has {cells[row]!r} for its split and lies in {by_folder[row]}; say which "
+                "counts: --splits-from column or --splits-from names"
+            )
+    return said
 
 
 def _chosen(

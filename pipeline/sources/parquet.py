@@ -12,7 +12,8 @@ from pipeline.errors import UserError
 from pipeline.formats.id_ledger import IdLedger, digests_of
 from pipeline.formats.quarantine import BadRow
 from pipeline.formats.shard import check_named_once
-from pipeline.sources.base import RawRow, Source, given_splits, in_order_of_names
+from pipeline.sources.base import RawRow, Source, in_order_of_names
+from pipeline.sources.cells import hive_keys
 from pipeline.sources.listing import user_files
 from pipeline.sources.parquet_files import (
     UNREADABLE,
@@ -20,9 +21,17 @@ from pipeline.sources.parquet_files import (
     find_files,
     values_of,
 )
+from pipeline.sources.splits import (
+    REMEDY,
+    UNLABELED,
+    SplitsFrom,
+    given_splits,
+    split_in,
+)
 
 _LABEL_COLUMN = "label"
 _CAPTION_COLUMNS = ("caption", "text")
+_SPLIT_COLUMN = "split"
 
 
 class ParquetSource(Source):
@@ -37,8 +46,11 @@ class ParquetSource(Source):
     the names in the column, sorted, or "0", "1" ... up to the largest label.
 
     Dots lead into struct columns; what no column holds may stand in folders' names, `label=cat`.
-    Files (or folders) named train..., test..., validation... give the splits. Only the columns
-    named, and the row groups asked for, are read.
+    split_column: text that says each row's split; by default `split` if there is one.
+    splits_from: "names": that column says nothing; "column": names say nothing; "draw": neither.
+
+    The splits are what folders, files, hive keys (`split=train`) or the column say, by the words of
+    `pipeline.sources.splits`. Only the columns named, and the row groups asked for, are read.
 
     A row is bad that has no picture, no label or one outside the classes, text that is not UTF-8,
     or that lies in a damaged row group (its id is then that of a row without an id column).
@@ -56,8 +68,20 @@ class ParquetSource(Source):
         caption_column: str | None = None,
         id_column: str | None = None,
         classes: Sequence[str] | None = None,
+        split_column: str | None = None,
+        splits_from: SplitsFrom = "auto",
     ) -> None:
-        self._files = find_files(Path(path).absolute())
+        by_name = splits_from in ("auto", "names")
+        found = find_files(
+            Path(path).absolute(), (split_column or _SPLIT_COLUMN) if by_name else None
+        )
+        labelled = tuple(file for file in found if file.split != UNLABELED)
+        self._files = labelled or found
+        self.notes = tuple(
+            f"{file.path} has no labels and is left out"
+            for file in found
+            if file not in self._files
+        )
         schema = self._files[0].schema()
         self._image = _column(schema, image_column, "image-column", self._files[0].path)
         if f"{self._image}.bytes" in schema.names:
@@ -73,12 +97,13 @@ class ParquetSource(Source):
                 f"{' or '.join(_CAPTION_COLUMNS)}, only {', '.join(schema.names)}; "
                 "name one with --label-column or --caption-column"
             )
+        self._split = self._split_column(schema, split_column, splits_from)
         self._check_types(schema)
         self.num_rows = sum(file.num_rows for file in self._files)
         if self.num_rows == 0:
             raise UserError(f"the Parquet files in {path} have no rows; check the path")
-        splits = [file.split for file in self._files]
-        self.splits = given_splits(name for name in splits if name) if all(splits) else ()
+        said, self.splits_given_by = self._said_splits()
+        self.splits = given_splits(said)
         self.has_captions = self._caption is not None
         self.classes = () if self._label is None else self._classes(schema, classes)
         self._label_of = {name: label for label, name in enumerate(self.classes)}
@@ -137,7 +162,7 @@ class ParquetSource(Source):
 
     @property
     def _columns(self) -> list[str]:
-        names = (self._image, self._label, self._caption, self._id)
+        names = (self._image, self._label, self._caption, self._id, self._split)
         return list(dict.fromkeys(name for name in names if name is not None))
 
     def _row(
@@ -155,7 +180,7 @@ class ParquetSource(Source):
             image=image,
             label=label,
             caption=None if self._caption is None else cells[self._caption] or "",
-            split=file.split if self.splits else None,
+            split=self._split_of(file, cells) if self.splits else None,
             origin=file.origin(row),
         )
 
@@ -169,6 +194,8 @@ class ParquetSource(Source):
         for name, value in cells.items():
             if value is UNREADABLE:
                 return f"text in column {name} that is not UTF-8; correct it"
+        if self._split is not None and self._as_split(cells[self._split]) == UNLABELED:
+            return f"no label, as {cells[self._split]} in column {self._split} says; remove the row"
         if self._label is None or label >= 0:
             return ""
         value = cells[self._label]
@@ -187,6 +214,71 @@ class ParquetSource(Source):
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         return value if isinstance(value, int) and 0 <= value < len(self.classes) else -1
+
+    def _split_of(self, file: FoundFile, cells: dict[str, Any]) -> str | None:
+        return file.split if self._split is None else self._as_split(cells[self._split])
+
+    def _as_split(self, value: Any) -> str | None:
+        """The split that a cell says; None where it says none."""
+        if isinstance(value, int) and 0 <= value < len(self._split_names):
+            value = self._split_names[value]
+        return split_in(value) if isinstance(value, str) else None
+
+    def _split_column(
+        self, schema: pa.Schema, name: str | None, splits_from: SplitsFrom
+    ) -> str | None:
+        """The column that says the splits, of text or of numbers with names; None without one."""
+        self._split_names: tuple[str, ...] = ()
+        if splits_from in ("names", "draw"):
+            return None
+        file = self._files[0].path
+        taken = (self._label, self._caption, self._id, *hive_keys(self._files[0].name))
+        there = _SPLIT_COLUMN in schema.names and _SPLIT_COLUMN not in taken
+        if name is None and splits_from == "auto" and not there:
+            return None
+        column = _column(schema, name or _SPLIT_COLUMN, "split-column", file)
+        self._split_names = _hugging_face_names(schema, column)
+        kind = schema.field(column).type
+        if not _is_text(kind) and not (pa.types.is_integer(kind) and self._split_names):
+            raise UserError(
+                f"column {column} of {file} is {kind}, not text that says splits; name another "
+                "with --split-column, or say where splits come from with --splits-from"
+            )
+        return column
+
+    def _said_splits(self) -> tuple[list[str], str]:
+        """The splits of all rows, and what says them; none where nothing does."""
+        if self._split is not None:
+            return self._splits_in_column(self._split), f"column {self._split}"
+        said = [file.split for file in self._files]
+        if not any(said):
+            return [], ""
+        if not all(said):
+            one, other = self._files[said.index(None)], next(f for f in self._files if f.split)
+            raise UserError(
+                f"{other.path} says the split {other.split}, and {one.path} says none; {REMEDY}"
+            )
+        return [name for name in said if name], " and ".join(
+            dict.fromkeys(file.said_by for file in self._files)
+        )
+
+    def _splits_in_column(self, column: str) -> list[str]:
+        found = set()
+        for number, values in self._batches(column):
+            file, first = self._file_of(number)
+            for value in values_of(values.unique()):
+                split = self._as_split(value)
+                if split is not None and file.split in (None, split):
+                    found.add(split)
+                    continue
+                row = file.origin(first + values_of(values).index(value))
+                if split is None:
+                    raise UserError(f"{row} has {value!r} in column {column}, no split; {REMEDY}")
+                raise UserError(
+                    f"{row} has {value!r} in column {column}, and the path says {file.split}; "
+                    "say which counts: --splits-from column or --splits-from names"
+                )
+        return sorted(found)
 
     def _check_types(self, schema: pa.Schema) -> None:
         kind = schema.field(self._image).type
@@ -257,16 +349,21 @@ class ParquetSource(Source):
 
     def _refuse_id(self, row: int) -> NoReturn:
         assert self._id is not None
-        for file in self._files:
-            if row < file.num_rows:
-                break
-            row -= file.num_rows
+        file, row = self._file_of(row)
         (value,) = values_of(file.read(row, row + 1, [self._id]).column(self._id))
         raise UserError(
             f"{file.origin(row)} has "
             + ("no id" if value is None else f"the id {value}, which came before")
             + f" in column {self._id}; make the ids unique, or leave out --id-column"
         )
+
+    def _file_of(self, row: int) -> tuple[FoundFile, int]:
+        """The file of a row of the source, and the row's number there."""
+        for file in self._files:
+            if row < file.num_rows:
+                break
+            row -= file.num_rows
+        return file, row
 
     def _batches(self, column: str) -> Iterator[tuple[int, pa.Array]]:
         """One column of all files, in order, a batch at a time: its first row, and its values.

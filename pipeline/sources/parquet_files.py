@@ -1,6 +1,5 @@
 """Parquet files as a source finds them: in folders, by split, by row group, value by value."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
@@ -13,21 +12,23 @@ from pipeline.errors import UserError
 from pipeline.formats.shard import open_parquet, read_part
 from pipeline.sources.cells import hive_keys, plain_cells, plain_schema, whole
 from pipeline.sources.listing import files_below
+from pipeline.sources.splits import split_of_path
 
 UNREADABLE = object()  # in the place of text that is not UTF-8
-_SPLIT = re.compile(r"(train|test|validation|valid|val)(?:[-_.].*)?")
 
 
 @dataclass(frozen=True)
 class FoundFile:
     """A Parquet file.
 
-    name: relative to the folder, without the ending. split: what its name or a folder's says.
+    name: relative to the folder, without the ending. split: what its name or a folder's says, and
+    said_by which of these. num_rows: of its header.
     """
 
     path: Path
     name: str
     split: str | None
+    said_by: str
     num_rows: int
 
     def row_id(self, row: int) -> str:
@@ -75,10 +76,11 @@ class FoundFile:
                     continue
 
 
-def find_files(path: Path) -> tuple[FoundFile, ...]:
+def find_files(path: Path, split_key: str | None) -> tuple[FoundFile, ...]:
     """The Parquet file at a path, or all those in the folder and below it, by name.
 
-    Raises UserError when there are none.
+    split_key: the hive key that says a split; None where names say nothing of splits. Raises
+    UserError when there are none, or a path says several splits.
     """
     if path.is_dir():
         found = [path / name for name in files_below(path) if name.endswith(".parquet")]
@@ -89,15 +91,15 @@ def find_files(path: Path) -> tuple[FoundFile, ...]:
     else:
         raise UserError(f"there is no file or folder {path}; check the path")
     root = path if path.is_dir() else path.parent
-    return tuple(_describe(file, root) for file in found)
+    return tuple(_describe(file, root, split_key) for file in found)
 
 
-def _describe(file: Path, root: Path) -> FoundFile:
-    inside = file.relative_to(root)
-    matches = [_SPLIT.fullmatch(part) for part in (*inside.parts[:-1], inside.stem)]
-    split = next((match[1] for match in matches if match), None)
+def _describe(file: Path, root: Path, split_key: str | None) -> FoundFile:
+    inside = file.relative_to(root).with_suffix("")
+    said = None if split_key is None else split_of_path(inside.parts, split_key, file)
+    split, said_by = said or (None, "")
     with open_parquet(file) as opened:
-        return FoundFile(file, inside.with_suffix("").as_posix(), split, opened.metadata.num_rows)
+        return FoundFile(file, inside.as_posix(), split, said_by, opened.metadata.num_rows)
 
 
 def values_of(column: pa.Array | pa.ChunkedArray) -> list[Any]:

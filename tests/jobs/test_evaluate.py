@@ -8,13 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 from digit_models import digit_network
-from digit_set import CLASSES, digits, write_digits
+from digit_set import CLASSES, digits, with_validation, write_digits
 from small_stack import SPEC, small_stack
 
 from jobs.evaluate import RESULTS_FILE, EvaluateConfig, bound_of, main
 from pipeline.classifier import Classifier, save_classifier
 from pipeline.errors import UserError
-from pipeline.formats.dataset import DatasetInfo, dataset_table, write_dataset_info
+from pipeline.formats.dataset import (
+    DatasetInfo,
+    dataset_table,
+    load_dataset,
+    write_dataset_info,
+)
 from pipeline.formats.output import read_json
 from pipeline.formats.sample_set import sample_table, write_manifest
 from pipeline.formats.shard import write_shard
@@ -205,6 +210,7 @@ def test_the_bound_is_a_mean_over_random_test_pictures_and_its_error_that_of_the
         return bound_of(
             stack,
             info,
+            "test",
             EvaluateConfig(
                 samples=tmp_path,
                 dataset=tmp_path,
@@ -237,6 +243,22 @@ def test_a_model_whose_variances_saw_the_test_pictures_is_called_so(
     result = main(config(inputs, samples, tmp_path / "out", **asked))
     assert "variances were tuned on test pictures" in capsys.readouterr().out
     assert any("fitted to test" in r.meaning for r in readings(Figures.from_json(result)))
+
+
+def test_a_dataset_with_validation_in_the_place_of_test_gives_the_same_figures(
+    inputs: Path, tmp_path: Path
+) -> None:
+    images, labels = (part[:NUM_TEST] for part in digits())
+    samples = write_samples(tmp_path / "samples", images, labels)
+    renamed = with_validation(load_dataset(inputs / "digits"), tmp_path / "renamed")
+    result = main(config(inputs, samples, tmp_path / "out", dataset=renamed))
+    assert result["split"] == "validation"
+    tested = main(config(inputs, samples, tmp_path / "tested"))
+    assert tested["split"] == "test"
+    for name in ("frechet", "copies"):
+        assert result[name] == tested[name]
+    trained = main(config(inputs, samples, tmp_path / "trained", dataset=renamed, split="train"))
+    assert trained["frechet"]["train_to_test"] == pytest.approx(0, abs=1e-4)
 
 
 def test_a_count_that_one_side_lacks_is_refused(inputs: Path, tmp_path: Path) -> None:

@@ -224,18 +224,20 @@ def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jobs.perturb.ray_session", contextlib.nullcontext)
 
 
-def write_badly_labelled(path: Path, bad: Sequence[int], num_rows: int = 40) -> Path:
+def write_badly_labelled(
+    path: Path, bad: Sequence[int], num_rows: int = 40, split: str = "test"
+) -> Path:
     """Digits of which the bad ones have a label outside the classes, below and above in turn."""
     images, labels = digits()
     labels = labels[:num_rows].copy()
     labels[list(bad)] = [(-1, 10)[number % 2] for number in range(len(bad))]
     table = dataset_table([f"d{i}" for i in range(num_rows)], images[:num_rows], labels, None)
-    shard = write_shard(table, path, "test/part-00000.parquet")
+    shard = write_shard(table, path, f"{split}/part-00000.parquet")
     write_dataset_info(
         path,
         shape=(8, 8, 1),
         classes=CLASSES,
-        splits={"test": [shard]},
+        splits={split: [shard]},
         has_captions=False,
         origin={},
     )
@@ -248,9 +250,10 @@ def test_rows_without_a_label_among_the_classes_are_set_aside_and_the_others_unc
 ) -> None:
     bad = [1, 8, 9, 10, 11, 12, 13, 14, 15, 39]  # one of the shards of 8 has no good row
     changes = {"rows_per_shard": 8, "on_bad_row": "quarantine", "steps": 2}
-    data = write_badly_labelled(tmp_path / "data", bad)
+    data = write_badly_labelled(tmp_path / "data", bad, split="validation")  # the only one there is
     path = main(config(inputs, tmp_path / "set", dataset=data, **changes))
     manifest = read_json(path / MANIFEST_FILE)
+    assert manifest["dataset"]["split"] == "validation"
     counts = manifest["counts"]
     assert (counts["read"], counts["rows"], counts["quarantined"]) == (40, 30, 10)
     assert [shard["num_rows"] for shard in manifest["shards"]] == [7, 8, 8, 7]
@@ -262,14 +265,14 @@ def test_rows_without_a_label_among_the_classes_are_set_aside_and_the_others_unc
     ]
     assert [(row["id"], row["row"]) for row in aside] == [(f"d{row}", row) for row in bad]
     for row, label in zip(aside, [-1, 10] * 5, strict=True):
-        assert row["origin"] == f"row {row['row']} of {data}, split test"
+        assert row["origin"] == f"row {row['row']} of {data}, split validation"
         assert f"has label {label}; an attack needs labels from 0 to 9" in row["reason"]
     assert f"bad rows: 10 set aside in {path / 'quarantine'}" in capsys.readouterr().out
     whole = main(
         config(
             inputs,
             tmp_path / "whole",
-            dataset=write_badly_labelled(tmp_path / "good", []),
+            dataset=write_badly_labelled(tmp_path / "good", [], split="validation"),
             **changes,
         )
     )

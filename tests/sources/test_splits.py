@@ -2,7 +2,8 @@
 
 import pytest
 
-from pipeline.sources.base import given_splits, in_order_of_names, split_of
+from pipeline.sources.base import in_order_of_names, split_of
+from pipeline.sources.splits import given_splits
 
 IDS = [f"row-{number}" for number in range(4000)]
 
@@ -42,11 +43,16 @@ def test_the_division_is_that_of_the_first_byte_of_the_hash() -> None:
     ("names", "expected"),
     [
         (["train", "test", "train"], ("train", "test")),
+        (["test", "validation", "train"], ("train", "validation", "test")),
         (["train", "train"], ()),
+        (["test", "test"], ("test",)),
+        (["validation"], ("validation",)),
         ([], ()),
     ],
 )
-def test_one_given_split_alone_is_divided(names: list[str], expected: tuple[str, ...]) -> None:
+def test_train_alone_is_divided_and_what_is_for_judging_never(
+    names: list[str], expected: tuple[str, ...]
+) -> None:
     assert given_splits(names) == expected
 
 

@@ -1,0 +1,110 @@
+"""The words by which data say which split a picture belongs to."""
+
+import re
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+from urllib.parse import unquote
+
+from pipeline.errors import UserError
+from pipeline.formats.splits import SPLITS, TEST, TRAIN, VALIDATION
+
+SplitsFrom = Literal["auto", "names", "column", "draw"]
+UNLABELED = "unlabeled"  # a part without labels: no split of a dataset, and no class
+WORDS = {
+    "train": TRAIN,
+    "training": TRAIN,
+    "test": TEST,
+    "testing": TEST,
+    "val": VALIDATION,
+    "valid": VALIDATION,
+    "validation": VALIDATION,
+    "dev": VALIDATION,
+    "unlabeled": UNLABELED,
+    "unlabelled": UNLABELED,
+}
+# "mnistTrain" and "MNISTTrain" are two words each, as "mnist_train" and "mnist-train2017" are.
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_LETTERS = re.compile(r"[^\W\d_]+")
+_FIRST = re.compile(r"[A-Za-z]+")
+_FILLING = frozenset({"of", "part", "shard"})
+
+
+@lru_cache(maxsize=4096)
+def splits_in(name: str) -> tuple[str, ...]:
+    """The splits that a name's whole words say, in any case: of "MNIST-Train_2" ("train",)."""
+    said = (WORDS.get(word) for word in _words(name))
+    return tuple(dict.fromkeys(split for split in said if split))
+
+
+def split_in(name: str) -> str | None:
+    """The one split that a name says; None where it says none, or several at once."""
+    said = splits_in(name)
+    return said[0] if len(said) == 1 else None
+
+
+def says_split_alone(name: str) -> bool:
+    """Whether a name says one split and nothing else: "Train", "test-00000-of-00002"."""
+    return split_in(name) is not None and all(
+        word in WORDS or word in _FILLING for word in _words(name)
+    )
+
+
+def first_split(name: str) -> str | None:
+    """The split that the first word of a picture's name says: of "test_001.png" "test"."""
+    match = _FIRST.match(name)
+    return None if match is None else WORDS.get(match[0].lower())
+
+
+def given_splits(names: Iterable[str]) -> tuple[str, ...]:
+    """The splits that a source gives, in the order of `SPLITS`.
+
+    `train` alone gives nothing to judge on: then there are none, and the rows are divided. `test`
+    alone stays what it is: pictures to judge on are not to be trained on.
+    """
+    found = set(names)
+    return () if found == {TRAIN} else tuple(split for split in SPLITS if split in found)
+
+
+def split_of_path(parts: Sequence[str], key: str, path: Path) -> tuple[str, str] | None:
+    """The split that the path of a file says, and by what: "folders", "file names", "hive keys".
+
+    A part that says a split alone counts before one that has other words too (in
+    ``test-data/train.parquet`` it is train), and one that says two splits says none.
+
+    Args:
+        parts: the names of the folders below the input, and the file's without its ending.
+        key: the hive key that says a split: ``split`` in ``split=train``. Other keys' values are
+            data.
+        path: the file, for messages.
+
+    Raises:
+        UserError: the key's value is no split, or the parts disagree.
+    """
+    found: list[tuple[str, str, bool]] = []
+    for number, part in enumerate(parts):
+        name, equals, value = part.partition("=")
+        if equals:
+            if name.casefold() == key.casefold():
+                split = split_in(unquote(value))
+                if split is None:
+                    raise UserError(f"{part} in {path} is no split that is known; {REMEDY}")
+                found.append((split, "hive keys", True))
+            continue
+        split = split_in(part)
+        if split is not None:
+            kind = "file names" if number == len(parts) - 1 else "folders"
+            found.append((split, kind, says_split_alone(part)))
+    best = [hit for hit in found if hit[2]] or found
+    if len({split for split, _, _ in best}) > 1:
+        said = " and ".join(dict.fromkeys(split for split, _, _ in best))
+        raise UserError(f"the path {path} says {said} at once; {REMEDY}")
+    return (best[0][0], best[0][1]) if best else None
+
+
+REMEDY = "rename it, or say where splits come from with --splits-from"
+
+
+def _words(name: str) -> list[str]:
+    return [word.lower() for run in _LETTERS.findall(name) for word in _CAMEL.split(run) if word]
