@@ -114,12 +114,12 @@ def perturb_rows(
         found = attack_rows(ensemble.attacks[0][1], model, x, y, row, logits=logits, **how)
         return found if logits is None else replace(found, forwards=found.forwards + 1)
 
+    known = None if logits is None else torch.from_numpy(logits).to(device)
     if targets is None:
-        known = None if logits is None else torch.from_numpy(logits).to(device)
         attacked = run(model, x, y, row, known)
     else:
         aims = torch.from_numpy(targets).to(device)
-        attacked = attack_towards(run, model, x, y, row, aims, how["rows_per_call"])
+        attacked = attack_towards(run, model, x, y, row, aims, how["rows_per_call"], known)
     by = attacked.attack.tolist() if isinstance(attacked, AttackedInTurn) else [0] * len(images)
     return from_unit(attacked.adversarial), attacked, [ensemble.names[number] for number in by]
 

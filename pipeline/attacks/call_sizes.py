@@ -6,7 +6,7 @@ depends on model, machine and library, so it is tried out, on pictures that are 
 rows are attacked: the outcome is a property of the model, and no row's result depends on it.
 """
 
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from weakref import WeakKeyDictionary
 
 import torch
@@ -19,6 +19,24 @@ from pipeline.attacks.base import Model
 _LEAST = 8
 _SEED = 0
 
+
+class RowView:
+    """A model whose logits are worked out row by row from another's: which calls agree is that
+    one's property, so it is not tried again for each view.
+
+    Args:
+        base: the model that is asked.
+        view: from its logits ``[N, K]`` to logits ``[N, ...]``, each row by itself.
+    """
+
+    def __init__(self, base: Model, view: Callable[[Tensor], Tensor]) -> None:
+        self.base, self._view = base, view
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The view's logits of pictures ``[N, C, H, W]``."""
+        return self._view(self.base(x))
+
+
 _Key = tuple[tuple[int, ...], int, torch.device, int]
 _known: MutableMapping[Model, dict[_Key, tuple[int, ...]]] = WeakKeyDictionary()
 
@@ -28,14 +46,16 @@ def smaller_calls(model: Model, x: Tensor, rows_per_call: int) -> tuple[int, ...
     gradients by the picture have the same bits as in a full call, the largest first.
 
     Args:
-        model: see `pipeline.attacks`. One that no weak reference can be held to gets no smaller
-            sizes.
+        model: see `pipeline.attacks`; of a view, its base is tried. One that no weak reference can
+            be held to gets no smaller sizes.
         x: pictures ``[N, C, H, W]`` of the shape and on the device that it will be asked about.
         rows_per_call: rows of a full call.
 
     Returns:
         The sizes; none where any of them answers otherwise, or not at all.
     """
+    while isinstance(model, RowView):
+        model = model.base
     sizes = _halves(rows_per_call)
     if not sizes:
         return ()

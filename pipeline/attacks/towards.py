@@ -10,18 +10,21 @@ raise ``-log(1 - p_t)`` of those two logits, whose gradient points along that of
 
 from collections.abc import Callable
 from dataclasses import fields
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from pipeline.attacks import losses
 from pipeline.attacks.base import Model
+from pipeline.attacks.call_sizes import RowView
 from pipeline.attacks.engine import Attacked
 from pipeline.attacks.ensemble import AttackedInTurn
 from pipeline.attacks.queries import Asker
 
-# Attacks pictures, with labels and row numbers, against a model.
-Run = Callable[[Model, Tensor, Tensor, Tensor], Attacked]
+# Attacks pictures, with labels, row numbers and the clean pictures' logits, whose pass it counts,
+# against a model.
+Run = Callable[[Model, Tensor, Tensor, Tensor, Tensor], Attacked]
 
 
 def towards(logits: Tensor, target: int) -> Tensor:
@@ -38,6 +41,7 @@ def attack_towards(
     rows: Tensor,
     targets: Tensor,
     rows_per_call: int,
+    logits: Tensor | None = None,
 ) -> AttackedInTurn:
     """Attacks each row until it is answered as its target.
 
@@ -49,13 +53,15 @@ def attack_towards(
         model, x, y, rows: as `attack_rows` takes them.
         targets: int64 ``[N]``.
         rows_per_call: see `attack_rows`.
+        logits: the model's for ``x``, ``[N, K]``, where they are known; their pass counts all the
+            same.
 
     Returns:
         As of several attacks in turn. ``margin`` is the lead of the target over the strongest other
         class, and ``clean_right`` says which rows were attacked; no other one is ``broken``.
     """
     asker = Asker(model, rows_per_call, x)
-    logits = asker.logits(x)
+    logits = asker.logits(x) if logits is None else logits
     attacked = (logits.argmax(dim=1) == y) & (targets != y)
     attacked = attacked | ~logits.isfinite().all(dim=1)  # which `attack_rows` refuses by number
     none = torch.zeros_like(y)
@@ -72,13 +78,11 @@ def attack_towards(
     for target in targets[attacked].unique().tolist():
         at = (attacked & (targets == target)).nonzero().flatten()
 
-        def seen(pictures: Tensor, target: int = target) -> Tensor:
-            return towards(model(pictures), target)
-
-        found = run(seen, x[at], none[at], rows[at])
+        view = partial(towards, target=target)
+        found = run(RowView(model, view), x[at], none[at], rows[at], view(logits[at]))
         for field in fields(found):
             if field.name != "calls":
                 values[field.name][at] = getattr(found, field.name)
         calls += found.calls
-    values["forwards"] += 1  # the clean picture, which said who is attacked
+    values["forwards"] += ~attacked  # the clean picture, which said who is attacked
     return AttackedInTurn(**values, calls=calls)

@@ -1,5 +1,7 @@
 """Attacks towards a class: the class is met exactly, and rows that have no way there stay."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from attack_driver import conv_network, lattice_pictures
@@ -42,8 +44,9 @@ ATTACKS: list[StepAttack] = [
 
 
 def alone(attack: StepAttack) -> Run:
-    def run(model: Model, x: Tensor, y: Tensor, rows: Tensor) -> Attacked:
-        return attack_rows(attack, model, x, y, rows, rows_per_call=8)
+    def run(model: Model, x: Tensor, y: Tensor, rows: Tensor, logits: Tensor) -> Attacked:
+        found = attack_rows(attack, model, x, y, rows, rows_per_call=8, logits=logits)
+        return replace(found, forwards=found.forwards + 1)
 
     return run
 
@@ -131,8 +134,8 @@ def test_autoattack_towards_a_class_leaves_out_what_aims_by_itself(version: obje
     whole = version(BALL)  # type: ignore[operator]
     ensemble = Ensemble(whole.attacks[:2])
 
-    def run(model: Model, x: Tensor, y: Tensor, rows: Tensor) -> AttackedInTurn:
-        return attack_in_turn(ensemble, model, x, y, rows, rows_per_call=8)
+    def run(model: Model, x: Tensor, y: Tensor, rows: Tensor, logits: Tensor) -> AttackedInTurn:
+        return attack_in_turn(ensemble, model, x, y, rows, rows_per_call=8, logits=logits)
 
     found = attack_towards(run, model, x, y, torch.arange(12), targets, 8)
     first = attack_towards(alone(whole.attacks[0][1]), model, x, y, torch.arange(12), targets, 8)
@@ -151,3 +154,38 @@ def test_logits_that_are_not_finite_are_refused_by_row() -> None:
 
     with pytest.raises(UserError, match="row 40 are not finite"):
         attack_towards(alone(Pgd(BALL)), broken, x, y, torch.arange(40, 48), targets, 8)
+
+
+class Counting:
+    """A model that notes how many pictures each call has."""
+
+    def __init__(self, model: Model) -> None:
+        self.model, self.calls = model, list[int]()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        self.calls.append(x.shape[0])
+        return self.model(x)
+
+
+def test_the_calls_sizes_are_tried_once_for_all_targets_and_shards() -> None:
+    """Of a model whose class 0 leads by far, five-step PGD asks so many rows and no more."""
+    network, x, _, _ = pictures(32)
+
+    def firm(x: Tensor) -> Tensor:
+        logits: Tensor = network(x)
+        return logits + 100 * torch.eye(4)[0]
+
+    still = Pgd(Ball(Norm.LINF, 1), 5)
+
+    def run(model: Model, x: Tensor, y: Tensor, rows: Tensor, logits: Tensor) -> Attacked:
+        return attack_rows(still, model, x, y, rows, rows_per_call=32, logits=logits)
+
+    model, rows = Counting(firm), torch.arange(32)
+    for shard in rows.split(16):
+        part, label = x[shard], torch.zeros(16, dtype=torch.int64)
+        found = attack_towards(run, model, part, label, shard, 1 + shard % 3, 32, firm(part))
+        assert not found.broken.any()
+        assert found.backwards.tolist() == [5] * 16
+        assert found.forwards.tolist() == [6] * 16
+    # The trial once; then two shards of three targets, 5 or 6 rows each, in calls of 8.
+    assert model.calls == [32, 16, 8] + [8] * 6 * 3 * 2
