@@ -6,6 +6,7 @@ that was trained to withstand; one process, one thread, CPU time. All sides have
 pgd: 40 steps of a tenth of the radius from a random point. At that length ours and the libraries'
 leave the fewest pictures standing; steps of 2.5 / 40 of it leave more on every side. All sides ask
 about so many pictures at a time as the classifier says. ours stops a row that is broken.
+targeted: the same towards the class after each label; a picture stands until that is the answer.
 standard: AutoAttack's four attacks, each on all that stands, beside its own code's. fast: ours that
 stops where little is gained. job: what a worker of `perturb` spends on a shard of 500 pictures
 beyond the engine's time for them; Ray's own processes are told apart.
@@ -39,14 +40,16 @@ from benchmarks.attackers import (
 )
 from benchmarks.classifiers import FOLDERS, QUICK_ROWS, ROWS, Subject, subjects
 from benchmarks.common import Options, Stopwatch, alternate, median, read_options, report
+from benchmarks.datasets import CLASSES
 from jobs import perturb
 from jobs.common.perturb_config import PerturbConfig
 from pipeline.allocator import keep_freed_memory
 from pipeline.attacks.ball import Ball
-from pipeline.attacks.base import Norm
+from pipeline.attacks.base import Model, Norm
 from pipeline.attacks.engine import Attacked, attack_rows
 from pipeline.attacks.ensemble import Ensemble, attack_in_turn, fast, standard
 from pipeline.attacks.pgd import Pgd
+from pipeline.attacks.towards import attack_towards
 from pipeline.perturber import Perturber
 
 STEPS, STEP_SHARE = 40, 0.1  # of PGD, and the part of the radius that each goes
@@ -59,6 +62,7 @@ PEERS: dict[str, PeersPgd] = {
 TARGETS = {
     "ratio_pgd_natural": 5.0,
     "ratio_pgd_trained": 1.5,
+    "ratio_targeted_natural": 5.0,
     "ratio_autoattack_natural": 3.0,
     "ratio_autoattack_trained": 1.3,
     "ratio_fast_natural": 4.0,
@@ -68,7 +72,7 @@ _POINTS = 0.2  # of robust accuracy, in which sides may differ
 LIMITS = {
     "ratio_job_overhead": 1.05,
     **{f"points_apart_{kind}_{name}": _POINTS for name in ("natural", "trained")
-       for kind in ("pgd", "fast")},
+       for kind in ("pgd", "targeted", "fast")},
     **{f"weaker_verdicts_{name}": 0 for name in ("natural", "trained")},
 }  # fmt: skip
 
@@ -79,7 +83,8 @@ class Outcome:
 
     Attributes:
         seconds: of CPU.
-        standing: bool ``[N]``, the pictures still answered rightly.
+        standing: bool ``[N]``, the pictures still answered rightly; with targets, those not yet
+            answered as theirs.
         rounded: the same after rounding to 8 bits.
     """
 
@@ -94,7 +99,10 @@ def of_peer(subject: Subject, task: Task, attack: Callable[[Task], Tensor]) -> O
     found = attack(task)
     seconds = time.process_time() - start
     rounded = (found * 255).round() / 255
-    return Outcome(seconds, subject.right(found, task.y), subject.right(rounded, task.y))
+    left = [subject.right(pictures, task.goal) for pictures in (found, rounded)]
+    if task.targets is not None:
+        left = [~answered for answered in left]
+    return Outcome(seconds, *left)
 
 
 def of_ours(task: Task, attack: Callable[[Task], Attacked]) -> Outcome:
@@ -112,9 +120,15 @@ def our_pgd(subject: Subject, task: Task) -> Attacked:
     pgd = Pgd(ball, STEPS, STEP_SHARE * task.eps)
     rows = torch.arange(len(task.y))
     model = subject.classifier
-    return attack_rows(
-        pgd, model, task.x, task.y, rows, seed=task.seed, rows_per_call=model.rows_per_call
-    )
+    how: dict[str, Any] = {"seed": task.seed, "rows_per_call": model.rows_per_call}
+    if task.targets is None:
+        return attack_rows(pgd, model, task.x, task.y, rows, **how)
+
+    def run(model: Model, x: Tensor, y: Tensor, rows: Tensor, logits: Tensor) -> Attacked:
+        return attack_rows(pgd, model, x, y, rows, logits=logits, **how)
+
+    calls = how["rows_per_call"]
+    return attack_towards(run, model, task.x, task.y, rows, task.targets, calls)
 
 
 def our_ensemble(subject: Subject, task: Task, ensemble: Ensemble) -> Attacked:
@@ -155,6 +169,20 @@ def ensemble_sides(subject: Subject, task: Task, repeats: int) -> dict[str, list
         },
         repeats,
     )
+
+
+def right_rows(subject: Subject, task: Task) -> Task:
+    """The pictures that are answered rightly, each with the class after its label as its target:
+    ours attacks no others, and what a library makes of the others is no success of its."""
+    at = subject.right(task.x, task.y)
+    y = task.y[at]
+    return replace(task, x=task.x[at], y=y, targets=(y + 1) % CLASSES)
+
+
+def targeted_figures(name: str, sides: Mapping[str, Sequence[Outcome]]) -> dict[str, Any]:
+    """What `pgd_figures` gives, of targeted PGD: at equal success, which `points_apart` holds."""
+    told = pgd_figures(name, sides)
+    return {key.replace("pgd", "targeted"): value for key, value in told.items()}
 
 
 def pgd_figures(name: str, sides: Mapping[str, Sequence[Outcome]]) -> dict[str, Any]:
@@ -261,6 +289,8 @@ def measure(name: str, subject: Subject, options: Options) -> dict[str, Any]:
     warm = subject.task(0, min(rows, 70))  # a full call and a smaller one: what they prepare
     our_pgd(subject, warm)
     found = pgd_figures(name, pgd_sides(subject, task, options.repeats))
+    aimed = right_rows(subject, task)
+    found |= targeted_figures(name, pgd_sides(subject, aimed, options.repeats))
     print(json.dumps(found), flush=True)
     repeats = 1 if options.quick else ENSEMBLE_REPEATS[name]
     found |= ensemble_figures(name, ensemble_sides(subject, task, repeats))

@@ -29,6 +29,7 @@ class Task:
         levels: the ball's radius in levels of 1/255.
         batch: pictures that a peer is given at a time; so many as suit the network's passes best.
         seed: of what is drawn.
+        targets: int64 ``[N]``, the classes to be answered; None for any wrong one.
     """
 
     network: nn.Module
@@ -37,24 +38,30 @@ class Task:
     levels: int
     batch: int
     seed: int = 0
+    targets: Tensor | None = None
 
     @property
     def eps(self) -> float:
         """The radius in [0, 1] units."""
         return self.levels / 255
 
+    @property
+    def goal(self) -> Tensor:
+        """int64 ``[N]``: the targets where there are any, else the labels."""
+        return self.y if self.targets is None else self.targets
+
     def in_batches(self, attack: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        """What the attack makes of all pictures, a batch at a time."""
+        """What the attack makes of all pictures and their `goal`, a batch at a time."""
         torch.manual_seed(self.seed)
-        parts = zip(self.x.split(self.batch), self.y.split(self.batch), strict=True)
-        return torch.cat([attack(x, y) for x, y in parts])
+        parts = zip(self.x.split(self.batch), self.goal.split(self.batch), strict=True)
+        return torch.cat([attack(x, goal) for x, goal in parts])
 
 
 class PeersPgd(Protocol):
     """A library's PGD."""
 
     def __call__(self, task: Task, steps: int, step_size: float) -> Tensor:
-        """So many steps, each of this length in [0, 1] units."""
+        """So many steps, each of this length in [0, 1] units; towards the targets, if there are."""
 
 
 @contextmanager

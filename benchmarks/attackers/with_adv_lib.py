@@ -16,7 +16,13 @@ def pgd(task: Task, steps: int, step_size: float) -> Tensor:
     """Its `pgd_linf`."""
     return task.in_batches(
         lambda x, y: attacks.pgd_linf(
-            task.network, x, y, task.eps, steps=steps, absolute_step_size=step_size
+            task.network,
+            x,
+            y,
+            task.eps,
+            targeted=task.targets is not None,
+            steps=steps,
+            absolute_step_size=step_size,
         )
     )
 

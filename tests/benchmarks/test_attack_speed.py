@@ -1,14 +1,29 @@
 """What the benchmarks of attacks make of the outcomes that they are given, and that each library's
 attack is what it is said to be."""
 
+from dataclasses import replace
+from functools import partial
+
 import pytest
 import torch
 
 for library in ("adv_lib", "foolbox", "pyautoattack", "torchattacks"):
     pytest.importorskip(library, reason="only `make bench` installs the libraries")
 
-from benchmarks.attack_speed import Outcome, ensemble_figures, pgd_figures  # noqa: E402
+from benchmarks.attack_speed import (  # noqa: E402
+    PEERS,
+    Outcome,
+    ensemble_figures,
+    of_ours,
+    of_peer,
+    our_pgd,
+    pgd_figures,
+    right_rows,
+    targeted_figures,
+)
 from benchmarks.attack_strength import behind, median_length  # noqa: E402
+from benchmarks.classifiers import subjects  # noqa: E402
+from benchmarks.common import Options  # noqa: E402
 from benchmarks.perturb_throughput import JobTimes, figures  # noqa: E402
 
 
@@ -30,6 +45,26 @@ def test_ratios_are_the_fastest_librarys_median_over_ours() -> None:
     assert found["points_apart_pgd_natural"] == 0.0
     assert found["torchattacks_pgd_natural_standing_percent"] == 0.0
     assert found["ours_pgd_natural_cpu_seconds"] == 2.0
+
+
+def test_targeted_figures_are_named_as_such() -> None:
+    sides = {side: [outcome(s, 0)] for side, s in (("ours", 1.0), *((p, 6.0) for p in PEERS))}
+    found = targeted_figures("natural", sides)
+    assert found["ratio_targeted_natural"] == 6.0
+    assert not any("pgd" in key for key in found)
+
+
+def test_all_sides_take_the_same_pictures_to_their_targets(tmp_path) -> None:
+    """In a ball in which every digit can be taken to any class."""
+    subject = subjects(Options(quick=True, repeats=1), tmp_path)["natural"]
+    task = replace(right_rows(subject, subject.task(0, 12)), levels=200)
+    assert len(task.y) > 3
+    assert not (task.targets == task.y).any()
+    ours = of_ours(task, partial(our_pgd, subject))
+    assert not ours.standing.any()
+    for name, peer in PEERS.items():
+        theirs = of_peer(subject, task, partial(peer, steps=40, step_size=20 / 255))
+        assert not theirs.standing.any(), name
 
 
 def test_a_picture_that_autoattack_alone_breaks_is_counted_against_ours() -> None:
