@@ -45,9 +45,9 @@ _Number = Annotated[int, Field(ge=0)]
 class GenerateConfig(JobConfig):
     """Generate labelled samples from a trained stack.
 
-    Each sample is a function of (seed, sample index, label, sampling options) alone: the same
-    command gives the same bytes on any number of workers, in pools of either kind, and after any
-    interruption.
+    Each sample is a function of (seed, sample index, label, sampling options) alone: on CPUs of one
+    kind the same command gives the same bytes on any number of workers, in pools of either kind,
+    and after any interruption.
     """
 
     model: Path = Field(description="the stack's directory, as train-stack leaves it")

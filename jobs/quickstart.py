@@ -127,23 +127,26 @@ def main(config: QuickstartConfig) -> Path:
             output=evaluation,
         )
     print("\n== report", flush=True)
-    report = write_report(place, _gather(place, tuple(quickstart.steps)))
+    data = _gather(place, tuple(quickstart.steps))
+    report = write_report(place, data)
     print(f"\nall done in {time.monotonic() - start:.0f} s; the results lie in {place}:")
-    for name, what in _FILES.items():
+    for name, what in data.files.items():
         print(f"  {name:<16} {what}")
     print(f"\nopen {report} in a browser; then: make serve")
     return report
 
 
-_FILES = {
-    "report.html": "the page to open first; report.json has its figures",
-    "dataset": "the digits as Parquet, train and test",
-    "classifier/model": "the classifier",
-    "stack/model": "the denoiser stack",
-    "samples": "1,000 labelled samples and their two pictures",
-    "perturbations": "the perturbation set and its picture",
-    "evaluation": "how good the samples are",
-}
+def _files(num_samples: int) -> dict[str, str]:
+    """Where things lie, beside the report, to what they are."""
+    return {
+        "report.html": "the page to open first; report.json has its figures",
+        "dataset": "the digits as Parquet, train and test",
+        "classifier/model": "the classifier",
+        "stack/model": "the denoiser stack",
+        "samples": f"{num_samples:,} labelled samples and their two pictures",
+        "perturbations": "the perturbation set and its picture",
+        "evaluation": "how good the samples are",
+    }
 
 
 def _gather(place: Path, steps: tuple[Step, ...]) -> ReportData:
@@ -192,7 +195,7 @@ def _gather(place: Path, steps: tuple[Step, ...]) -> ReportData:
             "samples": samples.sha256,
         },
         versions={name: version(name) for name in ("noisestack", "torch", "ray", "pyarrow")},
-        files=_FILES,
+        files=_files(samples.num_rows),
         next_steps={
             "Serve the stack": f"noisestack serve --model {place / 'stack' / 'model'}",
             "Make a million samples": (

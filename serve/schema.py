@@ -22,7 +22,8 @@ class ServedModel:
         sha256: the model's content hash.
         created: Unix time in seconds.
         spec: shape, classes and the defaults of sampling.
-        exact: whether a picture is the same bit for bit in any batch on this machine.
+        exact: whether three rows of one call, under the model's own options, were the same bit for
+            bit alone, on this machine; see `is_exact`.
         max_layers: layers, all stages together, that a request may ask for. A batch runs to its
             end, so a request's layers are what everyone behind it waits for.
     """

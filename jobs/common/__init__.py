@@ -1,1 +1,1 @@
-"""What several jobs share: batches of shards done exactly once, progress, errors out of Ray."""
+"""What several jobs share: shards that stand in a set exactly once, progress, errors out of Ray."""

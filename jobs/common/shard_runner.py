@@ -1,4 +1,4 @@
-"""The actor's side of a batch job: one worker, and each shard at most once."""
+"""The actor's side of a batch job: one worker, and each shard that is not finished."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ STOPPED = "stopped"  # left out, because another shard failed
 
 
 class ShardRunner:
-    """One actor's side: builds the worker at the first shard, and does each shard at most once.
+    """One actor's side: builds the worker at the first shard, and does no finished one.
 
     A UserError and a full disk come back as data: raised, they would bury the one line that the
     user needs under the tracebacks that Ray prints. The others are asked to stop: they finish the

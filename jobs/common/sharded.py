@@ -1,4 +1,4 @@
-"""Batch jobs done exactly once: shards of rows through pools of Ray Data actors.
+"""Batch jobs whose shards stand in the set exactly once: rows through pools of Ray Data actors.
 
 A shard is one call of a worker (or of one worker of each pool in a chain) and one file (or a few).
 When its file is in place, a small JSON record with the file's hash is written under `records/`; a

@@ -59,7 +59,9 @@ class TrainStackConfig(JobConfig):
         description="the resolution rises where the details' power is this part of the noise's",
     )
     weighting: Literal["edm", "elbo", "min_snr", "uniform"] = Field(
-        "edm", description="how much each noise level counts; elbo makes the loss the bound"
+        "edm",
+        description="how much each noise level counts; by elbo the losses add up to what the "
+        "bound's layers tend to as these grow many",
     )
     steps: int = Field(10_000, ge=1, description="optimiser steps")
     batch_size: int = Field(128, ge=1, description="pictures a step, over all workers")

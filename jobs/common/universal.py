@@ -1,4 +1,4 @@
-"""The one perturbation of a universal set: made once, before the shards, and never again."""
+"""The one perturbation of a universal set: made before the shards, which all rest on it."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -48,7 +48,7 @@ def sample(
     labels: np.ndarray,
     options: SamplingOptions | None = None,
 ) -> np.ndarray:
-    """One picture for each row, bit for bit the same in any batch (on CPU; see `is_exact`).
+    """One picture for each row, bit for bit the same in any batch (on one CPU; see `is_exact`).
 
     Networks are called with ``stack.rows_per_call`` rows, always: short batches are padded.
 
@@ -116,7 +116,8 @@ def climb_stage(
 def is_exact(stack: Stack) -> bool:
     """Whether samples match their solo run bit for bit here: a self-test for when a model loads.
 
-    Draws as many rows as one call takes, then each of three of them alone.
+    Draws as many rows as one call takes, then each of three of them alone, with the model's own
+    options. A sign for other rows and options, and no proof; nothing about other machines.
     """
     size = stack.rows_per_call
     seeds, indices = np.full(size, 20260101), np.arange(size)

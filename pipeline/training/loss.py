@@ -40,7 +40,7 @@ def stage_loss(
         draws: for these N rows, on the device of ``x``; the only source of randomness.
         drop_condition: probability with which a row's condition is made null.
     """
-    low, high = spec.stages[stage].training_range()
+    low, high = weighting.range(spec.stages[stage])
     sigma_d = spec.sigma_data[stage]
     x_r = low_pass_to(x, spec.stages[stage].side)
     sigma = weighting.draw(draws.strata(), low, high, sigma_d)

@@ -11,9 +11,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pipeline.chain.schedule import Stage
+
 
 class Weighting(ABC):
     """A density over noise levels and a weight at each."""
+
+    def range(self, stage: Stage) -> tuple[float, float]:
+        """The lowest and the highest noise level that a stage trains on: here a little beyond its
+        own, so that neighbours overlap."""
+        return stage.training_range()
 
     def draw(self, uniform: Tensor, low: float, high: float, sigma_d: float) -> Tensor:
         """Noise levels from uniforms in (0, 1): here with equal density in log sigma."""
@@ -59,8 +66,13 @@ class Edm(Weighting):
 class Elbo(Weighting):
     """``sigma^-2 d log sigma``: the continuous limit of the bound's ``(1/s_t^2 - 1/s_{t-1}^2)/2``.
 
-    Stages count by their number of coefficients, so the sum is the bound itself, per dimension.
+    Stages count by their number of coefficients and train on their own noise levels alone. So the
+    sum of their losses is what layers 1 ... T - 1 of the bound tend to, as T grows, in nats a
+    dimension, but for what no network changes: the blind details where the resolution rises.
     """
+
+    def range(self, stage: Stage) -> tuple[float, float]:
+        return stage.sigma_low, stage.sigma_high
 
     def weight(self, sigma: Tensor, low: float, high: float, sigma_d: float) -> Tensor:
         return math.log(high / low) / sigma**2

@@ -39,6 +39,10 @@ def test_the_quickstart_leaves_a_report_of_what_it_made_and_re_does_nothing(
         "classifier": Classifier.load(place / "classifier" / "model").sha256,
         "samples": samples.sha256,
     }
+    assert "30 labelled samples" in said
+    assert "1,000 labelled" not in said
+    assert report["files"]["samples"] == "30 labelled samples and their two pictures"
+    assert "1,000 labelled" not in page.read_text()
     text = json.dumps(report)
     assert json.dumps(evaluation["frechet"]["samples_to_test"]) in text
     assert json.dumps(perturbations["robust_accuracy"]) in text

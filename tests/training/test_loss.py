@@ -126,7 +126,7 @@ def test_the_exact_denoisers_loss_is_the_weighted_error_in_closed_form(
     name: str, stage: int
 ) -> None:
     weighting = WEIGHTINGS[name]
-    low, high = GAUSSIAN_SPEC.stages[stage].training_range()
+    low, high = weighting.range(GAUSSIAN_SPEC.stages[stage])
     grid = (torch.arange(2000, dtype=torch.float64) + 0.5) / 2000
     sigma = weighting.draw(grid, low, high, GAUSSIAN_SPEC.sigma_data[stage])
     errors = torch.tensor([EXACT.stages[stage].mean_squared_error(float(s)) for s in sigma])
