@@ -23,6 +23,7 @@ COMMANDS = {
     "evaluate": ("jobs.evaluate", "judge samples: agreement, Fréchet distance, bits/dim"),
     "compare": ("jobs.compare", "perturbation sets side by side: accuracy against ε"),
     "verify": ("jobs.verify", "check a dataset, samples, perturbations or a model on disk"),
+    "export": ("jobs.export", "a set in Hugging Face's layout, for other tools"),
     "serve": ("serve.command", "answer the OpenAI images API from a stack"),
 }
 
