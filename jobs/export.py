@@ -96,7 +96,7 @@ def files_of(source: FinishedSet, rows_per_file: int | None) -> list[dict[str, A
     """Which rows of which split go into which file."""
     height, width, channels = source.shape
     rows_per_file = rows_per_file or max(1, _FILE_BYTES // (height * width * channels))
-    files = []
+    files: list[dict[str, Any]] = []
     for split in source.splits:
         num_rows = source.num_rows(split)
         count = -(-num_rows // rows_per_file)
