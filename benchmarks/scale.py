@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import ray
+from numpy.typing import NDArray
 from ray._private.internal_api import node_stats
 
 from benchmarks.common import Options, alternate, median, report, sampling
@@ -80,6 +81,11 @@ class StubSource(Source):
 
     def __init__(self, num_rows: int) -> None:
         self.num_rows = num_rows
+
+    def keys(self) -> Iterator[tuple[list[str], NDArray[np.int64]]]:
+        for start in range(0, self.num_rows, 1 << 14):
+            rows = np.arange(start, min(start + (1 << 14), self.num_rows))
+            yield list(map(str, rows.tolist())), rows % len(CLASSES)
 
     def read(self, start: int, stop: int) -> list[RawRow]:
         return [

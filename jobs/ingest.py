@@ -34,6 +34,7 @@ from pipeline.plots.class_sheet import class_sheet
 from pipeline.sources.base import Source
 from pipeline.sources.decode import Decoder
 from pipeline.sources.digits import DigitsSource
+from pipeline.sources.division import Division, divide
 from pipeline.sources.fit import Fit, FitCounts
 from pipeline.sources.folder import FolderSource
 from pipeline.sources.idx import IdxSource
@@ -186,13 +187,26 @@ class IngestConfig(JobConfig):
             splits_from=self.splits_from,
         )
 
+    def division(self, source: Source) -> Division | None:
+        """How the rows of a source are divided that gives no splits, from one pass over their ids
+        and labels; None where it gives some."""
+        if source.splits:
+            return None
+        return divide(
+            source.keys(),
+            len(source.classes),
+            seed=self.seed,
+            test_fraction=self.test_fraction,
+        )
+
     def where_splits_come_from(self, source: Source) -> str:
         """For people: what says the splits of a source's rows, or how they are drawn."""
         if source.splits:
             unused = " (--test-fraction says nothing here)"
             given = "test_fraction" in self.model_fields_set
             return f"from {source.splits_given_by}{unused if given else ''}"
-        drawn = f"drawn: {self.test_fraction:.4g} of the rows for testing, seed {self.seed}"
+        by_class = " by class" if source.classes else ""
+        drawn = f"drawn: {100 * self.test_fraction:.4g} %{by_class}, seed {self.seed}"
         alone = f" ({source.splits_given_by} say train for all)" if source.splits_given_by else ""
         return drawn + alone
 
@@ -230,8 +244,7 @@ def main(config: IngestConfig) -> Path:
                 "decoder": decoder,
                 "shape": shape,
                 "first": first,
-                "seed": config.seed,
-                "test_fraction": config.test_fraction,
+                "division": config.division(source),
                 "output": output.directory,
                 "quarantine": quarantine,
             }
@@ -304,7 +317,7 @@ def _splits(
             raise UserError(f"the split {name} has no good row; see --on-bad-row and --splits-from")
         if not shards:
             raise UserError(
-                f"none of the {written} rows fell into the split {name}; give another --seed or "
+                f"none of the {written} good rows fell into the split {name}; give another "
                 "--test-fraction (0 for no test split)"
             )
     return splits

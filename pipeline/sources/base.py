@@ -1,15 +1,15 @@
-"""What every source of labelled pictures offers, and how its rows are divided into splits."""
+"""What every source of labelled pictures offers."""
 
-import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.formats.quarantine import BadRow
-from pipeline.formats.splits import TEST, TRAIN
+
+KEYS_AT_ONCE = 1 << 14  # rows
 
 
 @dataclass(frozen=True)
@@ -58,15 +58,15 @@ class Source(ABC):
         without reading pictures."""
         return None
 
+    def keys(self) -> Iterator[tuple[list[str], NDArray[np.int64]]]:
+        """Ids and labels of all rows, batch by batch, but for rows that are known to be bad.
 
-def split_of(row_id: str, seed: int, test_fraction: float) -> str:
-    """The split of a row whose source gives none: "test" for about `test_fraction` of the rows.
-
-    A function of the seed and the id alone, so it needs no pass over the data, and a row keeps its
-    split whatever is added, left out or reordered around it.
-    """
-    digest = hashlib.sha256(f"{seed}:{row_id}".encode()).digest()
-    return TEST if int.from_bytes(digest[:8], "big") < test_fraction * 2.0**64 else TRAIN
+        Sources that know these without reading pictures say so here.
+        """
+        for start in range(0, self.num_rows, KEYS_AT_ONCE):
+            read = self.read(start, min(start + KEYS_AT_ONCE, self.num_rows))
+            rows = [row for row in read if isinstance(row, RawRow)]
+            yield [row.id for row in rows], np.array([row.label for row in rows], np.int64)
 
 
 def in_order_of_names(classes: Iterable[str]) -> tuple[str, ...]:

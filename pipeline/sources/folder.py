@@ -1,7 +1,7 @@
 """A folder of pictures, one sub-folder a class; see `pipeline.sources.folder_layout`."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from PIL import Image
 from pipeline.errors import UserError
 from pipeline.formats.quarantine import BadRow
 from pipeline.formats.splits import TRAIN
-from pipeline.sources.base import RawRow, Source, in_order_of_names
+from pipeline.sources.base import KEYS_AT_ONCE, RawRow, Source, in_order_of_names
 from pipeline.sources.folder_layout import Inside, Leaf, find_layout
 from pipeline.sources.listing import entries, files_below, user_files
 from pipeline.sources.splits import REMEDY, SplitsFrom, first_split, given_splits
@@ -105,6 +105,11 @@ class FolderSource(Source):
             elif picture is None and _is_picture(entry.name):
                 picture = entry.name
         return Inside(tuple(folders), picture)
+
+    def keys(self) -> Iterator[tuple[list[str], NDArray[np.int64]]]:
+        for start in range(0, self.num_rows, KEYS_AT_ONCE):
+            rows = slice(start, start + KEYS_AT_ONCE)
+            yield self._files[rows].to_pylist(), self._labels[rows].astype(np.int64)
 
     def read(self, start: int, stop: int) -> list[RawRow | BadRow]:
         rows: list[RawRow | BadRow] = []

@@ -9,7 +9,7 @@ import math
 import re
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pipeline.errors import UserError
 from pipeline.formats.quarantine import BadRow
 from pipeline.formats.splits import SPLITS, TEST
-from pipeline.sources.base import RawRow, Source
+from pipeline.sources.base import KEYS_AT_ONCE, RawRow, Source
 from pipeline.sources.listing import entries, user_files
 from pipeline.sources.splits import WORDS, SplitsFrom, given_splits
 
@@ -92,6 +92,16 @@ class IdxSource(Source):
                     rows.append(RawRow(name, image, label, None, given, origin))
             position += count
         return rows
+
+    @user_files()
+    def keys(self) -> Iterator[tuple[list[str], NDArray[np.int64]]]:
+        for split, _, labels_file, count in self._parts:
+            labels, digits = _array(labels_file, 1), len(str(count - 1))
+            for start in range(0, count, KEYS_AT_ONCE):
+                there = labels[start : start + KEYS_AT_ONCE].astype(np.int64)
+                good = np.flatnonzero(there < len(self.classes))
+                ids = [f"{split}-{row:0{digits}d}" for row in (start + good).tolist()]
+                yield ids, there[good]
 
     @user_files()
     def first_bad_label(self) -> int | None:

@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.errors import UserError
 from pipeline.formats.quarantine import BadRow
-from pipeline.sources.base import RawRow, Source, in_order_of_names
+from pipeline.sources.base import KEYS_AT_ONCE, RawRow, Source, in_order_of_names
 from pipeline.sources.listing import entries, files_below, user_files
 from pipeline.sources.splits import (
     REMEDY,
@@ -153,6 +154,15 @@ class MetadataSource(Source):
                     )
         if not self.num_rows:
             raise UserError(f"{files[0].path} names no pictures; check it")
+
+    def keys(self) -> Iterator[tuple[list[str], NDArray[np.int64]]]:
+        for start in range(0, self.num_rows, KEYS_AT_ONCE):
+            stop = min(start + KEYS_AT_ONCE, self.num_rows)
+            rows = [row for row in range(start, stop) if row not in self._faults]
+            yield (
+                self._names.take(pa.array(rows, pa.int64())).to_pylist(),
+                self._labels[rows].astype(np.int64),
+            )
 
     def read(self, start: int, stop: int) -> list[RawRow | BadRow]:
         return [self._row(row) for row in range(start, stop)]

@@ -7,12 +7,13 @@ from typing import Any, NoReturn
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from pipeline.errors import UserError
 from pipeline.formats.id_ledger import IdLedger, digests_of
 from pipeline.formats.quarantine import BadRow
 from pipeline.formats.shard import check_named_once
-from pipeline.sources.base import RawRow, Source, in_order_of_names
+from pipeline.sources.base import KEYS_AT_ONCE, RawRow, Source, in_order_of_names
 from pipeline.sources.cells import hive_keys
 from pipeline.sources.listing import user_files
 from pipeline.sources.parquet_files import (
@@ -126,10 +127,38 @@ class ParquetSource(Source):
         if self._label is None:
             return None
         for number, values in self._batches(self._label):
-            labels = np.array([self._as_label(value) for value in values_of(values)])
+            labels = self._labels_of(values)
             if (labels < 0).any():
                 return number + int(np.argmax(labels < 0))
         return None
+
+    @user_files()
+    def keys(self) -> Iterator[tuple[list[str], NDArray[np.int64]]]:
+        columns = [name for name in (self._label, self._id) if name is not None]
+        for file in self._files:
+            if not columns:
+                for start in range(0, file.num_rows, KEYS_AT_ONCE):
+                    rows = range(start, min(start + KEYS_AT_ONCE, file.num_rows))
+                    yield list(map(file.row_id, rows)), np.full(len(rows), -1, np.int64)
+            for number, cells in file.batches_of(columns) if columns else ():
+                rows = range(number, number + len(cells[0]))
+                labels = np.full(len(rows), -1, np.int64)
+                good = np.arange(len(rows))
+                if self._label is not None:
+                    labels = self._labels_of(cells[0])
+                    good = np.flatnonzero(labels >= 0)
+                if self._id is None:
+                    ids = [file.row_id(rows[row]) for row in good.tolist()]
+                else:
+                    ids = list(map(str, values_of(cells[-1].take(pa.array(good)))))
+                yield ids, labels[good]
+
+    def _labels_of(self, values: pa.Array) -> NDArray[np.int64]:
+        """The label of each cell of the label column; -1 where it has none."""
+        coded = values.dictionary_encode(null_encoding="encode")
+        label_of = [self._as_label(value) for value in values_of(coded.dictionary)]
+        labels: NDArray[np.int64] = np.array(label_of, np.int64)[coded.indices.to_numpy()]
+        return labels
 
     def _read_file(
         self, file: FoundFile, first: int, last: int, position: int

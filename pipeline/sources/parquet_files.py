@@ -63,15 +63,26 @@ class FoundFile:
     def batches(self, column: str) -> Iterator[tuple[int, pa.Array]]:
         """A column of `schema`, a batch at a time: its first row, and its values; numbers that are
         not whole are null. Damaged row groups are passed over: `read` finds them."""
+        for number, (values,) in self.batches_of([column]):
+            yield number, values
+
+    def batches_of(self, columns: list[str]) -> Iterator[tuple[int, list[pa.Array]]]:
+        """As `batches`, of several columns side by side."""
         keys = hive_keys(self.name)
         with open_parquet(self.path) as opened:
             for group, (number, _) in enumerate(self.row_groups()):
                 try:
-                    for batch in opened.iter_batches(row_groups=[group], columns=[column]):
-                        cells = plain_cells(pa.Table.from_batches([batch]), column, keys)
-                        values = cells.combine_chunks() if hasattr(cells, "chunks") else cells
-                        yield number, whole(values)
-                        number += len(values)
+                    for batch in opened.iter_batches(row_groups=[group], columns=columns):
+                        table = pa.Table.from_batches([batch])
+                        cells = [plain_cells(table, column, keys) for column in columns]
+                        yield (
+                            number,
+                            [
+                                whole(part.combine_chunks() if hasattr(part, "chunks") else part)
+                                for part in cells
+                            ],
+                        )
+                        number += len(cells[0])
                 except (pa.ArrowException, OSError):
                     continue
 

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from pipeline.errors import UserError
 from pipeline.formats.dataset import dataset_table, write_shard
 from pipeline.formats.quarantine import BadRow, write_quarantine
-from pipeline.sources.base import RawRow, Source, split_of
+from pipeline.sources.base import RawRow, Source
 from pipeline.sources.decode import Decoder
+from pipeline.sources.division import Division
 from pipeline.sources.fit import FitCounts
 
 
@@ -19,7 +20,7 @@ class ShardWriter:
     """Reads a range of rows, decodes them, and writes those of each split to a file of its own.
 
     shape: height, width, channels that each picture must have. first: where the picture stands
-    that set it. seed, test_fraction: how rows are divided that the source gives no split.
+    that set it. division: how rows are divided; None where the source gives splits.
     quarantine: whether bad rows are set aside; else the first one ends the work.
     """
 
@@ -29,14 +30,13 @@ class ShardWriter:
         decoder: Decoder,
         shape: tuple[int, int, int],
         first: str,
-        seed: int,
-        test_fraction: float,
+        division: Division | None,
         output: Path,
         quarantine: bool,
     ) -> None:
         self._source, self._decoder = source, decoder
         self._shape, self._first = shape, first
-        self._seed, self._test_fraction, self._output = seed, test_fraction, output
+        self._division, self._output = division, output
         self._quarantine = quarantine
 
     def __call__(self, shard: dict[str, Any]) -> dict[str, Any]:
@@ -47,7 +47,7 @@ class ShardWriter:
         latter for the bad ones, and the fields of `FitCounts` where pictures were resized.
         """
         rows, images, bad, sizes = self.load(shard)
-        splits = [row.split or split_of(row.id, self._seed, self._test_fraction) for row in rows]
+        splits = [self._split_of(row) for row in rows]
         files = []
         for split in sorted(set(splits)):
             chosen = [index for index, name in enumerate(splits) if name == split]
@@ -70,6 +70,12 @@ class ShardWriter:
             if self._decoder.resize
             else None,
         }
+
+    def _split_of(self, row: RawRow) -> str:
+        if self._division is not None:
+            return self._division.split_of(row.id, row.label)
+        assert row.split is not None
+        return row.split
 
     def load(
         self, shard: dict[str, Any]

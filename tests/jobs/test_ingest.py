@@ -345,7 +345,44 @@ def test_too_few_pictures_for_a_test_split_are_told(
     root = put_pictures(tmp_path / "pictures", count=1)
     arguments = ["--source", "folder", "--input", str(root), "--output", str(tmp_path / "out")]
     line = error_line([*arguments, "--test-fraction", "0.0001"], capsys)
-    assert "none of the 2 rows fell into the split test" in line
+    assert "none of the 2 rows falls into the split test" in line
+
+
+@pytest.mark.usefixtures("without_ray")
+@pytest.mark.parametrize(("each", "asked"), [(5, 2), (12, 5)])
+def test_few_pictures_are_divided_by_class_and_as_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], each: int, asked: int
+) -> None:
+    root = put_pictures(tmp_path / "pictures", count=each)
+    arguments = ["--source", "folder", "--input", str(root), "--output", str(tmp_path / "out")]
+    assert COMMAND.run(arguments) == 0
+    said = capsys.readouterr().out
+    assert "splits    drawn: 20 % by class, seed 0\n" in said
+    info = load_dataset(tmp_path / "out")
+    assert info.num_rows("test") == asked
+    labels = [label for _, label in rows_of(info, "test").values()]
+    assert set(labels) == {0, 1}
+    assert abs(labels.count(0) - labels.count(1)) <= 1
+    assert COMMAND.run(arguments) == 0
+    assert capsys.readouterr().out == said
+
+
+@pytest.mark.usefixtures("without_ray")
+def test_the_output_and_dataset_json_say_what_gave_the_splits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for part in ("Train", "TEST"):
+        put_pictures(tmp_path / "in" / part, count=2)
+    arguments = ["--source", "folder", "--input", str(tmp_path / "in"), "--output"]
+    assert COMMAND.run([*arguments, str(tmp_path / "out"), "--test-fraction", "0.5"]) == 0
+    told = "from folders (--test-fraction says nothing here)"
+    assert f"splits    {told}\n" in capsys.readouterr().out
+    assert read_json(tmp_path / "out" / "dataset.json")["origin"]["splits"] == told
+    info = load_dataset(tmp_path / "out")
+    assert list(info.splits) == ["train", "test"]
+    assert set(rows_of(info, "test")) == {
+        f"TEST/{name}/{number}.png" for name in ("cat", "dog") for number in range(2)
+    }
 
 
 @pytest.mark.parametrize(

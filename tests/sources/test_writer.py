@@ -13,16 +13,24 @@ from pipeline.formats.dataset import images_of, labels_of
 from pipeline.formats.output import sha256_of_file
 from pipeline.formats.quarantine import BadRow
 from pipeline.formats.shard import iterate, shards_from_json
-from pipeline.sources.base import RawRow, Source, split_of
+from pipeline.sources.base import RawRow, Source
 from pipeline.sources.decode import Decoder
 from pipeline.sources.digits import DigitsSource
+from pipeline.sources.division import divide
 from pipeline.sources.writer import ShardWriter
 
 DIGITS = (8, 8, 1)
 
 
 def writer(source: Source, output: Path, seed: int = 0, *, quarantine: bool = False) -> ShardWriter:
-    return ShardWriter(source, Decoder(), DIGITS, "the first", seed, 0.25, output, quarantine)
+    keys = [
+        ([row.id for row in rows], np.array([row.label for row in rows]))
+        for rows in [source.read(0, source.num_rows)]
+    ]
+    division = (
+        None if source.splits else divide(keys, len(source.classes), seed=seed, test_fraction=0.25)
+    )
+    return ShardWriter(source, Decoder(), DIGITS, "the first", division, output, quarantine)
 
 
 def shard(index: int, start: int, num_rows: int) -> dict[str, int | str]:
@@ -42,7 +50,7 @@ def test_every_row_is_written_once_and_in_its_own_split(tmp_path: Path) -> None:
         for table in iterate(tmp_path, shards_from_json(files, tmp_path)):
             ids = table["id"].to_pylist()
             seen += ids
-            assert {split_of(row, 0, 0.25) for row in ids} == {split}
+            assert {write._split_of(by_id[row]) for row in ids} == {split}
             assert np.array_equal(images_of(table), np.stack([by_id[row].image for row in ids]))
             assert labels_of(table).tolist() == [by_id[row].label for row in ids]
     assert sorted(seen) == sorted(by_id)
