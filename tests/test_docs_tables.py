@@ -2,7 +2,7 @@
 
 import pytest
 
-from docs.tables import page
+from docs.tables import page, readers
 from docs.tables.page import as_markdown, replace_table, table_in
 
 
@@ -23,6 +23,15 @@ def test_a_table_is_replaced_and_the_rest_of_the_page_stays(written):
 def test_a_page_without_the_marks_is_told_by_name(written):
     with pytest.raises(ValueError, match=r"docs/page\.md has not the two marks of the table two"):
         replace_table("page.md", "two", "")
+
+
+@pytest.mark.parametrize("tool", readers.TOOLS, ids=lambda tool: tool.name)
+def test_the_table_of_readers_says_what_each_does_here(tool, tmp_path, monkeypatch):
+    """(An older or a newer version of a tool may do otherwise: then the table is to be renewed.)"""
+    pytest.importorskip("lance" if tool.package == "pylance" else tool.package)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    line = "| " + " | ".join(readers.row_of(tool, tmp_path)) + " |"
+    assert line in table_in(readers.PAGE, readers.TABLE).splitlines()
 
 
 def test_the_table_of_withstanding_rows_is_of_the_tested_versions():
