@@ -24,7 +24,6 @@ _MOST_ROWS = 256
 _FITTING_VALUES = 1 << 20  # of one layer's output: 4 MiB
 # What every classifier is given; what it does to that itself is said beside it.
 UNIT_RANGE = {"input": "float32 [N, C, H, W], levels / 255"}
-_ACT_OTHERWISE = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._NormBase)
 
 
 class FrozenClassifier:
@@ -53,6 +52,7 @@ class FrozenClassifier:
         rows_per_call: int = ROWS_PER_CALL,
         device: torch.device | str = "cpu",
         origin: Mapping[str, Any] | None = None,
+        left_training: tuple[str, ...] = (),
     ) -> None:
         self.classes = classes
         self.shape = shape
@@ -60,12 +60,11 @@ class FrozenClassifier:
         self.rows_per_call = rows_per_call
         self.device = torch.device(device)
         self.origin = dict(origin or {})
-        self.left_training = tuple(
-            name
-            for name, module in network.named_modules()
-            if module.training and isinstance(module, _ACT_OTHERWISE)
-        )
-        self._network = network.eval().requires_grad_(False).to(self.device)
+        self.left_training = left_training
+        network.eval()
+        for parameter in network.parameters():
+            parameter.requires_grad_(False)
+        self._network = network.to(self.device)
 
     @property
     def network(self) -> nn.Module:

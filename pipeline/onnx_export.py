@@ -174,13 +174,13 @@ def onnx_bytes(classifier: FrozenClassifier) -> bytes:
             ) from None
     # It warns of torchvision, whose operators no classifier here has.
     logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
-    module = _FromStored(copy.deepcopy(classifier.network).cpu()).eval()
     # Two rows: an axis of one row is taken for a constant.
     example = torch.zeros((2, *classifier.shape), dtype=torch.uint8)
     with warnings.catch_warnings():
         # torch 2.13's exporter uses what torch.utils deprecates.
         warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated", FutureWarning)
         try:
+            module = _FromStored(copy.deepcopy(classifier.network).cpu()).eval()
             program = torch.onnx.export(
                 module,
                 (example,),

@@ -74,6 +74,8 @@ def _ask(model: Model, x: Tensor) -> Tensor:
     """The model's logits; UserError where it raises or returns none."""
     try:
         logits = model(x)
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(
             f"the classifier raised {told(error)} when asked about {x.shape[0]} pictures, float32 "
@@ -115,7 +117,13 @@ def _answers(
     with torch.enable_grad():
         # Of the margin: the cross-entropy's is 0 in float32 wherever logits are large.
         lead = losses.margin(logits, y.to(logits.device)).sum()
-        (gradient,) = torch.autograd.grad(lead, probe, allow_unused=True)
+        try:
+            (gradient,) = torch.autograd.grad(lead, probe, allow_unused=True)
+        except Exception as error:  # an operator without a derivative
+            raise UserError(
+                f"the gradient of the classifier's logits raised {told(error)}; change that, or "
+                "take --attack square, which needs none"
+            ) from None
     return logits.detach(), torch.zeros_like(x) if gradient is None else gradient
 
 

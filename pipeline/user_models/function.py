@@ -9,7 +9,7 @@ import hashlib
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pipeline.classifier import ROWS_PER_CALL, UNIT_RANGE, FrozenClassifier
 from pipeline.errors import UserError
@@ -17,6 +17,7 @@ from pipeline.formats.dataset import DatasetInfo
 from pipeline.formats.model import load_weights
 from pipeline.formats.output import sha256_of_json
 from pipeline.importable import import_function, source_sha256, told
+from pipeline.user_models.boundary import BroughtModule, layers_in_training, unwrapped
 
 
 def load_from_function(
@@ -49,6 +50,7 @@ def load_from_function(
         raise UserError(f"{spec} raised {told(error)}; it is called without arguments") from None
     if not isinstance(network, nn.Module):
         raise UserError(f"{spec} returned a {type(network).__name__}, not a torch.nn.Module")
+    network = unwrapped(network)
     if weights is not None:
         try:
             network.load_state_dict(load_weights(weights))
@@ -57,6 +59,15 @@ def load_from_function(
             raise UserError(
                 f"the weights {weights} do not fit what {spec} returns ({reason})"
             ) from None
+    left_training = layers_in_training(network)
+    rows = rows_per_call or ROWS_PER_CALL
+    height, width, channels = info.shape
+    brought = BroughtModule(
+        network,
+        len(info.classes),
+        what=f"the module of {spec}",
+        pictures=torch.full((rows, channels, height, width), 0.5),
+    )
     identity = {
         "function": spec,
         "source": source_sha256(function),
@@ -64,12 +75,13 @@ def load_from_function(
         "classes": info.classes,
     }
     return FrozenClassifier(
-        network,
+        brought,
         info.classes,
         info.shape,
         sha256=sha256_of_json(identity),
-        rows_per_call=rows_per_call or ROWS_PER_CALL,
+        rows_per_call=rows,
         device=device,
+        left_training=left_training,
         origin={
             "kind": "function",
             "function": spec,
@@ -81,9 +93,19 @@ def load_from_function(
 
 
 def state_sha256(network: nn.Module) -> str:
-    """The hash over names, types, shapes and bytes of all parameters and buffers."""
+    """The hash over names, types, shapes and bytes of all parameters and buffers; of TorchScript,
+    over its code and the constants in that as well, since a frozen module has no other weights."""
     digest = hashlib.sha256()
     state = dict(network.named_parameters()) | dict(network.named_buffers())
+    for name, part in network.named_modules():
+        if isinstance(part, torch.jit.ScriptModule) and hasattr(part, "code_with_constants"):
+            code, constants = part.code_with_constants
+            digest.update(f"{name} {code}\n".encode())
+            for key, value in constants.const_mapping.items():
+                if isinstance(value, Tensor):
+                    state[f"{name} {key}"] = value
+                else:
+                    digest.update(f"{name} {key} {value}\n".encode())
     for name, tensor in sorted(state.items()):
         plain = tensor.detach().cpu().contiguous()
         digest.update(f"{name} {plain.dtype} {list(plain.shape)}\n".encode())

@@ -22,6 +22,7 @@ from pipeline.errors import UserError
 from pipeline.formats.dataset import DatasetInfo
 from pipeline.formats.output import sha256_of_file, sha256_of_json
 from pipeline.importable import told
+from pipeline.user_models.boundary import BroughtModule
 from pipeline.user_models.processor import Scaling, scaling_of
 
 PROCESSOR_FILE = "preprocessor_config.json"
@@ -99,8 +100,14 @@ def load_from_transformers(
     scaling = scaling_of(_processor(path), height, width, channels, path=path, dataset=info.path)
     files = [CONFIG_FILE, *processor_files, *sorted(f.name for f in path.glob("*.safetensors"))]
     identity = {"files": {name: sha256_of_file(path / name) for name in files}}
-    return FrozenClassifier(
+    brought = BroughtModule(
         _FromUnit(model, scaling),
+        len(info.classes),
+        what=f"the model of {path}",
+        pictures=torch.zeros((1, info.shape[2], height, width)),
+    )
+    return FrozenClassifier(
+        brought,
         info.classes,
         info.shape,
         sha256=sha256_of_json({**identity, "classes": info.classes}),
@@ -120,8 +127,8 @@ def load_from_transformers(
 
 
 class _FromUnit(nn.Module):
-    """float32 ``[N, C, H, W]`` in [0, 1] to logits: a processor's scaling, then a model. One
-    channel is taken for as many as the model has."""
+    """float32 ``[N, C, H, W]`` in [0, 1] to a model's answer, after a processor's scaling.
+    One channel is taken for as many as the model has."""
 
     scale: Tensor  # of pictures in [0, 1]
     offset: Tensor
@@ -133,12 +140,11 @@ class _FromUnit(nn.Module):
             values = torch.tensor(getattr(scaling, name), dtype=torch.float64).reshape(1, -1, 1, 1)
             self.register_buffer(name, (values * 255 if name == "scale" else values).float())
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         x = x.expand(-1, len(self.channels), -1, -1)
         if self.channels != sorted(self.channels):
             x = x[:, self.channels]
-        logits: Tensor = self.model(pixel_values=x * self.scale + self.offset).logits
-        return logits
+        return self.model(pixel_values=x * self.scale + self.offset)
 
 
 def _processor(path: Path) -> Any:
