@@ -9,7 +9,7 @@ OUTPUT/manifest.json            attack, identities, counts, accuracies; written 
 """
 
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -54,6 +54,7 @@ from pipeline.formats.perturbation_set import (
     write_perturbation_manifest,
 )
 from pipeline.formats.perturbation_target import resolved_target
+from pipeline.formats.perturbation_verdict import SHARE
 from pipeline.formats.perturbation_warnings import TrustWarning, row_warnings
 from pipeline.formats.shard import read_part
 from pipeline.formats.splits import judged_split
@@ -62,10 +63,11 @@ from pipeline.onnx_export import export_classifier
 from pipeline.perturbation_trust import (
     look_at_rows,
     lost_warnings,
+    measured_threshold,
     repeat_report,
     repeat_warnings,
 )
-from pipeline.perturber import Perturber, Settings, attack_record
+from pipeline.perturber import Perturber, Settings, attack_record, judge_of
 from pipeline.plots.perturbations import choose_examples, perturbation_figure
 from pipeline.plots.robustness import draw_robustness
 from pipeline.plots.universal import draw_universal
@@ -74,8 +76,9 @@ from pipeline.user_models.load import load_classifier
 
 PICTURE_FILE = "perturbations.png"
 _COUNTED = (
-    "verified", "clean_right", "successes", "unmoved", "gradient_free", "last_restart", "trivial",
-    "lost", "forwards", "backwards", "alarming", "audited", "overturned",
+    "verified", "clean_right", "successes", "within_threshold", "unmoved", "gradient_free",
+    "last_restart", "trivial", "lost", "forwards", "backwards", "alarming", "audited",
+    "overturned",
 )  # fmt: skip
 
 
@@ -113,6 +116,7 @@ def main(config: PerturbConfig) -> Path:
         "rows": stop,
         "rows_per_shard": config.rows_per_shard,
         **attack_record(settings),
+        "threshold_share": SHARE,
         "export_onnx": config.export_onnx,
     }
     with claim_output(config.output, fingerprint, overwrite=config.overwrite) as output:
@@ -126,6 +130,12 @@ def main(config: PerturbConfig) -> Path:
             classifier, settings.attack, info, split, stop, num_draws=settings.draws
         )
         _say_warnings(noticed)
+        threshold = measured_threshold(
+            judge_of(classifier, attack_record(settings)),
+            info,
+            split,
+            min(stop, classifier.rows_per_call),
+        )
         # First, so that a missing extra costs nothing else.
         onnx_sha256 = (
             export_classifier(
@@ -146,6 +156,7 @@ def main(config: PerturbConfig) -> Path:
                     "weights": config.weights,
                     "rows_per_call": config.rows_per_call,
                     "classifier_sha256": classifier.sha256,
+                    "threshold": threshold["threshold"],
                     "output": output.directory,
                     "settings": settings,
                     "device": "cuda" if config.gpus_per_worker > 0 else "cpu",
@@ -184,6 +195,7 @@ def main(config: PerturbConfig) -> Path:
             info,
             split,
             stop,
+            threshold,
             onnx_sha256,
             noticed,
             sample,
@@ -211,6 +223,7 @@ def manifest_of(
     info: DatasetInfo,
     split: str,
     stop: int,
+    threshold: Mapping[str, float | int],
     onnx_sha256: str | None = None,
     noticed: Sequence[TrustWarning] = (),
     sample: Record | None = None,
@@ -219,6 +232,7 @@ def manifest_of(
     """The manifest: what was done to what, the shards, and the counts over all of them.
 
     Args:
+        threshold: as `measured_threshold` gives it.
         noticed: what was seen of the classifier before the attack; what the rows show follows it.
         sample: what the audit of a sample counted before its alarm was widened to all rows.
         made: of a universal attack, how its perturbation was made.
@@ -244,7 +258,7 @@ def manifest_of(
             "classes; there is nothing to attack"
         )
     robust_right = clean_right - counts["successes"]
-    attack = attack_record(settings)
+    attack = {**attack_record(settings), **threshold}
     repeat = next((Repeat(**record["repeat"]) for record in records if "repeat" in record), None)
     warnings = [
         *noticed,

@@ -11,7 +11,9 @@ from pipeline.attacks.repeatability import Repeat
 from pipeline.attacks.trust import look_at_model
 from pipeline.classifier import FrozenClassifier
 from pipeline.formats.dataset import DatasetInfo, images_of, labels_of, read_rows
+from pipeline.formats.perturbation_check import Judge
 from pipeline.formats.perturbation_set import PerturbationSet
+from pipeline.formats.perturbation_verdict import threshold_of
 from pipeline.formats.perturbation_warnings import (
     GRADIENT_FREE,
     LOST,
@@ -60,6 +62,24 @@ def look_at_rows(
         num_draws=num_draws,
         left_training=classifier.left_training,
     )
+
+
+def measured_threshold(
+    judge: Judge, info: DatasetInfo, split: str, rows: int
+) -> dict[str, float | int]:
+    """By how much another class must lead, in logits, as a set's ``attack`` states it: threshold,
+    and threshold_rows, the first rows of the split that it was measured on.
+
+    Args:
+        judge: who says whether rows are broken.
+        rows: at most so many, with or without a label.
+
+    Raises:
+        UserError: see `formats.perturbation_verdict.threshold_of`.
+    """
+    table = read_rows(info, split, 0, min(rows, info.num_rows(split)))
+    logits = judge.logits_of(images_of(table))
+    return {"threshold": threshold_of(logits), "threshold_rows": table.num_rows}
 
 
 def stale_warnings(classifier: FrozenClassifier, opened: PerturbationSet, info: DatasetInfo) -> str:

@@ -20,6 +20,7 @@ from pipeline.attacks.engine import Attacked, attack_rows
 from pipeline.attacks.ensemble import AttackedInTurn, attack_in_turn
 from pipeline.attacks.eot import Expectation
 from pipeline.attacks.own import AttackedByOther, OwnAttack, attack_with
+from pipeline.attacks.rescaled import Rescaled
 from pipeline.attacks.settings import AttackSettings
 from pipeline.attacks.towards import attack_towards
 from pipeline.attacks.transfer import TransferAttack
@@ -32,11 +33,11 @@ from pipeline.formats.perturbation_set import (
     LEVELS,
     PerturbationColumns,
     linf_levels,
-    margins_of,
     perturbation_table,
     squared_l2_levels,
 )
 from pipeline.formats.perturbation_target import NO_TARGET, targets_of
+from pipeline.formats.perturbation_verdict import MARGIN, margins_of, stated_threshold
 from pipeline.formats.perturbation_warnings import doubtful_rows
 from pipeline.formats.quarantine import BadRow, write_quarantine
 from pipeline.formats.shard import read_part, write_shard
@@ -49,8 +50,9 @@ Settings = AttackSettings | OwnAttack | UniversalAttack | TransferAttack
 
 _NOTHING = {  # what the record of a shard counts whose rows are all bad
     "verified": 0, "clean_right": 0, "successes": 0, "unmoved": 0, "gradient_free": 0,
-    "last_restart": 0, "trivial": 0, "lost": 0, "forwards": 0, "backwards": 0, "alarming": 0,
-    "audited": 0, "overturned": 0, "linf_max": 0, "l2_max": 0.0, "l2_sum": 0.0,
+    "last_restart": 0, "within_threshold": 0, "trivial": 0, "lost": 0, "forwards": 0,
+    "backwards": 0, "alarming": 0, "audited": 0, "overturned": 0,
+    "linf_max": 0, "l2_max": 0.0, "l2_sum": 0.0,
 }  # fmt: skip
 
 
@@ -65,6 +67,7 @@ def perturb_rows(
     widened: bool = False,
     logits: np.ndarray | None = None,
     repeat_first: bool = False,
+    threshold: float = MARGIN,
 ) -> tuple[np.ndarray, Attacked, list[str]]:
     """Attack uint8 ``[N, H, W, C]`` pictures, in padded calls of the classifier's fixed size.
 
@@ -77,6 +80,7 @@ def perturb_rows(
         logits: the classifier's for the pictures, ``[N, K]``, where they are known; their passes
             count all the same.
         repeat_first: of a user's attack; see `attack_with`.
+        threshold: by how much another class must lead, in logits.
 
     Returns:
         The pictures to store, uint8 ``[N, H, W, C]``, inside the ball and the box; how they were
@@ -94,6 +98,7 @@ def perturb_rows(
             row,
             rows_per_call=classifier.rows_per_call,
             repeat_first=repeat_first,
+            threshold=threshold,
         )
         return from_unit(by_other.adversarial), by_other, [settings.attack] * len(images)
     how: dict[str, Any] = {"seed": settings.seed, "rows_per_call": classifier.rows_per_call}
@@ -102,6 +107,7 @@ def perturb_rows(
         model = Expectation(classifier, settings.draws, settings.seed)
         # A row is a call of its own, of as many copies as it has draws.
         how |= {"rows_per_call": 1, "capacity": classifier.rows_per_call}
+    seen = Rescaled(model, threshold)
     ensemble = settings.build()
     if widened:
         ensemble = ensemble.widened()
@@ -114,12 +120,12 @@ def perturb_rows(
         found = attack_rows(ensemble.attacks[0][1], model, x, y, row, logits=logits, **how)
         return found if logits is None else replace(found, forwards=found.forwards + 1)
 
-    known = None if logits is None else torch.from_numpy(logits).to(device)
+    known = None if logits is None else seen.rescale(torch.from_numpy(logits).to(device))
     if targets is None:
-        attacked = run(model, x, y, row, known)
+        attacked = run(seen, x, y, row, known)
     else:
         aims = torch.from_numpy(targets).to(device)
-        attacked = attack_towards(run, model, x, y, row, aims, how["rows_per_call"], known)
+        attacked = attack_towards(run, seen, x, y, row, aims, how["rows_per_call"], known)
     by = attacked.attack.tolist() if isinstance(attacked, AttackedInTurn) else [0] * len(images)
     return from_unit(attacked.adversarial), attacked, [ensemble.names[number] for number in by]
 
@@ -138,6 +144,8 @@ class Perturber:
             one ends the work.
         device: a torch device.
         classifier_sha256: the identity that the classifier must have; None for any.
+        threshold: by how much another class must lead, in logits; see
+            `formats.perturbation_verdict`.
 
     Raises:
         UserError: the classifier is another one here, or the perturbation of a universal attack is
@@ -158,6 +166,7 @@ class Perturber:
         weights: Path | None = None,
         rows_per_call: int | None = None,
         classifier_sha256: str | None = None,
+        threshold: float = MARGIN,
     ) -> None:
         keep_freed_memory()
         self._info: DatasetInfo = load_dataset(dataset)
@@ -169,13 +178,14 @@ class Perturber:
             rows_per_call=rows_per_call,
             device=device,
         )
-        self._judge = judge_of(self._classifier, attack_record(settings))
+        self._attack_told = {**attack_record(settings), "threshold": threshold}
+        self._judge = judge_of(self._classifier, self._attack_told)
         self._split = split
         self._output = output
         self._settings, self._widened = settings, widened
         self._delta: np.ndarray | None = None
         if isinstance(settings, UniversalAttack):
-            self._delta = read_delta(output, attack_record(settings), self._info.shape)
+            self._delta = read_delta(output, self._attack_told, self._info.shape)
         self._quarantine = quarantine
 
     def __call__(self, shard: dict[str, Any]) -> dict[str, Any]:
@@ -242,7 +252,7 @@ class Perturber:
             backwards=attacked.backwards.cpu().numpy() * settings.draws,
             targets=targets,
         )
-        attack = attack_record(self._settings)
+        attack = self._attack_told
         table = perturbation_table(columns, attack)
         written = write_shard(table, self._output, file)
         check = check_rows(
@@ -269,7 +279,7 @@ class Perturber:
             **_audit_counts(attacked),
             "clean_right": check.num_clean_right,
             "successes": check.num_successes,
-            **doubtful_rows(table, attack["restarts"]),
+            **doubtful_rows(table, attack),
             "trivial": count_trivial(table, attack),
             "lost": lost,
             **({"repeat": asdict(repeat)} if repeat else {}),
@@ -310,6 +320,7 @@ class Perturber:
             # With several draws the judge's chances are others than the attack's.
             logits=clean_logits if settings.draws == 1 else None,
             repeat_first=first,
+            threshold=stated_threshold(self._attack_told),
         )
 
     def _bad_rows(self, table: pa.Table, start: int) -> list[BadRow]:

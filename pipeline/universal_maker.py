@@ -7,10 +7,12 @@ from typing import Any
 
 import torch
 
+from pipeline.attacks.rescaled import Rescaled
 from pipeline.attacks.universal import UniversalAttack, make_universal
 from pipeline.errors import UserError
 from pipeline.formats.dataset import load_dataset
 from pipeline.formats.keyed_sample import keyed_sample
+from pipeline.formats.perturbation_verdict import MARGIN
 from pipeline.formats.universal import write_delta
 from pipeline.pictures import to_unit
 from pipeline.user_models.load import load_same_classifier
@@ -21,7 +23,7 @@ class UniversalMaker:
 
     Args:
         dataset: its directory.
-        classifier, weights, rows_per_call, classifier_sha256, device: as of `Perturber`.
+        classifier, weights, rows_per_call, classifier_sha256, device, threshold: as of `Perturber`.
         output: the perturbation set's directory.
         settings: the attack.
 
@@ -40,6 +42,7 @@ class UniversalMaker:
         weights: Path | None = None,
         rows_per_call: int | None = None,
         classifier_sha256: str | None = None,
+        threshold: float = MARGIN,
     ) -> None:
         self._info = load_dataset(dataset)
         self._classifier = load_same_classifier(
@@ -50,6 +53,7 @@ class UniversalMaker:
             rows_per_call=rows_per_call,
             device=device,
         )
+        self._seen = Rescaled(self._classifier, threshold)
         self._output, self._settings = output, settings
 
     def __call__(self, shard: dict[str, Any]) -> dict[str, Any]:
@@ -80,7 +84,7 @@ class UniversalMaker:
             )
         made = make_universal(
             settings,
-            classifier,
+            self._seen,
             to_unit(sample.images).to(classifier.device),
             torch.from_numpy(sample.labels).to(classifier.device),
             rows_per_call=classifier.rows_per_call,

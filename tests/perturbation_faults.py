@@ -13,12 +13,20 @@ from pipeline.attacks.base import Norm
 from pipeline.attacks.own import OwnAttack
 from pipeline.attacks.settings import AttackSettings
 from pipeline.classifier import Classifier, save_classifier
-from pipeline.formats.dataset import DatasetInfo
+from pipeline.formats.dataset import DatasetInfo, load_dataset
 from pipeline.formats.output import read_json, write_json
 from pipeline.formats.perturbation_set import MANIFEST_FILE, write_perturbation_manifest
+from pipeline.formats.perturbation_verdict import MARGIN
 from pipeline.formats.perturbation_warnings import row_warnings
 from pipeline.formats.shard import read_part, write_shard
+from pipeline.intervals import clopper_pearson
+from pipeline.perturbation_trust import measured_threshold
 from pipeline.perturber import Perturber, attack_record
+
+COUNTED = (
+    "clean_right", "successes", "within_threshold", "unmoved", "gradient_free", "last_restart",
+    "trivial", "forwards", "backwards",
+)  # fmt: skip
 
 
 def settings(**change: Any) -> AttackSettings:
@@ -44,15 +52,18 @@ def make_shards(
     stop: int = 60,
     *,
     widened: bool = False,
+    classifier: str = "classifier",
+    threshold: float = MARGIN,
 ) -> list[dict[str, Any]]:
     """The records of a perturbation set's shards, made in this process."""
     worker = Perturber(
         dataset=inputs / "digits",
-        classifier=inputs / "classifier",
+        classifier=inputs / classifier,
         split="test",
         output=output,
         settings=attack,
         widened=widened,
+        threshold=threshold,
     )
     return [
         worker({"file": f"part-{start:05d}.parquet", "start": start, "stop": min(stop, end)})
@@ -60,27 +71,47 @@ def make_shards(
     ]
 
 
-def write_set(inputs: Path, output: Path, attack: AttackSettings | OwnAttack) -> None:
+def write_set(
+    inputs: Path,
+    output: Path,
+    attack: AttackSettings | OwnAttack,
+    *,
+    classifier: str = "classifier",
+) -> None:
     """A finished perturbation set of 60 rows in two shards."""
-    records = make_shards(inputs, output, attack, 40)
-    counted = ("clean_right", "successes", "unmoved", "gradient_free", "last_restart", "trivial")
-    counts = {name: sum(r[name] for r in records) for name in counted}
-    warnings = row_warnings({"rows": 60, **counts}, attack_record(attack), len(CLASSES))
+    judge, info = Classifier.load(inputs / classifier), load_dataset(inputs / "digits")
+    measured = measured_threshold(judge, info, "test", 32)
+    records = make_shards(
+        inputs, output, attack, 40, classifier=classifier, threshold=float(measured["threshold"])
+    )
+    counts = {name: sum(r[name] for r in records) for name in COUNTED}
+    told = {**attack_record(attack), **measured}
+    warnings = row_warnings({"rows": 60, **counts}, told, len(CLASSES))
+    right, standing = counts["clean_right"], counts["clean_right"] - counts["successes"]
     manifest = {
         "model": {
-            "sha256": Classifier.load(inputs / "classifier").sha256,
+            "sha256": judge.sha256,
             "classes": list(CLASSES),
         },
         "dataset": {
-            "sha256": read_json(inputs / "digits" / "dataset.json")["content_sha256"],
+            "sha256": info.sha256,
             "shape": [8, 8, 1],
             "split": "test",
             "start": 0,
             "stop": 60,
         },
-        "attack": attack_record(attack),
+        "attack": told,
         "warnings": [asdict(warning) for warning in warnings],
         "counts": {"read": 60, "rows": 60, "quarantined": 0, **counts},
+        "clean_accuracy": right / 60,
+        "clean_accuracy_interval_95": list(clopper_pearson(right, 60)),
+        "robust_accuracy": standing / 60,
+        "robust_accuracy_interval_95": list(clopper_pearson(standing, 60)),
+        "norms": {
+            "linf_max_levels": max(r["linf_max"] for r in records),
+            "l2_max": max(r["l2_max"] for r in records),
+            "l2_mean": sum(r["l2_sum"] for r in records) / 60,
+        },
         "shards": records,
         "quarantine": [],
     }

@@ -1,12 +1,14 @@
 """Shards of a perturbation set: the same rows however they are cut, verified as they are stored."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from digit_set import digits
+from digit_models import digit_network
+from digit_set import CLASSES, digits
 from perturbation_faults import make_shards, settings, write_inputs
 from torch import Tensor
 
@@ -22,11 +24,17 @@ from pipeline.attacks.fgsm import fgsm
 from pipeline.attacks.pgd import Pgd
 from pipeline.attacks.settings import AttackSettings
 from pipeline.attacks.square import Square
-from pipeline.classifier import Classifier
+from pipeline.classifier import Classifier, save_classifier
 from pipeline.errors import UserError
-from pipeline.formats.dataset import dataset_table, write_dataset_info, write_shard
+from pipeline.formats.dataset import (
+    dataset_table,
+    load_dataset,
+    write_dataset_info,
+    write_shard,
+)
 from pipeline.formats.perturbation_set import in_ball
 from pipeline.formats.shard import images_of, labels_of, read_part
+from pipeline.perturbation_trust import measured_threshold
 from pipeline.perturber import Perturber, judge_of, perturb_rows
 from pipeline.pictures import to_unit
 
@@ -295,3 +303,71 @@ def test_a_classifier_that_answers_by_chance_is_judged_by_draws_that_no_attack_m
     met = Expectation(noisy, 200, 3)(to_unit(images)).numpy()
     assert np.abs(said - met).max() > 0.01
     assert judge_of(noisy, {"draws": 1, "seed": 3}) is noisy
+
+
+@pytest.fixture(scope="module")
+def scaled(inputs: Path) -> dict[float, str]:
+    """The classifier with its logits times a factor, by name. The powers of two, near 1e-5 and
+    1e5, change no digit of a float."""
+    names = {}
+    for factor in (2.0**-17, 2.0**17, 1e-5, 1e5):
+        network = copy.deepcopy(digit_network())
+        with torch.no_grad():
+            network.head.weight *= factor
+            network.head.bias *= factor
+        names[factor] = f"times-{factor:g}"
+        save_classifier(inputs / names[factor], network, CLASSES, {})
+    return names
+
+
+def with_threshold(
+    inputs: Path, output: Path, attack: AttackSettings, name: str, stop: int = 12
+) -> tuple[pa.Table, float]:
+    """Rows of a set against a classifier, and the threshold that was measured of it."""
+    judge = Classifier.load(inputs / name)
+    measured = measured_threshold(judge, load_dataset(inputs / "digits"), "test", 32)
+    threshold = float(measured["threshold"])
+    records = make_shards(inputs, output, attack, 60, stop, classifier=name, threshold=threshold)
+    return joined(output, records), threshold
+
+
+SCALED = [*ATTACKS, AIMED, settings(attack="fab_targeted", steps=15, restarts=3)]
+
+
+@pytest.mark.parametrize("attack", SCALED, ids=lambda a: f"{a.attack}-{a.norm}-{a.target}")
+def test_logits_of_any_size_give_the_same_pictures_and_verdicts(
+    inputs: Path, scaled: dict[float, str], tmp_path: Path, attack: AttackSettings
+) -> None:
+    plain, threshold = with_threshold(inputs, tmp_path / "plain", attack, "classifier")
+    for factor in (2.0**-17, 2.0**17):
+        other, its = with_threshold(inputs, tmp_path / scaled[factor], attack, scaled[factor])
+        assert its == factor * threshold
+        margins = [table["margin"].to_numpy() for table in (plain, other)]
+        assert np.array_equal(margins[1], factor * margins[0])
+        assert other.drop_columns(["margin"]).equals(plain.drop_columns(["margin"]))
+
+
+@pytest.mark.parametrize("factor", [1e-5, 1e5])
+def test_logits_that_rounding_scales_otherwise_give_the_same_verdicts(
+    inputs: Path, scaled: dict[float, str], tmp_path: Path, factor: float
+) -> None:
+    plain, threshold = with_threshold(inputs, tmp_path / "plain", settings(), "classifier", 60)
+    other, its = with_threshold(inputs, tmp_path / "other", settings(), scaled[factor], 60)
+    assert its == pytest.approx(factor * threshold, rel=1e-6)
+    assert other["success"].equals(plain["success"])
+    wrong = other["adversarial_prediction"].to_numpy() != other["label"].to_numpy()
+    right = other["clean_prediction"].to_numpy() == other["label"].to_numpy()
+    assert np.array_equal(other["success"].to_numpy(), wrong & right)  # none within the threshold
+
+
+def test_a_constant_on_all_logits_changes_hardly_a_verdict(inputs: Path, tmp_path: Path) -> None:
+    """Of 60 spreads: the digits that float32 then lacks are few, and lie within the threshold."""
+    network = copy.deepcopy(digit_network())
+    with torch.no_grad():
+        network.head.bias += 200.0
+    save_classifier(inputs / "raised", network, CLASSES, {})
+    plain, threshold = with_threshold(inputs, tmp_path / "plain", settings(), "classifier", 60)
+    other, its = with_threshold(inputs, tmp_path / "other", settings(), "raised", 60)
+    assert 1 <= its / threshold < 4
+    won, its_won = (table["success"].to_numpy() for table in (plain, other))
+    assert (won != its_won).sum() <= 2

@@ -116,7 +116,7 @@ class PerturbConfig(JobConfig):
         None,
         gt=0,
         description="α, in [0, 1] units; none for 2.5 eps / steps; ascent needs one, "
-        "a factor of the gradient",
+        "a factor of the gradient by logits of spread 20",
     )
     restarts: int = Field(
         1,

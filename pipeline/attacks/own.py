@@ -27,8 +27,8 @@ from pipeline.attacks.queries import Asker
 from pipeline.attacks.repeatability import Generators, Repeat, repeated, seeded
 from pipeline.errors import UserError
 from pipeline.fixed_batch import padded_calls
-from pipeline.formats.perturbation_set import MARGIN
 from pipeline.formats.perturbation_target import NO_TARGET
+from pipeline.formats.perturbation_verdict import MARGIN
 from pipeline.importable import import_function, source_sha256, told
 
 # The smallest change ends just behind the border: rounded, half of them are in front of it again.
@@ -140,6 +140,7 @@ def attack_with(
     *,
     rows_per_call: int,
     repeat_first: bool = False,
+    threshold: float = MARGIN,
 ) -> AttackedByOther:
     """Runs a user's attack on the rows that the model gets right.
 
@@ -149,9 +150,11 @@ def attack_with(
     and so other shards, draw other noise.
 
     Args:
-        model, x, y, rows, rows_per_call: see `pipeline.attacks.engine.attack_rows`.
+        model, x, y, rows, rows_per_call: see `pipeline.attacks.engine.attack_rows`. The function
+            gets the logits as they are, and not `Rescaled`: it is the user's, for this model.
         repeat_first: whether the first batch is attacked a second time, to see if it ends alike;
             those passes count for no row.
+        threshold: by how much another class must lead, in logits.
 
     Raises:
         UserError: the function raises, or does not return finite pictures of the right shape.
@@ -191,21 +194,21 @@ def attack_with(
         met = losses.margin(asker.logits(stored), label)
         counts[0, index] += 2
         for factor in () if own.bounded else _LONGER:
-            short = claimed & (met <= MARGIN)
+            short = claimed & (met <= threshold)
             if not bool(short.any()):
                 break
             longer = clean[short] + factor * (raw[index[short]] - clean[short])
             stored[short] = _stored(own, longer, clean[short])
             met[short] = losses.margin(asker.logits(stored[short]), label[short])
             counts[0, index[short]] += 1
-        lost[index] = claimed & (met <= MARGIN)
+        lost[index] = claimed & (met <= threshold)
         better = met > margin[index]
         best[index] = torch.where(per_row(better), stored, clean)
         margin[index] = torch.where(better, met, margin[index])
     return AttackedByOther(
         adversarial=best,
         margin=margin,
-        broken=margin > MARGIN,
+        broken=margin > threshold,
         step=(best != x).flatten(1).any(dim=1).long() if len(x) else counts[0],
         restart=torch.zeros_like(counts[0]),
         forwards=counts[0] + 1,

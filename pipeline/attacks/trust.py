@@ -17,7 +17,7 @@ from pipeline.fixed_batch import padded_calls
 from pipeline.formats.perturbation_warnings import TrustWarning
 from pipeline.importable import told
 
-# Twice the same call may differ by what another order of sums gives, on a GPU.
+# Twice the same call may differ by what another order of sums gives, on a GPU; of `_size`.
 _SAME = 1e-4
 _FULL = 0.99  # of what a tanh can reach; a cosine's share of rows seldom comes so far
 _FEW_VALUES = 10  # fewer may lie in [0, 1] by chance
@@ -174,8 +174,7 @@ def _training_mode(names: Sequence[str]) -> list[TrustWarning]:
 
 
 def _randomised(first: Tensor, again: Tensor, real: int, num_draws: int) -> list[TrustWarning]:
-    scale = 1 + first.abs().amax(dim=1)
-    differ = int(((first - again).abs().amax(dim=1) > _SAME * scale)[:real].sum())
+    differ = int(((first - again).abs().amax(dim=1) > _SAME * _size(first))[:real].sum())
     if not differ:
         return []
     seen = f"asked twice, the classifier gives other logits for {differ} of {real} pictures"
@@ -204,8 +203,7 @@ def _other_calls(model: Model, x: Tensor, logits: Tensor) -> list[TrustWarning]:
     if alone.shape != own.shape:
         text = f"asked about {few} pictures it returns {list(alone.shape)}, not {list(own.shape)}"
         return [TrustWarning("batch_size", few, few, text)]
-    scale = 1 + own.abs().amax(dim=1)
-    differ = int(((alone - own).abs().amax(dim=1) > 10 * _SAME * scale).sum())
+    differ = int(((alone - own).abs().amax(dim=1) > 10 * _SAME * _size(own)).sum())
     if not differ:
         return []
     text = (
@@ -213,6 +211,13 @@ def _other_calls(model: Model, x: Tensor, logits: Tensor) -> list[TrustWarning]:
         "the rows of a call (a layer in training mode?), so no verdict on a picture is its own"
     )
     return [TrustWarning("neighbours", differ, few, text)]
+
+
+def _size(logits: Tensor) -> Tensor:
+    """What rounding is a share of, ``[N]``: how far the highest logit is from 0, or from the middle
+    one. Logits have no unit, so no number may stand here; and the lowest may be a mask's -1e9."""
+    highest = logits.amax(dim=1)
+    return torch.maximum(highest.abs(), highest - logits.median(dim=1).values)
 
 
 def _gradients(gradient: Tensor | None, right: Tensor, real: int) -> list[TrustWarning]:

@@ -22,6 +22,7 @@ import pyarrow as pa
 from pipeline.errors import UserError
 from pipeline.formats.output import read_json, sha256_of_json, write_json
 from pipeline.formats.perturbation_target import UNTARGETED
+from pipeline.formats.perturbation_verdict import stated_threshold, successes
 from pipeline.formats.seal import sealed
 from pipeline.formats.shard import Shard, check_present, image_column, shards_from_json
 
@@ -30,9 +31,7 @@ CLASSIFIER_FILE = "classifier.onnx"  # for checks without this code, where it wa
 FORMAT = 3
 KIND = "perturbation-set"
 LEVELS = 255  # steps between 0 and 1 of an 8-bit value
-# A picture counts as broken where another class leads by more than this, in logits: a forward pass
-# elsewhere may differ in the last bits, and the verdict must not.
-MARGIN = 1e-3
+NORMS = ("linf", "l2", "l1")
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,8 @@ class PerturbationSet:
         path: the set's directory, absolute.
         model_sha256, dataset_sha256: identities of the classifier and of the dataset.
         split, start, stop: the rows of the dataset that the set covers, ``start <= row < stop``.
-        attack: attack, norm, eps (levels of 1/255; 0 for no ball), steps, step_size, seed, target.
+        attack: attack, norm, eps (levels of 1/255; 0 for no ball), steps, step_size, seed, target,
+            threshold (see `perturbation_verdict`; sets made before it was stated have none).
         shards: in the order of the rows.
         quarantine: files with the rows that could not be attacked, in the order of the rows.
         manifest: all of it.
@@ -126,48 +126,20 @@ def in_ball(clean: np.ndarray, stored: np.ndarray, norm: str, eps_levels: int) -
     """Whether each stored row lies in the ball around its clean row, bool ``[N]``, exactly.
 
     A radius of 0 levels is no ball: all do.
+
+    Raises:
+        UserError: there is no such norm.
     """
-    if eps_levels == 0:
-        return np.ones(len(clean), dtype=bool)
-    if norm == "linf":
-        return np.asarray(linf_levels(clean, stored) <= eps_levels)
-    if norm == "l1":
-        return np.asarray(l1_levels(clean, stored) <= eps_levels)
-    return np.asarray(squared_l2_levels(clean, stored) <= eps_levels**2)
-
-
-def margins_of(
-    logits: np.ndarray, labels: np.ndarray, targets: np.ndarray | None = None
-) -> np.ndarray:
-    """``max_{i≠y} z_i - z_y`` of logits ``[N, K]`` and labels ``[N]``; where a row has a target,
-    ``z_t - max_{i≠t} z_i``: float64 ``[N]``."""
-    aimed = np.zeros(len(labels), bool) if targets is None else targets != UNTARGETED
-    chosen = labels if targets is None else np.where(aimed, targets, labels)
-    others = logits.astype(np.float64)
-    own = others[np.arange(len(labels)), chosen].copy()
-    others[np.arange(len(labels)), chosen] = -np.inf
-    lead = others.max(axis=1) - own
-    return np.asarray(np.where(aimed, -lead, lead))
-
-
-def successes(
-    labels: np.ndarray,
-    clean_predictions: np.ndarray,
-    margins: np.ndarray,
-    targets: np.ndarray | None = None,
-) -> np.ndarray:
-    """A right answer made wrong by more than `MARGIN`, bool ``[N]``; with a target, made that one,
-    where it is not the label.
-
-    A picture that the classifier gets wrong by itself is no success of the attack. Robust accuracy
-    is clean accuracy less the share of successes: a picture counts as robust if the clean one, and
-    the perturbed one, are both classified rightly.
-
-    Args:
-        margins: of the perturbed pictures, as `margins_of` gives them.
-    """
-    wrong = np.ones(len(labels), bool) if targets is None else targets != labels
-    return np.asarray((clean_predictions == labels) & wrong & (margins > MARGIN))
+    match norm:
+        case "linf":
+            inside = linf_levels(clean, stored) <= eps_levels
+        case "l2":
+            inside = squared_l2_levels(clean, stored) <= eps_levels**2
+        case "l1":
+            inside = l1_levels(clean, stored) <= eps_levels
+        case _:
+            raise UserError(f"there is no norm {norm!r}, only {', '.join(NORMS)}")
+    return np.asarray(inside | (eps_levels == 0))
 
 
 def schema(shape: Sequence[int]) -> pa.Schema:
@@ -211,12 +183,19 @@ def perturbation_table(columns: PerturbationColumns, attack: dict[str, Any]) -> 
     """A shard's table; distances and success are computed here from the stored pictures.
 
     Args:
-        attack: with the keys attack, norm, eps (levels), steps and seed, and draws unless it is 1.
+        attack: with the keys attack, norm, eps (levels), steps and seed, draws unless it is 1, and
+            threshold unless it is `perturbation_verdict.MARGIN`.
     """
     num = len(columns.rows)
     squared = squared_l2_levels(columns.images, columns.adversarial)
     targets = columns.targets if columns.targets is not None else np.full(num, UNTARGETED)
-    won = successes(columns.labels, columns.clean_predictions, columns.margins, targets)
+    won = successes(
+        columns.labels,
+        columns.clean_predictions,
+        columns.margins,
+        targets,
+        stated_threshold(attack),
+    )
     values: dict[str, Any] = {
         "id": columns.ids,
         "split": [columns.split] * num,

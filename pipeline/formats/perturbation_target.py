@@ -61,6 +61,27 @@ def targets_of(
     return np.full(len(labels), int(target), dtype=np.int64)
 
 
+def may_be_targets(
+    told: np.ndarray,
+    target: str,
+    num_classes: int,
+    labels: np.ndarray,
+    rows: np.ndarray,
+    seed: int,
+) -> np.ndarray:
+    """Whether each row's recorded target follows from the rule, as far as can be said without the
+    classifier, bool ``[N]``: a least likely class may be any.
+
+    Args:
+        told: int64 ``[N]``.
+    """
+    if target == "least_likely":
+        return np.asarray((told >= 0) & (told < num_classes))
+    # None of the other rules looks at logits, only at how many there are.
+    nothing = np.zeros((len(labels), num_classes))
+    return np.asarray(told == targets_of(target, nothing, labels, rows, seed))
+
+
 def are_targets(
     told: np.ndarray,
     target: str,

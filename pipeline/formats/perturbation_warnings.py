@@ -12,6 +12,8 @@ import numpy as np
 import pyarrow as pa
 from scipy.stats import binom
 
+from pipeline.formats.perturbation_target import UNTARGETED
+from pipeline.formats.perturbation_verdict import stated_threshold
 from pipeline.formats.shard import labels_of
 from pipeline.importable import is_importable
 from pipeline.intervals import clopper_pearson
@@ -27,9 +29,8 @@ _CHANCE = 0.01  # probability that guessing is right as often
 # Of a user's attack, and not in the set's rows: what its pictures were before they were brought
 # into the ball, and what became of the generators.
 LOST, NOT_REPEATABLE, SEED_IGNORED = OWN_CODES = ("lost", "not_repeatable", "seed_ignored")
-ROW_CODES = ("chance", "masked_gradient", "restarts", "unmoved", "trivial")
-_COLUMNS = (
-    "label", "clean_prediction", "success", "linf", "attack", "found_attack", "found_restart",
+ROW_CODES = (
+    "chance", "masked_gradient", "restarts", "within_threshold", "unmoved", "trivial",
 )  # fmt: skip
 
 
@@ -49,32 +50,33 @@ class TrustWarning:
     text: str
 
 
-def doubtful_rows(table: pa.Table, restarts: int) -> dict[str, int]:
+def doubtful_rows(table: pa.Table, attack: Mapping[str, Any]) -> dict[str, int]:
     """What the warnings count, over rows in the perturbation set's schema.
 
     Args:
-        restarts: of the attack.
+        attack: the manifest's.
 
     Returns:
         unmoved: rows, right when clean, whose picture did not change at all. gradient_free: rows
         that an attack without gradients broke after others had not. last_restart: rows that the
-        last restart broke.
+        last restart broke. within_threshold: rows, right when clean, whose picture is answered
+        wrongly (with a target, as that) by less than the set's threshold, which is no success.
     """
     right = labels_of(table, "clean_prediction") == labels_of(table)
     won = table.column("success").to_numpy()
     found = np.array(table.column("found_attack").to_pylist(), dtype=object)
     alone = np.array(table.column("attack").to_pylist(), dtype=object) == found
+    restarts = int(attack.get("restarts", 1))
     last = table.column("found_restart").to_numpy() == restarts - 1
+    said, target = labels_of(table, "adversarial_prediction"), labels_of(table, "target")
+    turned = np.where(target == UNTARGETED, said != labels_of(table), said == target)
+    turned &= target != labels_of(table)
     return {
         "unmoved": int((right & (table.column("linf").to_numpy() == 0)).sum()),
         "gradient_free": int((won & ~alone & np.isin(found, GRADIENT_FREE)).sum()),
         "last_restart": int((won & last & (restarts > 1)).sum()),
+        "within_threshold": int((right & turned & ~won).sum()),
     }
-
-
-def columns_needed() -> list[str]:
-    """The columns that `doubtful_rows` looks at."""
-    return list(_COLUMNS)
 
 
 def row_warnings(
@@ -122,6 +124,20 @@ def row_warnings(
                 right,
                 f"the last of {attack['restarts']} restarts still broke {count:,} pictures: more "
                 "restarts would break more; give --restarts more, or a stronger attack",
+            )
+        )
+    count = counts.get("within_threshold", 0)  # which sets without a stated threshold do not count
+    if count > _GAIN * rows:
+        standing = right - counts["successes"]
+        found.append(
+            TrustWarning(
+                "within_threshold",
+                count,
+                right,
+                f"{count:,} pictures are answered wrongly, but by no more than "
+                f"{stated_threshold(attack):.3g} logits, which rounding elsewhere may undo; they "
+                f"count as withstood: were they counted as broken, accuracy would be "
+                f"{(standing - count) / rows:.2%} and not {standing / rows:.2%}",
             )
         )
     if count := counts["unmoved"]:

@@ -106,6 +106,21 @@ class PerClass(LabelPlan):
         return {"per_class": [[label, count] for label, count in self.counts.items()]}
 
 
+def plan_of(origin: Any) -> LabelPlan | None:
+    """The plan that `LabelPlan.origin` told of; None where its labels came from elsewhere, such as
+    a file, or nothing can be made of it."""
+    try:
+        if "in_turn" in origin:
+            captions = origin.get("captions")
+            labels = tuple(int(label) for label in origin["in_turn"])
+            return InTurn(labels, None if captions is None else tuple(captions)) if labels else None
+        if "per_class" in origin:
+            return PerClass({int(label): int(count) for label, count in origin["per_class"]})
+    except (TypeError, ValueError, AttributeError):
+        pass
+    return None
+
+
 def all_in_turn(classes: Sequence[str]) -> InTurn:
     """All classes in turn; no condition for a model without classes."""
     return InTurn(tuple(range(len(classes))) or (NO_LABEL,))

@@ -18,12 +18,11 @@ from pipeline.formats.claim import RUN_FILE
 from pipeline.formats.id_ledger import ROWS_IN_MEMORY, IdLedger
 from pipeline.formats.model import CARD_FILE, CONFIG_FILE, open_model
 from pipeline.formats.output import is_temporary, read_json
+from pipeline.formats.perturbation_rows import Tally
 from pipeline.verification.faults import Faults
 from pipeline.verification.file_check import ListedFile, check_file
 from pipeline.verification.listing import QUARANTINE_ROWS, Listing, read_listing
 from pipeline.verification.numbering import Numbering
-from pipeline.verification.universal_check import check_universal
-from pipeline.verification.warnings_check import check_warnings
 
 _RECORDS = "records"  # where a job keeps account of its shards until the manifest is written
 _SET_JOBS = ("ingest", "generate", "perturb")
@@ -85,9 +84,6 @@ def verify_directory(
             earlier, earlier_row = _place(files, starts, before)
             what = f"has the same id as row {earlier_row} of {earlier}"
             faults.add("an id that came before", file, what, row)
-    if listing.kind == "perturbation set" and not faults:
-        check_warnings(path, faults)
-        check_universal(path, faults)
     _note_leftovers(path, faults)
     _note_strays(path, {file.shard.file for file in files}, faults)
     num_rows = sum(shard.num_rows for shard in listing.shards)
@@ -149,6 +145,7 @@ def _verify_files(
     starts: list[int] = []
     position = 0
     numbering = Numbering(listing, faults)
+    tallies: list[Tally | None] = []
     with ThreadPoolExecutor(threads) as pool:
         found = _in_order(
             pool, lambda file: check_file(path, file, faults.limit), files, 2 * threads
@@ -160,7 +157,13 @@ def _verify_files(
             starts.append(position)
             position += max(file.shard.num_rows, int(read.positions.max(initial=-1)) + 1)
             on_rows(file.shard.num_rows)
+            if file.rows.claims is not None:
+                tallies.append(read.tally)
     numbering.end()
+    whole = [tally for tally in tallies if tally is not None]
+    # Of rows that could not all be read there is no sum.
+    if listing.rows.claims is not None and len(whole) == len(tallies):
+        listing.rows.claims.of_set(whole, faults)
     return starts
 
 

@@ -1,21 +1,24 @@
 """One file of a set by itself: its bytes, its columns, and what its rows hold."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.errors import UserError
 from pipeline.formats.id_ledger import digests_of
 from pipeline.formats.output import sha256_of_file
+from pipeline.formats.perturbation_rows import Tally, add_tally
 from pipeline.formats.shard import Shard, open_parquet
 from pipeline.verification.faults import Faults
 from pipeline.verification.listing import Rows
 
-_BATCH_ROWS = 1 << 16
+_BATCH_ROWS, _BATCH_BYTES = 1 << 16, 64 << 20
 
 
 @dataclass(frozen=True)
@@ -38,12 +41,14 @@ class FileCheck:
 
     numbers: of the rows; None where they could not be read.
     digests: of the ids that are there; they stand in the rows `positions`.
+    tally: what the rows' `Claims` add up; None where they could not all be asked.
     """
 
     faults: Faults
     numbers: NDArray[np.int64] | None
     digests: NDArray[np.uint64]
     positions: NDArray[np.int64]
+    tally: Tally | None = None
 
 
 def check_file(directory: Path, file: ListedFile, limit: int) -> FileCheck:
@@ -67,7 +72,7 @@ def check_file(directory: Path, file: ListedFile, limit: int) -> FileCheck:
                 faults.add("a file with another number of rows", shard.file, what)
             names = _usable_columns(opened.schema_arrow, file, faults)
             reader = _RowReader(file, faults)
-            for batch in opened.iter_batches(_BATCH_ROWS, columns=names):
+            for batch in opened.iter_batches(_batch_rows(opened, names), columns=names):
                 reader.add(batch)
     except UserError as error:
         faults.add("a file that cannot be read", shard.file, str(error))
@@ -86,6 +91,7 @@ def _usable_columns(found: pa.Schema, file: ListedFile, faults: Faults) -> list[
         if name not in file.rows.schema.names:
             faults.add(kind, file.shard.file, f"has a column {name!r} too many")
     usable = []
+    claimed = () if file.rows.claims is None else file.rows.claims.columns
     for field in file.rows.schema:
         if field.name not in found.names:
             if field.name in file.rows.optional:
@@ -94,9 +100,18 @@ def _usable_columns(found: pa.Schema, file: ListedFile, faults: Faults) -> list[
         elif found.field(field.name).type != field.type:
             what = f"column {field.name} is {found.field(field.name).type}, not {field.type}"
             faults.add(kind, file.shard.file, what)
-        elif field.name in ("id", "label", "seed", file.rows.number):
+        elif field.name in ("id", "label", "seed", file.rows.number) or field.name in claimed:
             usable.append(field.name)
     return usable
+
+
+def _batch_rows(opened: pq.ParquetFile, names: list[str]) -> int:
+    """Rows of a batch: of columns with pictures as many as fill its bytes."""
+    schema = opened.schema_arrow
+    kinds = [schema.field(name).type for name in names]
+    sizes = [kind.shape for kind in kinds if isinstance(kind, pa.FixedShapeTensorType)]
+    row_bytes = sum(math.prod(shape) for shape in sizes)
+    return int(max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(1, row_bytes))))
 
 
 class _RowReader:
@@ -109,6 +124,7 @@ class _RowReader:
         self._numbered = True
         self._digests = [np.empty((0, 2), np.uint64)]
         self._positions = [np.empty(0, np.int64)]
+        self._tally: Tally | None = None if file.rows.claims is None else {}
 
     def add(self, batch: pa.RecordBatch) -> None:
         columns = {name: batch.column(name) for name in batch.schema.names}
@@ -133,6 +149,7 @@ class _RowReader:
             there = np.flatnonzero(columns["id"].is_valid().to_numpy(zero_copy_only=False))
             self._digests.append(digests_of(columns["id"].drop_null()))
             self._positions.append(there + self._start)
+        self._check_claims(batch)
         self._start += batch.num_rows
 
     def result(self) -> FileCheck:
@@ -140,8 +157,27 @@ class _RowReader:
         if self._numbered:
             numbers = np.concatenate([np.empty(0, np.int64), *self._numbers])
         return FileCheck(
-            self._faults, numbers, np.concatenate(self._digests), np.concatenate(self._positions)
+            self._faults,
+            numbers,
+            np.concatenate(self._digests),
+            np.concatenate(self._positions),
+            self._tally,
         )
+
+    def _check_claims(self, batch: pa.RecordBatch) -> None:
+        """What the rows imply; of rows with a missing value, or without a column, nothing."""
+        claims = self._rows.claims
+        if claims is None or self._tally is None:
+            return
+        names = batch.schema.names
+        if any(name not in names or batch.column(name).null_count for name in claims.columns):
+            self._tally = None
+            return
+        wrong, tally = claims.of_rows(pa.Table.from_batches([batch]))
+        for kind, mask in wrong.items():
+            for row in np.flatnonzero(mask).tolist():
+                self._faults.add(kind, self._file, kind, self._start + row)
+        add_tally(self._tally, tally)
 
     def _check_labels(self, labels: pa.Array, low: int, stop: int) -> None:
         for row in _true(pc.or_(pc.less(labels, low), pc.greater_equal(labels, stop))):

@@ -22,6 +22,7 @@ from pipeline.formats.dataset import (
 from pipeline.formats.output import read_json, sha256_of_file
 from pipeline.formats.seal import seal_holds
 from pipeline.formats.shard import Shard
+from pipeline.verification.claims import Claims, PerturbationClaims, SampleClaims
 from pipeline.verification.faults import Faults
 
 MANIFEST_FILE = sample_set.MANIFEST_FILE
@@ -35,6 +36,7 @@ class Rows:
     labels: the lowest label and the first above the highest; None where there are none.
     number: the column that numbers the rows, ascending; None where there is none.
     seed: in a sample set, what made it: ids are then "seed-number"; None elsewhere.
+    claims: what else the rows imply; None where that is nothing.
     """
 
     schema: pa.Schema
@@ -42,6 +44,7 @@ class Rows:
     number: str | None
     seed: int | None = None
     optional: tuple[str, ...] = ()
+    claims: Claims | None = None
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,7 @@ def _samples(directory: Path, stored: dict[str, Any], faults: Faults) -> Listing
         "sample_index",
         int(samples.origin["seed"]),
         optional=("caption",),
+        claims=SampleClaims(samples.origin),
     )
     numbers = (0, int(stored["num_rows"]))
     return Listing("sample set", MANIFEST_FILE, samples.shards, (), rows, numbers)
@@ -143,7 +147,12 @@ def _perturbations(directory: Path, stored: dict[str, Any], faults: Faults) -> L
         _compare(faults, MANIFEST_FILE, f"rows {name}", stored["counts"][key], counts[name])
     _check_onnx(directory, stored["model"], faults)
     schema = perturbation_set.schema(tuple(int(size) for size in stored["dataset"]["shape"]))
-    rows = Rows(schema, (0, len(stored["model"]["classes"])), "row")
+    claims: Claims | None = None
+    try:
+        claims = PerturbationClaims(opened, tuple(schema.names), faults)
+    except (KeyError, TypeError, ValueError) as error:
+        faults.add("a manifest that cannot be used", MANIFEST_FILE, str(error))
+    rows = Rows(schema, (0, len(stored["model"]["classes"])), "row", claims=claims)
     numbers = (opened.start, opened.stop)
     return Listing(
         "perturbation set", MANIFEST_FILE, opened.shards, opened.quarantine, rows, numbers

@@ -25,7 +25,7 @@ from pipeline.attacks.pgd import Pgd
 from pipeline.attacks.square import Square
 from pipeline.attacks.towards import Run, attack_towards, towards
 from pipeline.errors import UserError
-from pipeline.formats.perturbation_set import MARGIN
+from pipeline.formats.perturbation_verdict import MARGIN
 
 BALL = Ball(Norm.LINF, 12)
 ATTACKS: list[StepAttack] = [

@@ -16,7 +16,8 @@ from pipeline.errors import UserError
 from pipeline.formats.dataset import DatasetInfo, load_dataset
 from pipeline.formats.output import read_json, write_json
 from pipeline.formats.perturbation_check import TIE, check_rows, verify_perturbation_set
-from pipeline.formats.perturbation_set import MANIFEST_FILE, margins_of
+from pipeline.formats.perturbation_set import MANIFEST_FILE
+from pipeline.formats.perturbation_verdict import MARGIN, margins_of
 from pipeline.formats.shard import image_column, images_of, read_part
 
 
@@ -230,7 +231,7 @@ def test_a_prediction_next_to_a_tie_is_counted_and_no_fault(
         ("success", [False] * 25),
     ):
         table = replace(table, name, values)
-    check = check_rows(table, clean, "test", manifest["attack"], TwoLead(-1e-5), tie=TIE)
+    check = check_rows(table, clean, "test", manifest["attack"], TwoLead(-1e-5), tie=TIE * MARGIN)
     assert check.faults == ()
     assert check.num_near_ties == 25
     assert check_rows(table, clean, "test", manifest["attack"], TwoLead(-1e-5)).num_verified == 0

@@ -4,15 +4,22 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.formats.perturbation_warnings import columns_needed, doubtful_rows, row_warnings
+from pipeline.formats.perturbation_warnings import doubtful_rows, row_warnings
 
 PGD = {"attack": "pgd", "restarts": 3}
-NONE = {"unmoved": 0, "gradient_free": 0, "last_restart": 0}  # of `doubtful_rows`
+# Of `doubtful_rows`.
+NONE = {"unmoved": 0, "gradient_free": 0, "last_restart": 0, "within_threshold": 0}
+COLUMNS = (
+    "label", "clean_prediction", "success", "linf", "attack", "found_attack", "found_restart",
+)  # fmt: skip
 
 
 def rows_table(rows):
     """Rows of (label, clean_prediction, success, linf, attack, found_attack, found_restart)."""
-    return pa.table(dict(zip(columns_needed(), map(list, zip(*rows, strict=True)), strict=True)))
+    columns = dict(zip(COLUMNS, map(list, zip(*rows, strict=True)), strict=True))
+    turned = zip(columns["label"], columns["success"], strict=True)
+    said = [label + won for label, won in turned]
+    return pa.table({**columns, "adversarial_prediction": said, "target": [-1] * len(rows)})
 
 
 def test_each_count_is_of_the_rows_that_it_names():
@@ -23,13 +30,13 @@ def test_each_count_is_of_the_rows_that_it_names():
         (1, 1, False, 0, "autoattack", "apgd_ce", 0),  # unmoved
         (1, 2, False, 0, "autoattack", "apgd_ce", 0),  # wrong from the start
     ]
-    found = doubtful_rows(rows_table(rows), 1)
-    assert found == {"unmoved": 1, "gradient_free": 1, "last_restart": 0}
+    found = doubtful_rows(rows_table(rows), {})
+    assert found == {**NONE, "unmoved": 1, "gradient_free": 1}
     alone = [(1, 1, True, 8, "square", "square", 0)] * 4
-    assert doubtful_rows(rows_table(alone), 1) == NONE
+    assert doubtful_rows(rows_table(alone), {}) == NONE
     restarts = [(1, 1, True, 8, "pgd", "pgd", n) for n in (0, 1, 1, 2, 2, 2)]
-    assert doubtful_rows(rows_table(restarts), 3)["last_restart"] == 3
-    assert doubtful_rows(rows_table(restarts[:1]), 1)["last_restart"] == 0
+    assert doubtful_rows(rows_table(restarts), PGD)["last_restart"] == 3
+    assert doubtful_rows(rows_table(restarts[:1]), {"restarts": 1})["last_restart"] == 0
 
 
 def warned(attack=PGD, num_classes=10, **counts):

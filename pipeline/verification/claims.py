@@ -1,0 +1,127 @@
+"""What the rows of a set claim beside their ids, labels and numbers, held against one another."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.errors import UserError
+from pipeline.formats.perturbation_rows import (
+    Tally,
+    add_tally,
+    check_stated,
+    contradictions,
+    tally_of,
+    wrong_figures,
+)
+from pipeline.formats.perturbation_set import MANIFEST_FILE, PerturbationSet
+from pipeline.formats.perturbation_warnings import NOT_REPEATABLE, ROW_CODES, row_warnings
+from pipeline.formats.universal import DELTA_FILE, UNIVERSAL, read_delta
+from pipeline.sampling.labels import plan_of
+from pipeline.verification.faults import Faults
+
+
+class Claims(Protocol):
+    """What rows of one kind of set imply."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that are looked at."""
+
+    def of_rows(self, table: pa.Table) -> tuple[dict[str, np.ndarray], Tally]:
+        """Of some rows without a missing value: for each kind of fault the rows that have it, bool
+        ``[N]``; and what is to be added up over all rows."""
+
+    def of_set(self, tallies: list[Tally], faults: Faults) -> None:
+        """Notes what the manifest says of all rows and they do not."""
+
+
+class PerturbationClaims:
+    """Ball, distances, hashes, success, figures and warnings of a perturbation set.
+
+    Args:
+        opened: what the manifest says.
+        columns: of the set's rows.
+        faults: a perturbation for all pictures that cannot be read is noted there.
+
+    Raises:
+        KeyError, TypeError, ValueError: the manifest does not say of the attack what it must.
+    """
+
+    def __init__(self, opened: PerturbationSet, columns: tuple[str, ...], faults: Faults) -> None:
+        self._opened, self.columns = opened, columns
+        check_stated(opened.attack)
+        self._num_classes = len(opened.manifest["model"]["classes"])
+        self._delta = None
+        if opened.attack.get("attack") == UNIVERSAL:
+            try:
+                shape = tuple(int(size) for size in opened.manifest["dataset"]["shape"])
+                self._delta = read_delta(opened.path, opened.attack, shape)
+            except UserError as error:
+                faults.add("a perturbation that cannot be used", DELTA_FILE, str(error))
+
+    def of_rows(self, table: pa.Table) -> tuple[dict[str, np.ndarray], Tally]:
+        attack = self._opened.attack
+        found = contradictions(
+            table, self._opened.split, attack, self._num_classes, delta=self._delta
+        )
+        return found, tally_of(table, attack)
+
+    def of_set(self, tallies: list[Tally], faults: Faults) -> None:
+        manifest, whole = self._opened.manifest, Tally()
+        for tally in tallies:
+            add_tally(whole, tally)
+        for line in wrong_figures(manifest, whole):
+            faults.add("a figure that its rows do not give", MANIFEST_FILE, line)
+        self._check_warnings(manifest, whole, faults)
+
+    def _check_warnings(
+        self, manifest: Mapping[str, Any], whole: Mapping[str, float], faults: Faults
+    ) -> None:
+        counts = {name: value for name, value in whole.items() if isinstance(value, int)}
+        due = row_warnings(counts, self._opened.attack, self._num_classes) if whole else []
+        told = manifest.get("warnings", [])
+        listed = [one for one in told if isinstance(one, dict)] if isinstance(told, list) else []
+        stated = {
+            str(one.get("code")): one.get("count") for one in listed if one.get("code") in ROW_CODES
+        }
+        for warning in due:
+            if stated.pop(warning.code, None) != warning.count:
+                what = f"leaves out a warning: {warning.text}"
+                faults.add("a warning that is left out", MANIFEST_FILE, what)
+        codes = {str(one.get("code")) for one in listed}
+        reproducible = manifest.get("reproducible")
+        if (NOT_REPEATABLE in codes) != (reproducible is False):
+            there = "a" if NOT_REPEATABLE in codes else "no"
+            what = f"says reproducible: {reproducible}, and has {there} warning {NOT_REPEATABLE}"
+            faults.add("a warning that is left out", MANIFEST_FILE, what)
+        for code in stated:
+            what = f"has a warning, {code}, for which its rows give no reason"
+            faults.add("a warning without a reason", MANIFEST_FILE, what)
+
+
+class SampleClaims:
+    """The labels of a sample set, where the manifest states a rule for them."""
+
+    columns = ("sample_index", "label")
+
+    def __init__(self, origin: Mapping[str, Any]) -> None:
+        self._plan = plan_of(origin.get("labels"))
+
+    def of_rows(self, table: pa.Table) -> tuple[dict[str, np.ndarray], Tally]:
+        index, label = (table.column(name).to_numpy() for name in self.columns)
+        if self._plan is None or not len(index):
+            return {}, {}
+        # A number that is out of place is told elsewhere, and has no label of its own.
+        first = int(index.min())
+        if first < 0 or int(index.max()) - first >= 2 * len(index):
+            return {}, {}
+        due = self._plan.rows(first, int(index.max()) + 1).labels
+        place = index - first
+        known = place < len(due)
+        same = due[np.where(known, place, 0)] == label if len(due) else np.zeros(len(index), bool)
+        return {"label is not what the manifest's rule gives it": ~(known & same)}, {}
+
+    def of_set(self, tallies: list[Tally], faults: Faults) -> None:
+        """Nothing is counted."""
