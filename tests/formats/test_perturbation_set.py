@@ -14,15 +14,13 @@ from pipeline.errors import UserError
 from pipeline.formats.output import read_json, write_json
 from pipeline.formats.perturbation_set import (
     MANIFEST_FILE,
-    MARGIN,
     PerturbationColumns,
-    margins_of,
     open_perturbation_set,
     perturbation_table,
     schema,
-    successes,
 )
 from pipeline.formats.perturbation_target import UNTARGETED
+from pipeline.formats.perturbation_verdict import MARGIN, margins_of, successes
 from pipeline.formats.shard import images_of
 
 ATTACK = {"attack": "pgd", "norm": "l2", "eps": 9, "steps": 4, "step_size": None, "seed": 2}
@@ -76,7 +74,7 @@ def test_a_table_holds_the_distances_of_the_stored_pictures() -> None:
 def test_success_is_a_right_answer_made_wrong_by_more_than_the_margin() -> None:
     label, clean = np.array([[0, 0], [0, 0], [0, 1], [0, 0]]).T
     margins = np.array([-1.0, 1.0, 1.0, MARGIN])
-    assert successes(label, clean, margins).tolist() == [False, True, False, False]
+    assert successes(label, clean, margins, None, MARGIN).tolist() == [False, True, False, False]
     assert small_table().column("success").to_pylist() == [True, False, False]
 
 
@@ -84,7 +82,7 @@ def test_with_a_target_success_is_that_answer_and_no_other() -> None:
     label, clean = np.array([[0, 0], [0, 0], [0, 1], [2, 2]]).T
     margins = np.array([-1.0, 1.0, 1.0, 1.0])
     targets = np.array([2, 2, 2, 2])
-    assert successes(label, clean, margins, targets).tolist() == [False, True, False, False]
+    assert successes(label, clean, margins, targets, MARGIN).tolist() == [False, True, False, False]
 
 
 def test_with_a_target_the_margin_is_its_lead_over_the_best_other_class() -> None:

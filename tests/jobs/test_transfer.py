@@ -23,9 +23,9 @@ from pipeline.formats.perturbation_check import verify_perturbation_set
 from pipeline.formats.perturbation_set import (
     MANIFEST_FILE,
     content_hash,
-    margins_of,
     open_perturbation_set,
 )
+from pipeline.formats.perturbation_verdict import margins_of
 from pipeline.formats.shard import images_of, labels_of, read_range
 from pipeline.verification.directory import verify_directory
 
