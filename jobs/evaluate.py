@@ -286,13 +286,13 @@ def _tell(result: dict[str, Any]) -> None:
         bound = result["bound"]
         print(
             f"bound: {bound['bits_per_dim']:.3f} ± {bound['standard_error']:.3f} bits/dim "
-            f"with {bound['num_layers']} layers, mean of {bound['num_pictures']:,} random test "
-            "pictures ± its standard error"
+            f"with {bound['num_layers']} layers, mean of {bound['num_pictures']:,} random "
+            f"{split} pictures ± its standard error"
         )
-        if bound["variances_from"] == "test":
+        if bound["variances_from"] == split:
             print(
-                "warning: this model's variances were tuned on test pictures, so the bound may be "
-                "too low; a model trained by this version has them from the train split"
+                f"warning: this model's variances were tuned on {split} pictures, so the bound "
+                "may be too low; a model trained by this version has them from the train split"
             )
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from pipeline.evaluation.neighbours import find_copies
 from pipeline.pictures import encode_png
 from pipeline.plots.class_sheet import rows_by_class
-from pipeline.plots.perturbations import PerturbationExamples, magnified_change
+from pipeline.plots.perturbations import PerturbationExamples, gain_for, magnified_change
 from pipeline.plots.trajectory import Level, Trajectory
 from pipeline.report import Figures, LossCurve, ReportData, Step, write_report
 from pipeline.report.reading import duration, headlines, readings
@@ -165,7 +165,10 @@ def test_the_page_holds_every_picture_pixel_for_pixel(tmp_path: Path) -> None:
     expected = [image for row in data.samples for image in row.images]
     expected += [level.images[0] for level in data.way.levels]
     expected += [level.images[1] for level in data.way.levels]
-    changes = magnified_change(data.examples.images, data.examples.adversarial)
+    gain = gain_for(data.examples.images, data.examples.adversarial)
+    assert 1 <= gain < 10  # random pictures: ten times would be clipped
+    assert f"change × {gain}" in page.words
+    changes = magnified_change(data.examples.images, data.examples.adversarial, gain)
     for i in range(2):
         expected += [data.examples.images[i], changes[i], data.examples.adversarial[i]]
     assert len(page.images) == len(expected) + 1

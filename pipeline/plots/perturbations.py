@@ -53,7 +53,7 @@ def choose_examples(table: pa.Table, classes: Sequence[str], num: int) -> Pertur
     )
 
 
-def magnified_change(clean: np.ndarray, stored: np.ndarray, gain: int = _GAIN) -> np.ndarray:
+def magnified_change(clean: np.ndarray, stored: np.ndarray, gain: int) -> np.ndarray:
     """The change times ``gain`` around middle grey, uint8, clipped; grey is no change."""
     change = stored.astype(np.int64) - clean.astype(np.int64)
     return np.clip(128 + gain * change, 0, 255).astype(np.uint8)

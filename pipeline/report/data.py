@@ -129,7 +129,8 @@ class LossCurve:
 
 @dataclass(frozen=True)
 class Step:
-    """One step of the run: its name, the command that repeats it, and the seconds it took."""
+    """One step of the run: its name, the command that repeats it, and the seconds it took now:
+    few where its work was done before."""
 
     name: str
     command: str

@@ -5,7 +5,7 @@ from html import escape
 from importlib import resources
 from string import Template
 
-from pipeline.plots.perturbations import PerturbationExamples, magnified_change
+from pipeline.plots.perturbations import PerturbationExamples, gain_for, magnified_change
 from pipeline.plots.trajectory import Trajectory, sigma_text
 from pipeline.report.data import LossCurve, ReportData, Robustness, Step
 from pipeline.report.elements import pixels, png, rows, section, strip, verdict
@@ -41,8 +41,8 @@ def _glance(data: ReportData) -> str:
         slowest = max(data.steps, key=lambda step: step.seconds)
         tiles.append(
             f'<div class="tile"><h3>Time</h3><p class="value">{duration(data.seconds)}</p>'
-            f'<p class="note">in {len(data.steps)} steps; longest: {escape(slowest.name)}, '
-            f"{duration(slowest.seconds)}</p></div>"
+            f'<p class="note">of this run, in {len(data.steps)} steps; longest: '
+            f"{escape(slowest.name)}, {duration(slowest.seconds)}</p></div>"
         )
     return section(
         "glance",
@@ -129,7 +129,8 @@ def _way(way: Trajectory | None) -> str:
 def _perturbations(examples: PerturbationExamples | None, figures: Robustness | None) -> str:
     if examples is None or len(examples.images) == 0:
         return ""
-    changes = magnified_change(examples.images, examples.adversarial)
+    gain = gain_for(examples.images, examples.adversarial)
+    changes = magnified_change(examples.images, examples.adversarial, gain)
     cards = []
     for i, change in enumerate(changes):
         truth = int(examples.labels[i])
@@ -142,15 +143,15 @@ def _perturbations(examples: PerturbationExamples | None, figures: Robustness | 
             '<div class="card">'
             f"<figure>{pixels(examples.images[i], f'a real {name}')}"
             f"<figcaption>original<br>{before}</figcaption></figure>"
-            f"<figure>{pixels(change, 'the change, ten times enlarged')}"
-            "<figcaption>change × 10</figcaption></figure>"
+            f"<figure>{pixels(change, f'the change, times {gain}')}"
+            f"<figcaption>change × {gain}</figcaption></figure>"
             f"<figure>{pixels(examples.adversarial[i], f'the same {name}, perturbed')}"
             f"<figcaption>perturbed<br>{after}</figcaption></figure></div>"
         )
     limit = f"Here {ball(figures)}. " if figures else ""
     intro = (
-        "Each picture on the left is real. A small change, computed to mislead (in the middle, ten "
-        "times enlarged around grey), gives the picture on the right: a person still sees the same "
+        "Each picture on the left is real. A small change, computed to mislead (in the middle, "
+        f"times {gain} around grey), gives the picture on the right: a person still sees the same "
         f"thing, the classifier often does not. {limit}These are the first pictures of their "
         "classes, fooled or not."
     )
@@ -221,7 +222,7 @@ def _run(data: ReportData) -> str:
         parts.append(f'<h3>What to do next</h3><ul class="steps">{todo}</ul>')
     intro = (
         "Each step is a command of its own. Given again, it finds its finished work and repeats "
-        "nothing."
+        "nothing: the times are those of the last run."
     )
     return section("run", "What was run", intro if data.steps else "", "".join(parts))
 

@@ -218,9 +218,11 @@ def _bound(b: LikelihoodBound) -> list[Reading]:
 
 
 def _fitted(b: LikelihoodBound) -> str:
-    if b.variances_from != "test":
+    if b.variances_from in (None, "train"):
         return ""
-    return " The model's variances were fitted to test pictures: the figure may be too low."
+    return (
+        " The model's variances were fitted to pictures of this split: the figure may be too low."
+    )
 
 
 def _robustness(r: Robustness) -> list[Reading]:

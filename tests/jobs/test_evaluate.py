@@ -242,7 +242,9 @@ def test_a_model_whose_variances_saw_the_test_pictures_is_called_so(
     asked = {"model": tmp_path / "model", "bound_layers": 8, "bound_rows": 4}
     result = main(config(inputs, samples, tmp_path / "out", **asked))
     assert "variances were tuned on test pictures" in capsys.readouterr().out
-    assert any("fitted to test" in r.meaning for r in readings(Figures.from_json(result)))
+    assert any(
+        "fitted to pictures of this split" in r.meaning for r in readings(Figures.from_json(result))
+    )
 
 
 def test_a_dataset_with_validation_in_the_place_of_test_gives_the_same_figures(

@@ -11,7 +11,8 @@ from jobs.train_classifier import COMMAND, TrainClassifierConfig, main
 from noisestack.flags import read_config
 from pipeline.classifier import Classifier
 from pipeline.errors import UserError
-from pipeline.formats.dataset import dataset_table, write_dataset_info, write_shard
+from pipeline.formats.dataset import dataset_table, load_dataset, write_dataset_info, write_shard
+from pipeline.formats.keyed_sample import keyed_sample
 from pipeline.formats.metrics import METRICS_FILE, read_metrics
 from pipeline.formats.output import read_json
 from pipeline.formats.sample_set import open_sample_set
@@ -122,8 +123,8 @@ def test_an_interrupted_run_ends_with_the_same_model_as_one_without_interruption
     whole, parts = (Classifier.load(tmp_path / name / "model") for name in ("whole", "parts"))
     assert parts.sha256 == whole.sha256
     card = read_json(tmp_path / "parts" / "model" / "card.json")
-    images, labels = digits()
-    withstood = evaluate_under_pgd(parts, images[-100:], labels[-100:], levels=25, steps=20)
+    chosen = keyed_sample(load_dataset(dataset), "test", 500, run("parts").seed, 10)
+    withstood = evaluate_under_pgd(parts, chosen.images, chosen.labels, levels=25, steps=20)
     assert card["pgd"]["levels"] == 25
     assert card["pgd"]["rows"] == 100
     assert card["pgd"]["accuracy"] == withstood.accuracy

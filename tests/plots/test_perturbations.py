@@ -53,7 +53,7 @@ def test_each_row_shows_both_predictions_and_the_largest_change(num: int, channe
 def test_the_middle_column_is_the_change_times_ten_around_grey() -> None:
     clean = np.array([100, 100, 100, 0, 255], np.uint8).reshape(1, 1, 5, 1)
     stored = np.array([100, 103, 95, 40, 200], np.uint8).reshape(1, 1, 5, 1)
-    assert magnified_change(clean, stored).ravel().tolist() == [128, 158, 78, 255, 0]
+    assert magnified_change(clean, stored, 10).ravel().tolist() == [128, 158, 78, 255, 0]
 
 
 @pytest.mark.parametrize(
