@@ -70,7 +70,9 @@ class IngestConfig(JobConfig):
     output: Path = Field(description="the dataset's directory")
     overwrite: bool = Field(False, description="replace another config's results in OUTPUT")
     classes: tuple[str, ...] | None = Field(
-        None, description="class names in the order of their labels; none for those of the source"
+        None,
+        description="class names in the order of their labels; none for those that the data name, "
+        "or the numbers that occur",
     )
     image_column: str = Field("image", description="parquet: column of encoded pictures")
     label_column: str | None = Field(

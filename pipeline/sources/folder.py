@@ -13,6 +13,7 @@ from pipeline.errors import UserError
 from pipeline.formats.quarantine import BadRow
 from pipeline.formats.splits import TRAIN
 from pipeline.sources.base import KEYS_AT_ONCE, RawRow, Source, in_order_of_names
+from pipeline.sources.classes import alike_note, check_classes, class_name
 from pipeline.sources.folder_layout import Inside, Leaf, find_layout
 from pipeline.sources.listing import entries, files_below, user_files
 from pipeline.sources.splits import REMEDY, SplitsFrom, first_split, given_splits
@@ -45,7 +46,10 @@ class FolderSource(Source):
         if not self._root.is_dir():
             raise UserError(f"there is no folder {self._root}; check the path")
         layout = find_layout(self._root, self._look, splits_from)
-        self.classes = tuple(classes or _classes(layout.leaves))
+        _refuse_twins(self._root, layout.leaves)
+        where = str(self._root) if classes is None else "--classes"
+        self.classes, notes = check_classes(classes or _classes(layout.leaves), where)
+        self.classes = self.classes if classes else in_order_of_names(self.classes)
         label_of = {name: label for label, name in enumerate(self.classes)}
         # Arrow and numpy, and no list of all: 10 million paths take their letters and 8 bytes each
         # instead of a gigabyte, and pickle as single buffers.
@@ -56,7 +60,8 @@ class FolderSource(Source):
         by_picture = splits_from != "draw" and not any(leaf.split for leaf in layout.leaves)
         for leaf in layout.leaves:
             folder = self._root / leaf.folder
-            if leaf.class_name not in label_of:
+            name = class_name(leaf.class_name)
+            if name not in label_of:
                 raise UserError(
                     f"the sub-folder {folder} is none of the classes "
                     f"({', '.join(self.classes)}); remove it or name it among the classes"
@@ -67,14 +72,11 @@ class FolderSource(Source):
                     f"the sub-folder {folder} is empty; put pictures there or remove it"
                 )
             said = _splits_of_pictures(folder, inside) if by_picture else [leaf.split]
-            names += [name for name in dict.fromkeys(said) if name and name not in names]
-            splits.append(
-                np.resize([names.index(name) if name else -1 for name in said], len(inside)).astype(
-                    np.int8
-                )
-            )
+            names += [split for split in dict.fromkeys(said) if split and split not in names]
+            numbers = [names.index(split) if split else -1 for split in said]
+            splits.append(np.resize(numbers, len(inside)).astype(np.int8))
             files.append(_as_text(inside))
-            labels.append(label_of[leaf.class_name])
+            labels.append(label_of[name])
         if not files:
             raise UserError(
                 f"{self._root} has no sub-folders with pictures; make one for each class"
@@ -90,8 +92,10 @@ class FolderSource(Source):
             names = []
         self.splits = given_splits(names)
         self.splits_given_by = ("file names" if by_picture else "folders") if names else ""
-        self.notes = tuple(
-            f"{self._root / name} has no labels and is left out" for name in layout.left_out
+        self.notes = (
+            *(f"{self._root / name} has no labels and is left out" for name in layout.left_out),
+            *notes,
+            *alike_note(self.classes),
         )
 
     def _look(self, folder: str) -> Inside:
@@ -137,10 +141,23 @@ class FolderSource(Source):
         return rows
 
 
+def _refuse_twins(root: Path, leaves: Sequence[Leaf]) -> None:
+    """Raises UserError where two folders beside one another are one class once names are clean."""
+    seen: dict[tuple[str, str], str] = {}
+    for leaf in leaves:
+        place = os.path.dirname(leaf.folder), class_name(leaf.class_name)
+        if seen.setdefault(place, leaf.class_name) != leaf.class_name:
+            raise UserError(
+                f"in {root / place[0]}, {seen[place]!r} and {leaf.class_name!r} are the same class "
+                "but for spaces or the letters' form; put their pictures into one folder"
+            )
+
+
 def _classes(leaves: Sequence[Leaf]) -> tuple[str, ...]:
     """The names of the classes: those that are trained on, where a split is."""
     trained = [leaf.class_name for leaf in leaves if leaf.split == TRAIN]
-    return in_order_of_names(trained or [leaf.class_name for leaf in leaves])
+    names = trained or [leaf.class_name for leaf in leaves]
+    return in_order_of_names({class_name(name): name for name in names}.values())
 
 
 def _splits_of_pictures(folder: Path, files: Sequence[str]) -> list[str | None]:

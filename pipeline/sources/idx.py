@@ -21,6 +21,7 @@ from pipeline.errors import UserError
 from pipeline.formats.quarantine import BadRow
 from pipeline.formats.splits import SPLITS, TEST
 from pipeline.sources.base import KEYS_AT_ONCE, RawRow, Source
+from pipeline.sources.classes import check_classes
 from pipeline.sources.listing import entries, user_files
 from pipeline.sources.splits import WORDS, SplitsFrom, given_splits
 
@@ -34,7 +35,7 @@ class IdxSource(Source):
     """A folder with train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-... (or test-...,
     validation-...), each gzipped or not: grey pictures, uint8 [H, W, 1].
 
-    classes: the name of each label; by default "0", "1" ... up to the largest label.
+    classes: the name of each label; by default each number that occurs is a class, called by it.
     splits_from: "draw" where the files' names say nothing of splits.
 
     Raises UserError when files are missing, cut short, no idx files, or of different lengths: what
@@ -50,7 +51,7 @@ class IdxSource(Source):
     ) -> None:
         parts = _find(Path(path).absolute())
         self._parts: list[tuple[str, Path, Path, int]] = []  # split, images, labels, rows
-        largest = 0
+        occurring: set[int] = set()
         for split, (images, labels) in parts.items():
             count, values = _shape(images, 3)[0], _array(labels, 1)
             if count != len(values):
@@ -58,12 +59,19 @@ class IdxSource(Source):
                     f"{images} has {count} pictures and {labels} has {len(values)} labels; "
                     "check that they belong together"
                 )
-            largest = max(largest, int(values.max(initial=0)))
+            occurring.update(np.unique(values).tolist())
             self._parts.append((split, images, labels, count))
         self.num_rows = sum(count for _, _, _, count in self._parts)
         if self.num_rows == 0:
             raise UserError(f"the idx files in {path} hold no pictures; check the path")
-        self.classes = tuple(classes or map(str, range(largest + 1)))
+        # 256 numbers to the labels that they are; -1 for those of no class.
+        self._label_of = np.full(256, -1, np.int64)
+        if classes is None:
+            self.classes = tuple(map(str, sorted(occurring)))
+            self._label_of[sorted(occurring)] = range(len(occurring))
+        else:
+            self.classes, self.notes = check_classes(classes, "--classes")
+            self._label_of[: len(self.classes)] = range(min(len(self.classes), 256))
         self.splits = given_splits(parts) if splits_from != "draw" else ()
         self.splits_given_by = "file names" if splits_from != "draw" else ""
         self.has_captions = False
@@ -79,10 +87,10 @@ class IdxSource(Source):
                 digits = len(str(count - 1))
                 for row in range(first, last):
                     name, origin = f"{split}-{row:0{digits}d}", f"picture {row} of {images_file}"
-                    label = int(labels[row])
-                    if label >= len(self.classes):
+                    label = int(self._label_of[labels[row]])
+                    if label < 0:
                         reason = (
-                            f"label {label} of row {row} in {labels_file} lies outside the "
+                            f"label {labels[row]} of row {row} in {labels_file} lies outside the "
                             f"{len(self.classes)} classes; give as many classes as there are labels"
                         )
                         rows.append(BadRow(name, position + row, origin, reason))
@@ -98,8 +106,8 @@ class IdxSource(Source):
         for split, _, labels_file, count in self._parts:
             labels, digits = _array(labels_file, 1), len(str(count - 1))
             for start in range(0, count, KEYS_AT_ONCE):
-                there = labels[start : start + KEYS_AT_ONCE].astype(np.int64)
-                good = np.flatnonzero(there < len(self.classes))
+                there = self._label_of[labels[start : start + KEYS_AT_ONCE]]
+                good = np.flatnonzero(there >= 0)
                 ids = [f"{split}-{row:0{digits}d}" for row in (start + good).tolist()]
                 yield ids, there[good]
 
@@ -107,7 +115,7 @@ class IdxSource(Source):
     def first_bad_label(self) -> int | None:
         position = 0
         for _, _, labels, count in self._parts:
-            outside = _array(labels, 1) >= len(self.classes)
+            outside = self._label_of[_array(labels, 1)] < 0
             if outside.any():
                 return position + int(np.argmax(outside))
             position += count

@@ -20,6 +20,13 @@ from PIL import Image
 from pipeline.errors import UserError
 from pipeline.formats.quarantine import BadRow
 from pipeline.sources.base import KEYS_AT_ONCE, RawRow, Source, in_order_of_names
+from pipeline.sources.classes import (
+    alike_note,
+    check_classes,
+    check_number,
+    class_name,
+    cleaned_note,
+)
 from pipeline.sources.listing import entries, files_below, user_files
 from pipeline.sources.splits import (
     REMEDY,
@@ -138,8 +145,15 @@ class MetadataSource(Source):
         if label is None:
             labels = [_class_of(name, 1 if by_folder else 0) for name in names]
         if label is not None or (None not in labels and len(set(labels)) > 1):
+            raw = sorted({text for text in labels if text is not None})
+            check_number(len(raw), f"the labels of {files[0].path}")
+            labels = [None if text is None else class_name(text) or None for text in labels]
             texts = {text for text in labels if text is not None}
-            self.classes = tuple(classes or in_order_of_names(texts))
+            self.classes = in_order_of_names(texts)
+            self.notes = tuple(cleaned_note(raw, f"the labels of {files[0].path}"))
+            if classes is not None:
+                self.classes, self.notes = check_classes(classes, "--classes")
+            self.notes += alike_note(self.classes)
             numbered = all(text.isdecimal() for text in texts) and not texts & set(self.classes)
             known = list(map(str, range(len(self.classes)))) if numbered else self.classes
             label_of = {text: number for number, text in enumerate(known)}

@@ -13,7 +13,7 @@ from pipeline.errors import UserError
 from pipeline.formats.id_ledger import IdLedger, digests_of
 from pipeline.formats.quarantine import BadRow
 from pipeline.formats.shard import check_named_once
-from pipeline.sources.base import KEYS_AT_ONCE, RawRow, Source, in_order_of_names
+from pipeline.sources.base import KEYS_AT_ONCE, RawRow, Source
 from pipeline.sources.cells import hive_keys
 from pipeline.sources.listing import user_files
 from pipeline.sources.parquet_files import (
@@ -21,6 +21,12 @@ from pipeline.sources.parquet_files import (
     FoundFile,
     find_files,
     values_of,
+)
+from pipeline.sources.parquet_labels import (
+    Labels,
+    labels_by_header,
+    labels_by_text,
+    labels_by_value,
 )
 from pipeline.sources.splits import (
     REMEDY,
@@ -43,8 +49,8 @@ class ParquetSource(Source):
     if there is one.
     caption_column: text; by default `caption` or `text` if there is one. Null becomes "".
     id_column: unique text or whole numbers; by default the file's name and the row.
-    classes: in the order of the labels; by default the names that Hugging Face's header gives, or
-    the names in the column, sorted, or "0", "1" ... up to the largest label.
+    classes: in the order of the labels; by default the names that each file's Hugging Face header
+    gives to its numbers, or the values in the column, sorted: no class is without a row.
 
     Dots lead into struct columns; what no column holds may stand in folders' names, `label=cat`.
     split_column: text that says each row's split; by default `split` if there is one.
@@ -106,8 +112,11 @@ class ParquetSource(Source):
         said, self.splits_given_by = self._said_splits()
         self.splits = given_splits(said)
         self.has_captions = self._caption is not None
-        self.classes = () if self._label is None else self._classes(schema, classes)
-        self._label_of = {name: label for label, name in enumerate(self.classes)}
+        self.classes = ()
+        if self._label is not None:
+            self._labels = self._understand_labels(self._label, classes)
+            self.classes = self._labels.classes
+            self.notes += self._labels.notes
         if self._id is not None:
             self._check_ids()
 
@@ -127,7 +136,7 @@ class ParquetSource(Source):
         if self._label is None:
             return None
         for number, values in self._batches(self._label):
-            labels = self._labels_of(values)
+            labels = self._labels_of(values, self._file_of(number)[0])
             if (labels < 0).any():
                 return number + int(np.argmax(labels < 0))
         return None
@@ -145,7 +154,7 @@ class ParquetSource(Source):
                 labels = np.full(len(rows), -1, np.int64)
                 good = np.arange(len(rows))
                 if self._label is not None:
-                    labels = self._labels_of(cells[0])
+                    labels = self._labels_of(cells[0], file)
                     good = np.flatnonzero(labels >= 0)
                 if self._id is None:
                     ids = [file.row_id(rows[row]) for row in good.tolist()]
@@ -153,10 +162,12 @@ class ParquetSource(Source):
                     ids = list(map(str, values_of(cells[-1].take(pa.array(good)))))
                 yield ids, labels[good]
 
-    def _labels_of(self, values: pa.Array) -> NDArray[np.int64]:
+    def _labels_of(self, values: pa.Array, file: FoundFile) -> NDArray[np.int64]:
         """The label of each cell of the label column; -1 where it has none."""
         coded = values.dictionary_encode(null_encoding="encode")
-        label_of = [self._as_label(value) for value in values_of(coded.dictionary)]
+        label_of = [
+            self._labels.label_of(value, file.name) for value in values_of(coded.dictionary)
+        ]
         labels: NDArray[np.int64] = np.array(label_of, np.int64)[coded.indices.to_numpy()]
         return labels
 
@@ -199,7 +210,9 @@ class ParquetSource(Source):
     ) -> RawRow | BadRow:
         name = file.row_id(row) if self._id is None else str(cells[self._id])
         image = cells[self._image]
-        label = -1 if self._label is None else self._as_label(cells[self._label])
+        label = -1
+        if self._label is not None:
+            label = self._labels.label_of(cells[self._label], file.name)
         fault = self._fault(image, label, cells)
         if fault:
             origin = file.origin(row)
@@ -228,21 +241,13 @@ class ParquetSource(Source):
         if self._label is None or label >= 0:
             return ""
         value = cells[self._label]
-        if value is None:
+        if value is None or (isinstance(value, str) and not value.strip()):
             return "no label; remove the row, or give it one"
         return (
             f"the label {value}, which lies outside the {len(self.classes)} classes "
             f"({', '.join(self.classes[:12])}{', ...' if len(self.classes) > 12 else ''}); "
             "correct it or --classes"
         )
-
-    def _as_label(self, value: Any) -> int:
-        """The label of a cell; -1 when it has none among the classes."""
-        if isinstance(value, str):
-            return self._label_of.get(value, -1)
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)
-        return value if isinstance(value, int) and 0 <= value < len(self.classes) else -1
 
     def _split_of(self, file: FoundFile, cells: dict[str, Any]) -> str | None:
         return file.split if self._split is None else self._as_split(cells[self._split])
@@ -341,26 +346,18 @@ class ParquetSource(Source):
                         f"{found} in {file.path}; ingest them one by one, or convert one of them"
                     )
 
-    def _classes(self, schema: pa.Schema, classes: Sequence[str] | None) -> tuple[str, ...]:
-        assert self._label is not None
-        if classes is not None:
-            return tuple(classes)
-        if _is_text(schema.field(self._label).type):
-            names: set[str] = set()
-            for _, values in self._batches(self._label):
-                names.update(name for name in values_of(values.unique()) if isinstance(name, str))
-            return in_order_of_names(names)
-        named = _hugging_face_names(schema, self._label)
-        if named:
-            return named
-        largest = max(
-            (
-                max(values.drop_null().to_numpy(), default=0)
-                for _, values in self._batches(self._label)
-            ),
-            default=0,
-        )
-        return tuple(map(str, range(int(largest) + 1)))
+    def _understand_labels(self, column: str, classes: Sequence[str] | None) -> Labels:
+        schema = self._files[0].schema()
+        where = f"column {column} of {self._files[0].path}"
+        given = None if classes is None else tuple(classes)
+        cells = (values_of(values.unique()) for _, values in self._batches(column))
+        if _is_text(schema.field(column).type):
+            return labels_by_text(where, cells, given)
+        names = {file.name: _hugging_face_names(file.schema(), column) for file in self._files}
+        if any(names.values()):
+            path_of = {file.name: str(file.path) for file in self._files}
+            return labels_by_header(names, path_of.__getitem__, given)
+        return labels_by_value(where, cells, given)
 
     def _check_ids(self) -> None:
         """Raises UserError at an id that is missing or that came before; in bounded memory."""
