@@ -35,8 +35,9 @@ from pipeline.intervals import clopper_pearson
 from pipeline.likelihood import Bound, estimate_bound
 from pipeline.pictures import to_signed
 from pipeline.stack import Stack
+from pipeline.verification.evaluation_check import EVALUATION_FILE
 
-RESULTS_FILE = "evaluation.json"
+RESULTS_FILE = EVALUATION_FILE
 _FIGURES = 2  # what the figures are; 1 had the bound of the test split's first rows
 _SIDES = {TRAIN: 0, TEST: 1, "samples": 2}  # each has an order of its own
 

@@ -188,7 +188,8 @@ def _some_pictures(info: DatasetInfo, seed: int) -> Iterator[np.ndarray]:
 
 def _describe_stages(spec: StackSpec) -> None:
     for stage in spec.stages:
-        print(f"stage {stage.side} px: sigma {stage.sigma_high:.3g} to {stage.sigma_low:.3g}")
+        levels = f"sigma {stage.sigma_high:.3g} to {stage.sigma_low:.3g}"
+        print(f"stage {stage.side} px: {levels}", flush=True)
 
 
 def _progress_line(line: dict[str, Any]) -> str:

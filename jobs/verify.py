@@ -26,7 +26,7 @@ FAULTS_FOUND = 1
 
 
 class VerifyConfig(JobConfig):
-    """Check a dataset, a sample set, a perturbation set or a model against its manifest.
+    """Check a dataset, a sample or perturbation set, a model, an evaluation or a training run.
 
     Every file is hashed, every id compared with all others, every label and number looked at, and
     of a perturbation set what each row's pictures and columns imply. Exit code 0 without a fault,

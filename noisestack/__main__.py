@@ -11,6 +11,7 @@ from typing import Any
 from noisestack import __version__
 from noisestack.command import USER_MISTAKE, Command, interrupted
 from noisestack.flags import nearest
+from noisestack.own_packages import NAMES, imported_from
 
 # In the order in which a newcomer meets them: the module that holds COMMAND, and one line about it.
 COMMANDS = {
@@ -22,7 +23,7 @@ COMMANDS = {
     "perturb": ("jobs.perturb", "chosen noise that fools a classifier, for each picture"),
     "evaluate": ("jobs.evaluate", "judge samples: agreement, Fréchet distance, bits/dim"),
     "compare": ("jobs.compare", "perturbation sets side by side: accuracy against ε"),
-    "verify": ("jobs.verify", "check a dataset, samples, perturbations or a model on disk"),
+    "verify": ("jobs.verify", "check a dataset, samples, perturbations, a model or a run"),
     "export": ("jobs.export", "a set in Hugging Face's layout, for other tools"),
     "serve": ("serve.command", "answer the OpenAI images API from a stack"),
 }
@@ -61,6 +62,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return USER_MISTAKE
     try:
         command: Command[Any] = import_module(COMMANDS[name][0]).COMMAND
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in NAMES:
+            raise
+        print(
+            f"error: Python takes {imported_from(package)} for Noisestack's own package {package}, "
+            "which was imported before; rename it, or take its folder off PYTHONPATH",
+            file=sys.stderr,
+        )
+        return USER_MISTAKE
     except KeyboardInterrupt:  # importing torch and Ray takes seconds
         return interrupted()
     return command.run(arguments, prog=f"noisestack {name}")

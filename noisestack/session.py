@@ -17,6 +17,7 @@ from ray._private.utils import get_num_cpus
 from ray._raylet import Config as RayConfig  # type: ignore[attr-defined]  # a compiled module
 from ray.data import DataContext
 
+from noisestack.own_packages import come_first, hiding
 from noisestack.paths import joins_cluster
 from noisestack.ray_directory import ray_directory
 
@@ -44,7 +45,11 @@ def ray_session(num_cpus: int | None = None, *, log_to_driver: bool = False) -> 
             with _iterations_ended():
                 yield
         elif joins_cluster():
-            ray.init(log_to_driver=log_to_driver, logging_level=logging.WARNING)
+            ray.init(
+                log_to_driver=log_to_driver,
+                logging_level=logging.WARNING,
+                runtime_env=_worker_environment(),
+            )
             try:
                 with _iterations_ended():
                     yield
@@ -53,6 +58,16 @@ def ray_session(num_cpus: int | None = None, *, log_to_driver: bool = False) -> 
         else:
             with _private_ray(num_cpus or max(LEAST_CPUS, int(get_num_cpus())), log_to_driver):
                 yield
+
+
+def _worker_environment() -> dict[str, Any] | None:
+    """What makes Ray's workers import our packages where a person's own would hide them.
+
+    None where nothing does: workers that Ray has started ahead have no environment of their own.
+    """
+    if not hiding():
+        return None
+    return {"worker_process_setup_hook": f"{come_first.__module__}.{come_first.__name__}"}
 
 
 @contextmanager
@@ -109,6 +124,7 @@ def _private_ray(num_cpus: int, log_to_driver: bool) -> Iterator[None]:
                             include_dashboard=False,
                             log_to_driver=log_to_driver,
                             logging_level=logging.WARNING,
+                            runtime_env=_worker_environment(),
                             _temp_dir=directory,
                         )
                     with _iterations_ended():

@@ -67,7 +67,7 @@ class ImageRequest(BaseModel):
     sample_index: int = Field(
         0, ge=0, le=_INT64_MAX - MAX_IMAGES, description="The first picture's index in its seed."
     )
-    sampler: str | None = Field(None, description=f"One of {', '.join(SAMPLERS)}.")
+    sampler: str | None = Field(None, max_length=80, description=f"One of {', '.join(SAMPLERS)}.")
     layers: list[int] | None = Field(
         None, max_length=64, description="Layers in each stage, coarsest first."
     )

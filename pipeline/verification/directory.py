@@ -1,4 +1,4 @@
-"""Whether a dataset, a sample set, a perturbation set or a model is what its manifest says.
+"""Whether what stands in a directory, set, model or run, is what its manifest says.
 
 Files are hashed and read by threads, a few at a time, and answered for in their order. In memory
 are the ids, labels and numbers of those few, and one part of the `IdLedger`.
@@ -15,16 +15,26 @@ import numpy as np
 
 from pipeline.errors import UserError
 from pipeline.formats.claim import RUN_FILE
+from pipeline.formats.dataset import DATASET_FILE
 from pipeline.formats.id_ledger import ROWS_IN_MEMORY, IdLedger
-from pipeline.formats.model import CARD_FILE, CONFIG_FILE, open_model
+from pipeline.formats.model import CARD_FILE
 from pipeline.formats.output import is_temporary, read_json
 from pipeline.formats.perturbation_rows import Tally
+from pipeline.verification.evaluation_check import EVALUATION_FILE, check_evaluation
 from pipeline.verification.faults import Faults
 from pipeline.verification.file_check import ListedFile, check_file
-from pipeline.verification.listing import QUARANTINE_ROWS, Listing, read_listing
+from pipeline.verification.listing import (
+    MANIFEST_FILE,
+    QUARANTINE_ROWS,
+    Listing,
+    read_listing,
+)
+from pipeline.verification.model_check import check_model
 from pipeline.verification.numbering import Numbering
+from pipeline.verification.training_check import TRAINING_JOBS, check_training_run
 
 _RECORDS = "records"  # where a job keeps account of its shards until the manifest is written
+_EVALUATION_JOB = "evaluate"
 _SET_JOBS = ("ingest", "generate", "perturb")
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -34,10 +44,11 @@ _Result = TypeVar("_Result")
 class Verification:
     """What was found.
 
-    kind: "dataset", "sample set", "perturbation set", or the kind of a model.
+    kind: "dataset", "sample set", "perturbation set", "evaluation", "training run", or the kind of
+        a model.
     num_rows, num_quarantined: rows in the shards, and set aside, as the manifest lists them.
-    num_files: shards, or a model's files.
-    in_rows: whether it is made of rows; a model is not.
+    num_files: shards, or the files of what has no rows.
+    in_rows: whether it is made of rows; models, evaluations and training runs are not.
     """
 
     kind: str
@@ -66,8 +77,8 @@ def verify_directory(
     """
     path = Path(path).absolute()
     faults = Faults(limit)
-    if (path / CARD_FILE).is_file():
-        return _verify_model(path, faults)
+    if (without_rows := _verify_what_has_no_rows(path, faults)) is not None:
+        return without_rows
     listing = read_listing(path, faults)
     if listing is None:
         if not faults:
@@ -90,38 +101,52 @@ def verify_directory(
     return Verification(listing.kind, num_rows, total - num_rows, len(listing.shards), faults)
 
 
-def _verify_model(path: Path, faults: Faults) -> Verification:
-    kind, listed = _kind_of(path), set[str]()
-    try:
-        listed = set(open_model(path, kind).card["files"])
-    except UserError as error:
-        faults.add("a model that does not hold", path.name, str(error))
+def _verify_what_has_no_rows(path: Path, faults: Faults) -> Verification | None:
+    """A model, an evaluation or a training run; None for all else."""
+    if (path / CARD_FILE).is_file():
+        kind, num_files = check_model(path, faults)
+        return Verification(kind, 0, 0, num_files, faults, in_rows=False)
+    if (path / EVALUATION_FILE).is_file():
+        check_evaluation(path, faults)
+        kind, num_files = "evaluation", 2
+    elif _job_of(path) in TRAINING_JOBS:
+        kind, num_files = "training run", check_training_run(path, faults)
+    elif _job_of(path) == _EVALUATION_JOB:
+        what = f"has no {EVALUATION_FILE}: its job has not finished"
+        faults.add("an unfinished evaluation", str(path), what)
+        kind, num_files = "evaluation", 1
     else:
-        for file in sorted(path.glob("*.safetensors")):
-            if file.name not in listed:
-                faults.add("a stray file", file.name, f"is not listed in {CARD_FILE}")
-    return Verification(kind, 0, 0, len(listed), faults, in_rows=False)
+        return None
+    _note_leftovers(path, faults)
+    return Verification(kind, 0, 0, num_files, faults, in_rows=False)
 
 
-def _kind_of(path: Path) -> str:
-    """The kind that a model says it is; "model" when it says nothing."""
+def _job_of(path: Path) -> str | None:
+    """The job that claimed a directory; None where none did."""
     try:
-        return str(read_json(path / CONFIG_FILE)["kind"])
+        return str(read_json(path / RUN_FILE)["fingerprint"]["job"])
     except (UserError, KeyError, TypeError):
-        return "model"
+        return None
 
 
 def _refuse_others(path: Path) -> None:
     """Raises UserError unless a job that makes a set has at least begun in the directory."""
-    try:
-        begun = read_json(path / RUN_FILE)["fingerprint"]["job"] in _SET_JOBS
-    except (UserError, KeyError, TypeError):
-        begun = False
-    if not (begun or (path / _RECORDS).is_dir() or any(path.rglob("*.parquet"))):
+    if _job_of(path) in _SET_JOBS or (path / _RECORDS).is_dir() or any(path.glob("*.parquet")):
+        return
+    inside = ", ".join([d.name for d in sorted(path.iterdir()) if d.is_dir() and _is_ours(d)][:12])
+    if inside:
+        raise UserError(f"{path} itself holds nothing to verify; give one of its folders: {inside}")
+    if not any(path.rglob("*.parquet")):
         raise UserError(
-            f"{path} holds no dataset, sample set, perturbation set or model; give the directory "
-            "that holds dataset.json, manifest.json or card.json"
+            f"{path} holds no dataset, sample set, perturbation set, model, evaluation or training "
+            "run; give the directory that holds dataset.json, manifest.json, card.json, "
+            f"{EVALUATION_FILE} or {RUN_FILE}"
         )
+
+
+def _is_ours(path: Path) -> bool:
+    names = (DATASET_FILE, MANIFEST_FILE, CARD_FILE, EVALUATION_FILE, RUN_FILE)
+    return any((path / name).is_file() for name in names)
 
 
 def _files_of(listing: Listing) -> list[ListedFile]:

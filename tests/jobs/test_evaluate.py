@@ -29,6 +29,7 @@ from pipeline.report.data import Figures
 from pipeline.report.reading import headlines, readings
 from pipeline.stack import save_stack
 from pipeline.stack_spec import ErrorCurve
+from pipeline.verification.directory import verify_directory
 
 NUM_TRAIN, NUM_TEST = 200, 100
 
@@ -174,6 +175,7 @@ def test_the_bound_is_the_sum_of_its_parts_and_of_the_stack_that_made_the_sample
     assert bound["bits_per_dim"] == pytest.approx(sum(parts))
     assert bound["standard_error"] > 0
     assert (bound["num_layers"], bound["num_pictures"]) == (16, 40)
+    assert verify_directory(tmp_path / "out").faults.lines() == []
     other = write_samples(tmp_path / "other", images, labels, model_sha256="another")
     with pytest.raises(UserError, match="was made by another model"):
         main(config(inputs, other, tmp_path / "out2", **asked))

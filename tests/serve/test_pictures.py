@@ -204,6 +204,7 @@ def test_a_default_that_is_spelled_out_shares_batches_with_one_that_is_not():
     ("field", "value"),
     [
         ("sampler", "euler"),
+        ("sampler", "x" * 32_000),
         ("layers", [3]),
         ("layers", [0, 4]),
         ("layers", [4096, 4096]),

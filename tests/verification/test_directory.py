@@ -315,12 +315,15 @@ def test_a_set_without_its_manifest_is_unfinished(copied: Callable[[str], Path])
 def test_a_run_that_has_only_begun_is_unfinished_and_other_directories_are_refused(
     tmp_path: Path,
 ) -> None:
-    with pytest.raises(UserError, match="holds no dataset, sample set, perturbation set or model"):
+    with pytest.raises(
+        UserError, match="holds no dataset, sample set, perturbation set, model, ev"
+    ):
         verify_directory(tmp_path)
     run = {"format": 1, "fingerprint": {"job": "train_stack"}}
     write_json(tmp_path / "run.json", run)
-    with pytest.raises(UserError, match="holds no dataset"):
-        verify_directory(tmp_path)
+    assert faults(tmp_path) == [f"{tmp_path}: has no model/card.json: training has not finished"]
+    write_json(tmp_path / "run.json", {**run, "fingerprint": {"job": "evaluate"}})
+    assert faults(tmp_path) == [f"{tmp_path}: has no evaluation.json: its job has not finished"]
     write_json(tmp_path / "run.json", {**run, "fingerprint": {"job": "generate"}})
     assert faults(tmp_path) == [f"{tmp_path}: has no manifest: its job has not finished"]
 
@@ -548,3 +551,11 @@ def test_a_sample_whose_label_is_not_its_turns_is_found(
     assert faults(path) == []
     replant(path, SECOND, change_cell("label", 1, 0))
     assert faults(path) == [f"{SECOND}: row 1: label is not what the manifest's rule gives it"]
+
+
+def test_a_folder_of_folders_is_told_which_of_them_can_be_verified(tmp_path: Path) -> None:
+    for name, file in (("stack", "run.json"), ("samples", "manifest.json"), ("notes", "a.txt")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / file).touch()
+    with pytest.raises(UserError, match=r"give one of its folders: samples, stack$"):
+        verify_directory(tmp_path)

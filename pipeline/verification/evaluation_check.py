@@ -1,0 +1,65 @@
+"""Whether the figures of an evaluation agree with each other and with the run that made them."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UserError
+from pipeline.formats.claim import RUN_FILE
+from pipeline.formats.output import read_json
+from pipeline.intervals import clopper_pearson
+from pipeline.verification.faults import Faults
+
+EVALUATION_FILE = "evaluation.json"
+
+
+def check_evaluation(path: Path, faults: Faults) -> None:
+    """Notes what cannot be true of ``evaluation.json``, from the file itself and ``run.json``.
+
+    The pictures are not looked at: the same `evaluate` command in another directory does that.
+    """
+    try:
+        stored = read_json(path / EVALUATION_FILE)
+        if not isinstance(stored, dict):
+            raise UserError("it is no JSON object")
+        _check_made_from(path, stored, faults)
+        _check_figures(stored, faults)
+    except (UserError, AttributeError, KeyError, TypeError, ValueError) as error:
+        faults.add("figures that cannot be used", EVALUATION_FILE, f"lacks or spoils {error}")
+
+
+def _check_made_from(path: Path, stored: dict[str, Any], faults: Faults) -> None:
+    if not (path / RUN_FILE).is_file():
+        faults.add("a missing file", RUN_FILE, "is missing")
+    elif read_json(path / RUN_FILE)["fingerprint"] != stored["made_from"]:
+        what = f"was made from something else than {RUN_FILE} says"
+        faults.add("files that contradict each other", EVALUATION_FILE, what)
+
+
+def _check_figures(stored: dict[str, Any], faults: Faults) -> None:
+    def hold(what: str, stated: float | None, implied: float | None) -> None:
+        same = stated is None or implied is None
+        if not same:
+            assert stated is not None
+            assert implied is not None
+            same = math.isclose(stated, implied, rel_tol=1e-6, abs_tol=1e-9)
+        if not same or (stated is None) != (implied is None):
+            text = f"says {what} {stated}, and its other figures make it {implied}"
+            faults.add("figures that do not agree", EVALUATION_FILE, text)
+
+    if agreement := stored["agreement"]:
+        right, asked = agreement["right"], agreement["asked"]
+        hold("the labels' rate", agreement["rate"], right / asked)
+        for key, end in zip(("low95", "high95"), clopper_pearson(right, asked), strict=True):
+            hold(f"the labels' {key}", agreement[key], end)
+    frechet = stored["frechet"]
+    distance, floor = frechet["samples_to_test"], frechet["train_to_test"]
+    hold("the ratio to the floor", frechet["ratio_to_floor"], distance / floor if floor else None)
+    copies = stored["copies"]
+    for part, whole in (("num_near", "num_samples"), ("num_exact", "num_near")):
+        if not 0 <= copies[part] <= copies[whole]:
+            text = f"says {part} {copies[part]} of {whole} {copies[whole]}"
+            faults.add("figures that do not agree", EVALUATION_FILE, text)
+    if bound := stored["bound"]:
+        parts = ("prior_bits_per_dim", "layers_bits_per_dim", "reconstruction_bits_per_dim")
+        hold("the bound", bound["bits_per_dim"], sum(bound[part] for part in parts))
