@@ -1,21 +1,26 @@
 """Perturbation sets of the same pictures side by side: accuracy against ε, and who broke what.
 
-OUTPUT    a PNG: each set's accuracy against the size of the change
+OUTPUT/accuracy.png       each set's accuracy against the size of the change
+OUTPUT/comparison.json    the accuracies, and what each of two sets broke alone; written last
 """
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
 from noisestack.command import Command
 from noisestack.config import JobConfig
-from pipeline.errors import UserError
-from pipeline.formats.output import atomic_path
+from pipeline.formats.claim import claim_output
+from pipeline.formats.output import atomic_path, write_json
 from pipeline.formats.perturbation_comparison import Difference, check_same_rows, differences
 from pipeline.formats.perturbation_set import PerturbationSet, open_perturbation_set
 from pipeline.formats.perturbation_warnings import GRADIENT_FREE
 from pipeline.plots.robustness import comparison_figure, figures_of
+
+PICTURE_FILE, RESULTS_FILE = "accuracy.png", "comparison.json"
+_FIGURES = ("clean_accuracy", "robust_accuracy", "robust_accuracy_interval_95")
 
 
 class CompareConfig(JobConfig):
@@ -28,23 +33,46 @@ class CompareConfig(JobConfig):
     sets: tuple[Path, ...] = Field(
         min_length=1, description="directories of perturbation sets, of the same rows in one norm"
     )
-    output: Path = Field(description="the PNG that is written")
+    output: Path = Field(description=f"directory that {PICTURE_FILE} and {RESULTS_FILE} go to")
+    overwrite: bool = Field(False, description="replace the comparison of other sets")
 
 
 def main(config: CompareConfig) -> Path:
     """Compare sets.
 
     Returns:
-        The picture's path.
+        The directory of the picture and the figures.
 
     Raises:
-        UserError: a set is missing or unfinished, or they are not of the same rows and norm.
+        UserError: a set is missing or unfinished, they are not of the same rows and norm, or the
+            output is a file or holds other results.
     """
-    if config.output.suffix.lower() != ".png":
-        raise UserError(f"{config.output} does not end in .png; the picture is a PNG")
     sets = [open_perturbation_set(path) for path in config.sets]
     check_same_rows(sets)
     names = names_of(sets)
+    parts = {
+        "job": "compare",
+        "sets": [opened.manifest["content_sha256"] for opened in sets],
+        "names": names,
+    }
+    with claim_output(
+        config.output, parts, overwrite=config.overwrite, marker=RESULTS_FILE
+    ) as output:
+        pairs = differences(sets)
+        _tell(sets, names, pairs)
+        if not output.finished:
+            figures = [figures_of(opened.path, opened.manifest) for opened in sets]
+            figure = comparison_figure(list(zip(names, figures, strict=True)))
+            with atomic_path(output.directory / PICTURE_FILE) as temporary:
+                figure.savefig(temporary, format="png")
+            write_json(output.directory / RESULTS_FILE, _report(sets, names, pairs))
+    print(f"compare: {output.path / PICTURE_FILE}", flush=True)
+    return output.path
+
+
+def _tell(
+    sets: Sequence[PerturbationSet], names: Sequence[str], pairs: Sequence[Difference]
+) -> None:
     for opened, name in zip(sets, names, strict=True):
         low, high = opened.manifest["robust_accuracy_interval_95"]
         print(
@@ -53,14 +81,35 @@ def main(config: CompareConfig) -> Path:
             f"{high:.2%})",
             flush=True,
         )
-    for difference in differences(sets):
-        print(f"compare: {_told(difference, sets, names)}", flush=True)
-    figures = [figures_of(opened.path, opened.manifest) for opened in sets]
-    figure = comparison_figure(list(zip(names, figures, strict=True)))
-    with atomic_path(config.output) as temporary:
-        figure.savefig(temporary, format="png")
-    print(f"compare: {config.output}", flush=True)
-    return config.output
+    for pair in pairs:
+        print(f"compare: {_told(pair, sets, names)}", flush=True)
+
+
+def _report(
+    sets: Sequence[PerturbationSet], names: Sequence[str], pairs: Sequence[Difference]
+) -> dict[str, Any]:
+    """What the terminal says, for programs."""
+    return {
+        "rows": [sets[0].start, sets[0].stop],
+        "norm": sets[0].attack["norm"],
+        "sets": [
+            {
+                "name": name,
+                "path": str(opened.path),
+                "content_sha256": opened.manifest["content_sha256"],
+                "eps": opened.attack["eps"],
+                **{key: opened.manifest[key] for key in _FIGURES},
+            }
+            for name, opened in zip(names, sets, strict=True)
+        ],
+        "pairs": [
+            {
+                "names": [names[pair.first], names[pair.second]],
+                "broken_by_one_alone": [pair.first_alone, pair.second_alone],
+            }
+            for pair in pairs
+        ],
+    }
 
 
 def names_of(sets: Sequence[PerturbationSet]) -> list[str]:

@@ -205,7 +205,8 @@ def main(config: PerturbConfig) -> Path:
         _draw(
             output.directory, manifest["shards"][0], manifest, classifier.classes, config.examples
         )
-        draw_robustness(output.directory, manifest)
+        sizes = draw_robustness(output.directory, manifest)
+        manifest["norms"]["median_of_broken"] = sizes.median_size
         draw_universal(output.directory, manifest)
         write_perturbation_manifest(output.directory, manifest)
         remove_records(output.directory)
@@ -331,8 +332,11 @@ def _say_attack(config: PerturbConfig, settings: Settings) -> None:
     levels = settings.eps_levels if config.eps is None else config.eps * LEVELS
     rounded = "" if abs(levels - settings.eps_levels) < 1e-6 else f", down from {levels:.2f}"
     steps = ""
-    if isinstance(settings, AttackSettings | UniversalAttack):
-        steps = f", {settings.steps} steps"
+    # Several attacks in turn have steps of their own each.
+    if isinstance(settings, UniversalAttack) or (
+        isinstance(settings, AttackSettings) and len(settings.build().names) == 1
+    ):
+        steps = f", {settings.steps} step{'s' if settings.steps != 1 else ''}"
     print(
         f"perturb: {config.attack} in {settings.norm.value}, eps {settings.eps_levels} levels of "
         f"1/255{rounded} ({settings.eps_levels / LEVELS:.4f}){steps}",
@@ -347,7 +351,7 @@ def _say_result(manifest: dict[str, Any], path: Path) -> None:
         f"perturb: accuracy {manifest['clean_accuracy']:.2%} clean, "
         f"{manifest['robust_accuracy']:.2%} perturbed (95 % interval {low:.2%} to {high:.2%}); "
         f"{counts['verified']:,} of {counts['rows']:,} rows verified after storage; "
-        f"{counts['backwards'] / counts['rows']:.1f} gradients a row",
+        f"{counts['backwards'] / counts['rows']:.1f} gradients a row{_median_change(manifest)}",
         flush=True,
     )
     if "audit" in manifest:
@@ -371,6 +375,15 @@ def _say_result(manifest: dict[str, Any], path: Path) -> None:
         print(f"perturb: {universal_line(manifest)}", flush=True)
     if counts["quarantined"]:
         print(f"perturb: bad rows: {set_aside(counts['quarantined'], path)}", flush=True)
+
+
+def _median_change(manifest: dict[str, Any]) -> str:
+    """How far off the broken pictures are, of an attack that looks for the smallest change."""
+    norm, median = manifest["attack"]["norm"], manifest["norms"]["median_of_broken"]
+    if manifest["attack"]["eps"] or median is None:
+        return ""
+    unit = " levels of 1/255" if norm == "linf" else ""
+    return f"; median change of the broken ones {median:.4g}{unit} in {norm}"
 
 
 def _say_warnings(warnings: Sequence[TrustWarning]) -> None:

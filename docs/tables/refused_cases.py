@@ -109,7 +109,7 @@ CASES = (
     # evaluate, compare, verify, serve
     Case("evaluate --samples nowhere --dataset dataset --classifier classifier --output out"),
     Case("evaluate --samples samples --dataset dataset --classifier wide --output out"),
-    Case("compare --sets dataset,samples --output out.png"),
+    Case("compare --sets dataset,samples --output out"),
     Case("verify"),
     Case("verify nowhere"),
     Case("verify empty"),

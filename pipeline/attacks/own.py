@@ -9,7 +9,6 @@ that rounding makes too short is lengthened by up to its own length.
 """
 
 import inspect
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -173,14 +172,11 @@ def attack_with(
         for real, (x_part, y_part) in padded_calls(x[index], y[index], rows_per_call=rows_per_call):
             chosen = index[start : start + real]
             counting = CountingModel(model, x.device)
-            began = time.time()
             parts.append(_run(function, own, counting, x_part, y_part, rows[chosen])[0])
             if repeat_first and start == 0:
                 again = CountingModel(model, x.device)
                 repeat = repeated(
-                    parts[0],
-                    began,
-                    partial(_run, function, own, again, x_part, y_part, rows[chosen]),
+                    parts[0], partial(_run, function, own, again, x_part, y_part, rows[chosen])
                 )
             asked = torch.tensor([counting.forwards, counting.backwards], device=x.device)
             counts[:, chosen] += -(-asked[:, None] // rows_per_call)

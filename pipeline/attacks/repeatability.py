@@ -78,15 +78,17 @@ def seeded(seed: int, row: int) -> Iterator[Generators]:
         np.random.set_state(numpy)  # noqa: NPY002
 
 
-def repeated(first: Tensor, began: float, again: Callable[[], tuple[Tensor, Generators]]) -> Repeat:
-    """Compares what an attack gave with what it gives for the same seed in another second.
+def repeated(first: Tensor, again: Callable[[], tuple[Tensor, Generators]]) -> Repeat:
+    """Compares what an attack has just given with what it gives for the same seed in another
+    second: a seed from the clock is often in whole ones.
 
     Args:
         first: what it gave.
-        began: when it did, as `time.time` has it: a seed from the clock is often in whole seconds.
         again: runs it once more.
     """
-    time.sleep(max(0.0, int(began) + 1 - time.time()))
+    next_second = int(time.time()) + 1
+    while (left := next_second - time.time()) > 0:
+        time.sleep(left)
     second, generators = again()
     differing = (first != second).flatten(1).any(dim=1)
     return Repeat(len(first), int(differing.sum()), tuple(sorted(generators.reseeded)))

@@ -31,16 +31,24 @@ class Difference:
 
 def check_same_rows(sets: Sequence[PerturbationSet]) -> None:
     """Raises UserError unless all sets cover the same rows of one dataset, in one norm."""
-    for name, told in (
-        ("dataset", [(s.dataset_sha256, s.split, s.start, s.stop) for s in sets]),
-        ("norm", [s.attack["norm"] for s in sets]),
-    ):
-        for one, value in zip(sets, told, strict=True):
-            if value != told[0]:
+    first = _covered(sets[0])
+    for one in sets[1:]:
+        for name, value in _covered(one).items():
+            if value != first[name]:
                 raise UserError(
-                    f"{one.path} and {sets[0].path} differ in {name}; compare sets of the same "
-                    "rows in one norm"
+                    f"{one.path} and {sets[0].path} differ in {name}, {value} and {first[name]}; "
+                    "compare sets of the same rows in one norm"
                 )
+
+
+def _covered(opened: PerturbationSet) -> dict[str, str]:
+    """What sets must have in common, by name, as a person is told it."""
+    return {
+        "dataset": opened.dataset_sha256[:12],
+        "split": opened.split,
+        "rows": f"{opened.start:,} to {opened.stop - 1:,}",
+        "norm": str(opened.attack["norm"]),
+    }
 
 
 def broken_rows(opened: PerturbationSet) -> np.ndarray:

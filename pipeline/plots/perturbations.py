@@ -10,8 +10,12 @@ from matplotlib.figure import Figure
 
 from pipeline.formats.perturbation_set import linf_levels
 from pipeline.formats.shard import images_of, labels_of
+from pipeline.plots.lettering import fitted
 
 _GAIN = 10
+_DPI, _POINTS = 110, 9
+# Inches of a picture's title, which is as wide as its tile, and of the true class's name beside it.
+_TITLE, _NAME = 1.1, 0.75
 
 
 @dataclass(frozen=True)
@@ -33,16 +37,20 @@ class PerturbationExamples:
 
 
 def choose_examples(table: pa.Table, classes: Sequence[str], num: int) -> PerturbationExamples:
-    """The first row of each class, then further rows from the first, whether or not they succeeded.
+    """The first row of each class that was right when clean, then further such rows from the first,
+    whether or not the attack succeeded; of others only where no row was right.
 
     Args:
         table: rows in the perturbation set's schema.
         num: rows at most.
     """
     labels = labels_of(table)
-    _, first = np.unique(labels, return_index=True)
-    rest = np.setdiff1d(np.arange(len(labels)), first)
-    rows = np.sort(np.concatenate((np.sort(first), rest))[:num])
+    attacked = np.flatnonzero(labels_of(table, "clean_prediction") == labels)
+    if not len(attacked):
+        attacked = np.arange(len(labels))
+    _, first = np.unique(labels[attacked], return_index=True)
+    rest = np.setdiff1d(np.arange(len(attacked)), first)
+    rows = attacked[np.sort(np.concatenate((np.sort(first), rest))[:num])]
     return PerturbationExamples(
         images=images_of(table)[rows],
         adversarial=images_of(table, "adversarial")[rows],
@@ -75,7 +83,7 @@ def perturbation_figure(examples: PerturbationExamples, title: str) -> Figure:
     headings = ("original", f"perturbation × {gain}", "perturbed")
     abreast = 2 if num > 4 else 1
     num_rows = -(-num // abreast)
-    figure = Figure(figsize=(4.6 * abreast, 0.8 + 1.7 * num_rows), dpi=110, layout="constrained")
+    figure = Figure(figsize=(4.6 * abreast, 0.8 + 1.7 * num_rows), dpi=_DPI, layout="constrained")
     blocks = figure.subfigures(1, abreast, squeeze=False)[0]
     for number, block in enumerate(blocks):
         axes = block.subplots(num_rows, 3, squeeze=False)
@@ -103,10 +111,25 @@ def _draw_example(axes: Sequence[Axes], examples: PerturbationExamples, i: int, 
         (axes[2], int(examples.adversarial_predictions[i])),
     ):
         colour = "#1a7f37" if prediction == truth else "#cf222e"
-        axis.set_title(f"says {examples.classes[prediction]}", fontsize=9, color=colour)
+        title = axis.set_title(
+            _fitted(f"says {examples.classes[prediction]}", _TITLE), fontsize=_POINTS, color=colour
+        )
+        title.set_parse_math(False)  # a dollar sign in a name is one
     largest = int(linf_levels(clean[None], stored[None])[0])
     axes[1].set_title(f"largest change {largest}/255", fontsize=8, color="0.35")
-    axes[0].set_ylabel(examples.classes[truth], rotation=0, ha="right", va="center", fontsize=9)
+    name = axes[0].set_ylabel(
+        _fitted(examples.classes[truth], _NAME),
+        rotation=0,
+        ha="right",
+        va="center",
+        fontsize=_POINTS,
+    )
+    name.set_parse_math(False)
+
+
+def _fitted(text: str, inches: float) -> str:
+    """The text on one line, cut so that the layout need not make the tiles smaller for it."""
+    return fitted(" ".join(text.split()), round(_POINTS * _DPI / 72), round(inches * _DPI))
 
 
 def _show(axis: Axes, picture: np.ndarray) -> None:

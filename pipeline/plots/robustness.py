@@ -57,6 +57,11 @@ class SetFigures:
         """Share of the pictures that are right when clean."""
         return self.clean_right / self.rows
 
+    @property
+    def median_size(self) -> float | None:
+        """Of the changes that broke a picture, in the unit of the norm's axis; None without any."""
+        return _median(self.sizes) / self.unit if self.sizes else None
+
     def accuracy_within(self) -> tuple[np.ndarray, np.ndarray]:
         """Sizes, rising from 0, and the accuracy that is left at each, where it changes.
 
@@ -108,14 +113,14 @@ def figures_of(directory: Path, manifest: Mapping[str, Any]) -> SetFigures:
     )
 
 
-def draw_robustness(directory: Path, manifest: Mapping[str, Any]) -> None:
-    """Writes ``robustness.png`` into a set's directory."""
+def draw_robustness(directory: Path, manifest: Mapping[str, Any]) -> SetFigures:
+    """Writes ``robustness.png`` into a set's directory; returns what it shows."""
     attack = manifest["attack"]
-    figure = robustness_figure(
-        figures_of(directory, manifest), f"{attack['attack']}, {attack['norm']}"
-    )
+    figures = figures_of(directory, manifest)
+    figure = robustness_figure(figures, f"{attack['attack']}, {attack['norm']}")
     with atomic_path(directory / ROBUSTNESS_FILE) as temporary:
         figure.savefig(temporary, format="png")
+    return figures
 
 
 def robustness_figure(figures: SetFigures, title: str) -> Figure:
@@ -225,7 +230,8 @@ def _draw_sizes(axes: Axes, figures: SetFigures) -> None:
         edgecolor="white",
         linewidth=0.3,
     )
-    median = _median(figures.sizes) / figures.unit
+    median = figures.median_size
+    assert median is not None
     axes.axvline(median, color="0.2", linestyle="--", label=f"median {median:.4g}")
     axes.set_xlim(left=0)
     axes.legend(fontsize=8)

@@ -62,6 +62,19 @@ def test_a_batch_is_tried_twice_only_where_it_is_asked_for() -> None:
     assert time.time() - started < 1
 
 
+def test_a_clock_that_is_read_late_in_the_first_call_is_read_in_another_second_by_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The clock passes to a new second between the first call's start and its reading."""
+    clock = iter([11.01, *[11.02] * 2, *[12.0] * 9])
+    slept: list[float] = []
+    monkeypatch.setattr(time, "time", lambda: next(clock))
+    monkeypatch.setattr(time, "sleep", slept.append)
+    found = attacked("clock_seed")
+    assert found.repeat == Repeat(4, 4, ("torch",))
+    assert slept == [pytest.approx(0.98)]
+
+
 def test_the_generators_are_put_back_where_an_attack_raises() -> None:
     before = states()
     with pytest.raises(Exception, match="not finite numbers for 1 of 4 rows, first row 1"):

@@ -77,3 +77,33 @@ def test_answers_no_better_than_guessing_are_warned_of():
     assert "chance" not in warned(clean_right=125)
     assert "chance" in warned(clean_right=520, num_classes=2)
     assert "chance" not in warned(clean_right=600, num_classes=2)
+
+
+@pytest.mark.parametrize("num_classes", [2, 3, 10])
+def test_a_few_rows_are_not_called_guesses(num_classes):
+    """Four of four: 95 % interval from 40 % to 100 %, in which guessing and no mistake both lie."""
+    few = {"rows": 4, "successes": 0, "num_classes": num_classes}
+    assert "chance" not in warned(clean_right=4, **few)
+    assert "chance" not in warned(clean_right=2, **few)
+
+
+def test_rows_enough_to_rule_out_a_good_classifier_are_called_guesses():
+    assert "chance" in warned(rows=20, clean_right=2, successes=0)
+    assert "chance" in warned(rows=40, clean_right=20, successes=0, num_classes=2)
+
+
+@pytest.mark.parametrize(
+    ("attack", "said", "unsaid"),
+    [
+        ("mine.attacks:pgd", "came back unmoved", "gradient"),
+        ("transfer", "in the set whose pictures are shown", "gradient"),
+        ("square", "no picture that was tried came nearer", "gradient"),
+        ("pgd", "as where the gradient vanishes", "came back"),
+    ],
+)
+def test_unmoved_pictures_are_laid_to_what_the_attack_looks_at(attack, said, unsaid):
+    counts = {"rows": 100, "clean_right": 90, "successes": 9, **NONE, "unmoved": 3, "trivial": 0}
+    (told,) = row_warnings(counts, {"attack": attack, "restarts": 1}, 10)
+    assert told.code == "unmoved"
+    assert said in told.text
+    assert unsaid not in told.text

@@ -1,5 +1,6 @@
 """`compare`: sets side by side, who broke what, a picture; what cannot be compared is refused."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -55,25 +56,36 @@ def test_pairs_with_one_task_are_told_apart_row_by_row(
     (pair,) = differences(opened)  # the third has another ball
     assert (pair.first, pair.second) == (0, 1)
     assert pair.second_alone - pair.first_alone == int(broken[1].sum() - broken[0].sum())
-    assert compare(sets, tmp_path / "c.png", "one", "many", "wide", "free") == 0
+    assert compare(sets, tmp_path / "c", "one", "many", "wide", "free") == 0
     said = capsys.readouterr().out.splitlines()
     assert f"broke {pair.first_alone} pictures that pgd in many left standing" in said[4]
     assert len(said) == 6
-    with Image.open(tmp_path / "c.png") as picture:
+    with Image.open(tmp_path / "c" / "accuracy.png") as picture:
         assert picture.width > 700
+    told = read_json(tmp_path / "c" / "comparison.json")
+    assert [one["eps"] for one in told["sets"]] == [24, 24, 40, 0]
+    assert told["rows"] == [0, 60]
+    (alone,) = told["pairs"]
+    assert alone["names"] == ["fgsm in one", "pgd in many"]
+    assert alone["broken_by_one_alone"] == [pair.first_alone, pair.second_alone]
+    # The same again says the same; other sets need --overwrite.
+    assert compare(sets, tmp_path / "c", "one", "many", "wide", "free") == 0
+    assert capsys.readouterr().out.splitlines() == said
+    assert compare(sets, tmp_path / "c", "one", "many") == 2
+    assert "another config" in capsys.readouterr().err
 
 
 def test_square_breaking_what_gradients_left_is_warned_of(
     sets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert compare(sets, tmp_path / "c.png", "square", "idle") == 0
+    assert compare(sets, tmp_path / "c", "square", "idle") == 0
     told = capsys.readouterr().out.splitlines()[2]
     alone = differences([open_perturbation_set(sets / n) for n in ("square", "idle")])[
         0
     ].first_alone
     assert alone > 0
     assert "warning: square uses no gradient of the model" in told
-    assert compare(sets, tmp_path / "c.png", "one", "many") == 0
+    assert compare(sets, tmp_path / "d", "one", "many") == 0
     assert "warning" not in capsys.readouterr().out
 
 
@@ -94,10 +106,10 @@ def test_the_legend_names_each_set_with_its_accuracy(sets: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "output", "message"),
     [
-        (("many", "l2"), "c.png", "differ in norm"),
-        (("many", "short"), "c.png", "differ in dataset"),
-        (("many", "absent"), "c.png", "no finished perturbation set"),
-        (("many",), "c.pdf", "does not end in .png"),
+        (("many", "l2"), "c", "differ in norm, l2 and linf"),
+        (("many", "short"), "c", "differ in rows, 0 to 19 and 0 to 59"),
+        (("many", "elsewhere"), "c", "differ in split, train and test"),
+        (("many", "absent"), "c", "no finished perturbation set"),
     ],
 )
 def test_what_cannot_be_compared_is_told_in_one_line_with_exit_code_2(
@@ -116,6 +128,11 @@ def test_what_cannot_be_compared_is_told_in_one_line_with_exit_code_2(
         write_json(
             sets / "short" / "manifest.json", {**manifest, "dataset": dataset, "shards": records}
         )
+    if "elsewhere" in names:
+        shutil.copytree(sets / "many", sets / "elsewhere")
+        manifest = read_json(sets / "elsewhere" / "manifest.json")
+        manifest["dataset"]["split"] = "train"
+        write_json(sets / "elsewhere" / "manifest.json", manifest)
     assert compare(sets, tmp_path / output, *names) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line

@@ -23,7 +23,7 @@ from PIL import Image
 from planted_sets import rehash
 from torch import nn
 
-from jobs.perturb import COMMAND, PICTURE_FILE, PerturbConfig, main
+from jobs.perturb import COMMAND, PICTURE_FILE, PerturbConfig, _say_attack, main
 from noisestack.__main__ import main as verify
 from noisestack.flags import read_config
 from pipeline.attacks.apgd import Apgd
@@ -515,6 +515,42 @@ def test_a_users_attack_makes_a_set_that_holds_and_tells_what_the_ball_took(
     (lost,) = [told for told in manifest["warnings"] if told["code"] == "lost"]
     assert lost["count"] == manifest["counts"]["lost"] > 0
     assert f"perturb: warning: {lost['text']}" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("without_ray")
+@pytest.mark.parametrize(("attack", "norm"), [("deepfool", "l2"), ("fmn", "linf")])
+def test_the_last_line_of_a_smallest_change_attack_has_the_median_change(
+    inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], attack: str, norm: str
+) -> None:
+    changes = {"attack": attack, "norm": norm, "eps": None, "steps": 10, "limit": 21}
+    table = rows_of(main(config(inputs, tmp_path / "set", **changes)))
+    won = table["success"].to_numpy()
+    sizes = np.sort(table[norm].to_numpy()[won])
+    median = sizes[(len(sizes) - 1) // 2]
+    said = capsys.readouterr().out
+    unit = " levels of 1/255" if norm == "linf" else ""
+    (line,) = [line for line in said.splitlines() if "gradients a row" in line]
+    told = float(line.split("broken ones ")[1].split()[0])
+    assert line.endswith(f"{unit} in {norm}")
+    assert median <= told <= median + 0.1 / (1 if norm == "linf" else 255) + 1e-3
+    stored = read_json(tmp_path / "set" / MANIFEST_FILE)["norms"]["median_of_broken"]
+    assert stored == pytest.approx(told, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "ending"),
+    [
+        ({"attack": "autoattack", "steps": None}, "(0.1569)"),
+        ({"attack": "fgsm", "steps": 1}, "(0.1569), 1 step"),
+        ({"attack": "pgd"}, "(0.1569), 5 steps"),
+    ],
+)
+def test_steps_are_told_of_one_attack_and_not_of_several_in_turn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, Any], ending: str
+) -> None:
+    told = config(tmp_path, tmp_path / "set", **{"eps": 40 / 255, **change})
+    _say_attack(told, told.settings())
+    assert capsys.readouterr().out.strip().endswith(ending)
 
 
 @pytest.mark.usefixtures("without_ray")

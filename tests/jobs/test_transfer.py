@@ -103,7 +103,7 @@ def test_breaking_what_the_classifiers_own_gradients_left_is_warned_of(
     idle = {"attack": "ascent", "step_size": 1e-6, "steps": 1, "eps": 0.25, "source": None}
     weak = main(config(inputs, tmp_path / "weak", **idle))
     capsys.readouterr()
-    compare(CompareConfig(sets=(transferred, weak), output=tmp_path / "c.png"))
+    compare(CompareConfig(sets=(transferred, weak), output=tmp_path / "compared"))
     assert "warning: transfer uses no gradient of the model" in capsys.readouterr().out
 
 

@@ -1,9 +1,12 @@
 """The perturbation picture shows the stored pictures, their change, and both predictions."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -67,7 +70,8 @@ def test_the_change_is_amplified_as_far_as_nothing_is_clipped(change: int, gain:
     assert gain * change <= 127 or gain == 1
 
 
-def test_rows_are_chosen_one_a_class_first_and_never_by_their_success() -> None:
+def seven_rows(clean: np.ndarray | None = None) -> pa.Table:
+    """Rows whose pictures hold their numbers; clean: what was said of them, right by default."""
     labels = np.array([2, 2, 2, 0, 2, 1, 0])
     images = np.zeros((7, 2, 2, 1), np.uint8) + np.arange(7, dtype=np.uint8)[:, None, None, None]
     columns = PerturbationColumns(
@@ -77,7 +81,7 @@ def test_rows_are_chosen_one_a_class_first_and_never_by_their_success() -> None:
         labels=labels,
         images=images,
         adversarial=images,
-        clean_predictions=labels,
+        clean_predictions=np.array([2, 2, 2, 0, 2, 1, 0]) if clean is None else clean,
         adversarial_predictions=np.array([2, 0, 0, 0, 0, 1, 0]),
         margins=np.array([-1.0, 1, 1, -1, 1, -1, -1]),
         found_attacks=["pgd"] * 7,
@@ -86,9 +90,39 @@ def test_rows_are_chosen_one_a_class_first_and_never_by_their_success() -> None:
         forwards=np.full(7, 3),
         backwards=np.full(7, 2),
     )
-    table = perturbation_table(columns, ATTACK)
-    few = choose_examples(table, ("x", "y", "z"), 3)
-    assert few.images[:, 0, 0, 0].tolist() == [0, 3, 5]
-    more = choose_examples(table, ("x", "y", "z"), 5)
-    assert more.images[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 5]
-    assert len(choose_examples(table, ("x", "y", "z"), 30).images) == 7
+    return perturbation_table(columns, ATTACK)
+
+
+def shown(table: pa.Table, num: int) -> list[int]:
+    return choose_examples(table, ("x", "y", "z"), num).images[:, 0, 0, 0].tolist()
+
+
+def test_rows_are_chosen_one_a_class_first_and_never_by_their_success() -> None:
+    table = seven_rows()
+    assert shown(table, 3) == [0, 3, 5]
+    assert shown(table, 5) == [0, 1, 2, 3, 5]
+    assert len(shown(table, 30)) == 7
+
+
+def test_rows_that_were_wrong_from_the_start_are_not_shown() -> None:
+    table = seven_rows(np.array([0, 2, 2, 1, 2, 2, 0]))
+    assert shown(table, 2) == [1, 6]
+    assert shown(table, 30) == [1, 2, 4, 6]
+    none_right = np.array([0, 0, 0, 1, 0, 0, 1])
+    assert shown(seven_rows(none_right), 3) == [0, 3, 5]
+
+
+@pytest.mark.parametrize("num", [3, 8])
+def test_long_names_are_cut_and_not_the_tiles(num: int) -> None:
+    """Real data sets name classes "tench, Tinca tinca" and worse; a dollar sign is no formula."""
+    names = [f"{start}, a name that goes on and on and has $ five $^ words" for start in "abc"]
+    sizes = []
+    for classes in (("ant", "bee", "cat"), names):
+        figure = perturbation_figure(replace(examples(num, 1), classes=classes), "a title")
+        FigureCanvasAgg(figure).draw()
+        sizes.append([axis.get_window_extent().width for axis in figure.get_axes() if axis.images])
+        for axis in figure.get_axes():
+            if axis.images:
+                titled = axis.title.get_window_extent()
+                assert titled.width <= 1.25 * axis.get_window_extent().width
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.15)
