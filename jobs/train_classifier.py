@@ -15,25 +15,28 @@ import torch
 import torch.distributed
 
 from jobs.common.classifier_config import TrainClassifierConfig
-from jobs.common.classifier_publisher import (
-    CHECKPOINTS,
-    MODEL_DIRECTORY,
-    publish_classifier,
-)
+from jobs.common.classifier_publisher import MODEL_DIRECTORY, publish_classifier
 from jobs.common.progress import duration
+from jobs.common.ranks import TrainRanks
 from jobs.common.stream import TrainingData, training_batches
 from jobs.common.training import Workers, run_training
 from noisestack.command import Command
 from noisestack.session import ray_session
 from pipeline.errors import UserError
-from pipeline.formats.claim import claim_output
+from pipeline.formats.claim import Length, claim_output
 from pipeline.formats.dataset import DatasetInfo, load_dataset
 from pipeline.formats.metrics import METRICS_FILE, MetricsLog
 from pipeline.formats.model import CARD_FILE
 from pipeline.formats.sample_set import SampleSet
 from pipeline.formats.splits import TEST, TRAIN, judged_split, train_split
 from pipeline.networks.classifier import ClassifierNetwork, ClassifierShape
-from pipeline.training.checkpoint import newest_checkpoint, newest_step, save_checkpoint
+from pipeline.training.checkpoint import (
+    CHECKPOINTS,
+    newest_step,
+    resume_together,
+    save_checkpoint,
+    steps_done,
+)
 from pipeline.training.classifier import ClassifierFit, first_not_finite
 from pipeline.training.draws import share_of_batch
 from pipeline.training.generated import GeneratedRows, open_generated
@@ -69,7 +72,11 @@ def main(config: TrainClassifierConfig) -> Path:
     }
     marker = f"{MODEL_DIRECTORY}/{CARD_FILE}"
     with claim_output(
-        config.output, fingerprint, overwrite=config.overwrite, marker=marker
+        config.output,
+        fingerprint,
+        overwrite=config.overwrite,
+        marker=marker,
+        length=Length("steps", steps_done),
     ) as output:
         if not output.finished:
             checkpoints = output.directory / CHECKPOINTS
@@ -132,11 +139,11 @@ def train_loop(job: dict[str, Any]) -> None:
     """
     config: TrainClassifierConfig = job["config"]
     output: Path = job["output"]
-    context = ray.train.get_context()
-    rank, world = context.get_world_rank(), context.get_world_size()
+    ranks = TrainRanks()
+    rank, world = ranks.rank, ranks.world
     torch.manual_seed(config.seed)
     network = ClassifierNetwork(job["shape"])
-    checkpoint = newest_checkpoint(output / CHECKPOINTS)
+    checkpoint = resume_together(output / CHECKPOINTS, ranks)
     network.to(ray.train.torch.get_device())
     parallel = ray.train.torch.prepare_model(network) if world > 1 else network
     rows = share_of_batch(config.batch_size, rank, world)

@@ -23,12 +23,13 @@ from noisestack.resources import Waiting, require
 from noisestack.session import ray_session
 from pipeline.chain.noise import Purpose, keyed_permutation
 from pipeline.errors import UserError
-from pipeline.formats.claim import claim_output
+from pipeline.formats.claim import Length, claim_output
 from pipeline.formats.dataset import DatasetInfo, images_of, load_dataset
 from pipeline.formats.shard import iterate
 from pipeline.formats.splits import TRAIN, train_split
 from pipeline.networks.condition import ConditionSpec
 from pipeline.stack_spec import StackSpec
+from pipeline.training.checkpoint import steps_done
 from pipeline.training.statistics import check_sides, measure, stages_for
 
 _STATISTICS_ROWS = 65536  # of them the RMS of any band is known to a part in a hundred
@@ -44,6 +45,7 @@ def main(config: TrainStackConfig) -> Path:
         {"job": "train_stack", **config.fingerprint(), "dataset": info.sha256},
         overwrite=config.overwrite,
         marker=f"{MODEL_DIRECTORY}/card.json",
+        length=Length("steps", steps_done),
     ) as output:
         final = output.path / MODEL_DIRECTORY
         if output.finished:

@@ -36,7 +36,11 @@ class TrainClassifierConfig(JobConfig):
     split: str | None = Field(
         None, description="split that it is measured on; none for test, else validation"
     )
-    steps: int = Field(300, ge=1, description="optimiser steps")
+    steps: int = Field(
+        300,
+        ge=1,
+        description="optimiser steps; raised, the same command goes on from a finished run",
+    )
     batch_size: int = Field(128, ge=1, description="pictures a step, over all workers")
     learning_rate: float = Field(3e-3, gt=0, le=100, description="peak learning rate of AdamW")
     weight_decay: float = Field(0.05, ge=0, description="decoupled weight decay")

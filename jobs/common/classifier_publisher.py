@@ -9,6 +9,7 @@ import torch
 from jobs.common.classifier_config import TrainClassifierConfig
 from noisestack.config import describe
 from pipeline.classifier import Classifier, save_classifier
+from pipeline.errors import UserError
 from pipeline.formats.dataset import DatasetInfo, images_of, iterate_shards, labels_of
 from pipeline.formats.keyed_sample import keyed_sample
 from pipeline.formats.metrics import METRICS_FILE, read_metrics
@@ -16,7 +17,7 @@ from pipeline.formats.sample_set import SampleSet
 from pipeline.intervals import clopper_pearson
 from pipeline.networks.classifier import ClassifierNetwork, ClassifierShape
 from pipeline.plots.losses import LOSSES_FILE, plot_losses
-from pipeline.training.checkpoint import newest_checkpoint
+from pipeline.training.checkpoint import CHECKPOINTS, newest_checkpoint
 from pipeline.training.classifier import (
     Evaluation,
     evaluate,
@@ -25,7 +26,6 @@ from pipeline.training.classifier import (
 )
 
 MODEL_DIRECTORY = "model"
-CHECKPOINTS = "checkpoints"
 _PGD_ROWS = 500  # of the judged split; robust accuracy is then known to about 4 points
 _PGD_STEPS = 20
 
@@ -49,7 +49,10 @@ def publish_classifier(
     """
     checkpoint = newest_checkpoint(output / CHECKPOINTS)
     if checkpoint is None or checkpoint[0] != config.steps:
-        raise RuntimeError(f"training ended without the checkpoint of step {config.steps}")
+        raise UserError(
+            f"{output} has no whole checkpoint of step {config.steps:,}, its last; the same "
+            "command makes it again from the one before"
+        )
     network = ClassifierNetwork(shape)
     network.load_state_dict(published_weights(checkpoint[1]))
     device = "cuda" if config.use_gpu and torch.cuda.is_available() else "cpu"

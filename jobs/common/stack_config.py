@@ -63,7 +63,11 @@ class TrainStackConfig(JobConfig):
         description="how much each noise level counts; by elbo the losses add up to what the "
         "bound's layers tend to as these grow many",
     )
-    steps: int = Field(10_000, ge=1, description="optimiser steps")
+    steps: int = Field(
+        10_000,
+        ge=1,
+        description="optimiser steps; raised, the same command goes on from a finished run",
+    )
     batch_size: int = Field(128, ge=1, description="pictures a step, over all workers")
     stage_share: tuple[float, ...] | None = Field(
         None, description="part of a batch that each stage trains on, 0 to 1; none for all of it"

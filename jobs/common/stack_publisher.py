@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from jobs.common.stack_worker import CHECKPOINTS, StackRun, sample_grid
+from jobs.common.stack_worker import StackRun, sample_grid
+from pipeline.errors import UserError
 from pipeline.formats.dataset import DatasetInfo
 from pipeline.formats.keyed_sample import keyed_sample
 from pipeline.formats.metrics import METRICS_FILE, read_metrics
@@ -17,7 +18,7 @@ from pipeline.formats.output import atomic_path
 from pipeline.pictures import to_signed
 from pipeline.stack import Stack, averaged_stack, save_stack
 from pipeline.stack_spec import ErrorCurve
-from pipeline.training.checkpoint import newest_checkpoint, with_prefix
+from pipeline.training.checkpoint import CHECKPOINTS, newest_checkpoint, with_prefix
 from pipeline.training.errors import measure_errors
 
 MODEL_DIRECTORY = "model"
@@ -41,7 +42,10 @@ def publish_stack(
     for run in runs:
         found = newest_checkpoint(run.output / CHECKPOINTS)
         if found is None or found[0] != run.recipe.num_steps:
-            raise RuntimeError(f"{run.output} has no checkpoint of its last step")
+            raise UserError(
+                f"{run.output} has no whole checkpoint of step {run.recipe.num_steps:,}, its last; "
+                "the same command makes it again from the one before"
+            )
         weights |= with_prefix(found[1], "weights.")
         ema |= with_prefix(found[1], "ema.")
     stack.load_state_dict(weights)

@@ -13,6 +13,7 @@ import ray.train.torch
 import torch
 from torch import Tensor, nn
 
+from jobs.common.ranks import TrainRanks
 from jobs.common.stream import TrainingData, training_batches
 from pipeline.errors import UserError
 from pipeline.formats.metrics import METRICS_FILE, MetricsLog, read_metrics
@@ -22,10 +23,13 @@ from pipeline.plots.losses import LOSSES_FILE, plot_losses
 from pipeline.sampling import sample
 from pipeline.stack import Stack
 from pipeline.stack_spec import StackSpec
-from pipeline.training.checkpoint import newest_checkpoint, newest_step, save_checkpoint
+from pipeline.training.checkpoint import (
+    CHECKPOINTS,
+    newest_step,
+    resume_together,
+    save_checkpoint,
+)
 from pipeline.training.trainer import Recipe, StackTrainer
-
-CHECKPOINTS = "checkpoints"
 
 
 @dataclass(frozen=True)
@@ -74,14 +78,14 @@ def train_worker(loop_config: dict[str, Any]) -> None:
     """From the newest checkpoint to the last step; rank 0 writes. Its `StackRun` is under "run"."""
     run: StackRun = loop_config["run"]
     output, recipe = run.output, run.recipe
-    context = ray.train.get_context()
-    rank, world = context.get_world_rank(), context.get_world_size()
+    ranks = TrainRanks()
+    rank, world = ranks.rank, ranks.world
     device = ray.train.torch.get_device()
     stack = Stack.fresh(run.spec, recipe.seed, run.stages).to(device)
     trainer = StackTrainer(
         stack, recipe, parallel=_prepared(stack, run, world), rank=rank, world=world
     )
-    found = newest_checkpoint(output / CHECKPOINTS)
+    found = resume_together(output / CHECKPOINTS, ranks)
     if found:
         trainer.load_state(found[1], found[0])
     log = MetricsLog(output / METRICS_FILE, after_step=trainer.step) if rank == 0 else None

@@ -17,6 +17,7 @@ from noisestack.resources import Demand, Waiting, require
 from pipeline.allocator import KEEP_FREED_MEMORY
 from pipeline.errors import UserError
 from pipeline.formats.metrics import METRICS_FILE, read_metrics
+from pipeline.training.checkpoint import CHECKPOINTS, damaged_checkpoints
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def run_training(
     )
     with (
         Waiting("training", [workers.demand]) as waiting,
-        _Follower(output / METRICS_FILE, progress, waiting.over),
+        _Follower(output, progress, waiting.over),
         _interruptible(),
     ):
         result = trainer.fit()
@@ -141,16 +142,18 @@ def _guarded(
 
 
 class _Follower:
-    """Prints a line for each new line of a metrics file, from a thread, until it is left.
+    """Prints a line for each new line of a run's metrics, from a thread, until it is left.
 
-    Each time it also calls ``moving``: training runs.
+    Each time it also calls ``moving``: training runs. A checkpoint that was set aside is told too.
     """
 
     def __init__(
-        self, path: Path, progress: Callable[[dict[str, Any]], str], moving: Callable[[], None]
+        self, output: Path, progress: Callable[[dict[str, Any]], str], moving: Callable[[], None]
     ) -> None:
-        self._path, self._progress, self._moving = path, progress, moving
-        self._last = max((m["step"] for m in read_metrics(path)), default=0)
+        self._path, self._progress, self._moving = output / METRICS_FILE, progress, moving
+        self._checkpoints = output / CHECKPOINTS
+        self._damaged = set(damaged_checkpoints(self._checkpoints))
+        self._last = max((m["step"] for m in read_metrics(self._path)), default=0)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
 
@@ -168,6 +171,13 @@ class _Follower:
             self._print_new()
 
     def _print_new(self) -> None:
+        for path in sorted({*damaged_checkpoints(self._checkpoints)} - self._damaged):
+            self._damaged.add(path)
+            print(
+                f"a checkpoint is damaged and was set aside as {path}; training goes on from the "
+                "one before",
+                flush=True,
+            )
         for line in read_metrics(self._path):
             if line["step"] > self._last:
                 self._last = line["step"]

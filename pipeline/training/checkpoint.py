@@ -1,12 +1,17 @@
 """Training checkpoints: one safetensors file a step, complete or absent, newest first.
 
 A checkpoint is found by looking, not by a record elsewhere, so a worker that Ray restarted and a
-command that was given again both go on from the newest one.
+command that was given again both go on from the newest one. Of several workers the first looks, and
+the others load what it found: on a network file system each might see another newest.
 """
 
+import hashlib
 import re
+import socket
+import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 import safetensors
 import safetensors.torch
@@ -15,14 +20,40 @@ from torch import Tensor
 from pipeline.errors import UserError
 from pipeline.formats.output import write_bytes
 
+CHECKPOINTS = "checkpoints"  # their folder in a run's directory
+DAMAGED = ".damaged"  # ending of one that was set aside
 _NAME = re.compile(r"step-(\d{9})\.safetensors")
+_CHOICES = 3  # a host that was cut off may remove what the first worker chose
+_PATIENCE_SECONDS = 20.0  # in which a network file system shows what another host wrote
+
+
+class Ranks(Protocol):
+    """The workers of a run, as one of them sees them.
+
+    Attributes:
+        rank: this one's number.
+    """
+
+    rank: int
+
+    def from_first(self, value: Any) -> Any:
+        """What the worker of rank 0 gave here; the others' values do not count."""
+
+    def of_all(self, value: Any) -> list[Any]:
+        """What each worker gave here, in the order of their ranks."""
+
+
+class _Found(NamedTuple):
+    step: int
+    sha256: str
+    tensors: dict[str, Tensor]
 
 
 def save_checkpoint(
     directory: Path, step: int, tensors: Mapping[str, Tensor], *, keep: int = 2
 ) -> Path:
     """Write the state after ``step`` steps, then remove all but the newest ``keep`` checkpoints."""
-    path = directory / f"step-{step:09d}.safetensors"
+    path = _path(directory, step)
     plain = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
     write_bytes(path, safetensors.torch.save(plain))
     found = _checkpoints(directory)
@@ -34,25 +65,122 @@ def save_checkpoint(
 def newest_checkpoint(directory: Path) -> tuple[int, dict[str, Tensor]] | None:
     """The steps taken and the state of the newest checkpoint, on the CPU; None without one.
 
+    One that is damaged is passed over.
+
     Raises:
-        UserError: the file is damaged.
+        UserError: none of those that are there can be read.
     """
-    found = _checkpoints(directory)
-    if not found:
-        return None
-    step = max(found)
-    try:
-        return step, safetensors.torch.load_file(found[step])
-    except (OSError, safetensors.SafetensorError) as error:
-        raise UserError(
-            f"the checkpoint {found[step]} cannot be read ({error}); delete it to go on from the "
-            "one before"
-        ) from None
+    found, _ = _newest_whole(directory)
+    return None if found is None else (found.step, found.tensors)
+
+
+def resume_together(directory: Path, ranks: Ranks) -> tuple[int, dict[str, Tensor]] | None:
+    """The same as `newest_checkpoint`, and the same for all workers, which call it together.
+
+    Rank 0 chooses a step and its content, and sets aside what is damaged, under a name that ends in
+    ``.damaged``. Each other rank loads exactly that.
+
+    Raises:
+        UserError: on all ranks alike; none can be read, or some rank cannot see what rank 0 chose.
+    """
+    problems: list[str] = []
+    for _ in range(_CHOICES):
+        found, problem = None, None
+        if ranks.rank == 0:
+            try:
+                found, damaged = _newest_whole(directory)
+                for path in damaged:
+                    path.rename(path.with_name(path.name + DAMAGED))
+            except UserError as error:
+                problem = str(error)
+        chosen, problem = ranks.from_first((found and found[:2], problem))
+        if problem:
+            raise UserError(problem)
+        if chosen is None:
+            return None
+        if ranks.rank != 0:
+            found, problem = _load_exactly(directory, *chosen, rank=ranks.rank)
+        problems = [told for told in ranks.of_all(problem) if told]
+        if found is not None and not problems:
+            return found.step, found.tensors
+    raise UserError(problems[0])
 
 
 def newest_step(directory: Path) -> int:
-    """The steps taken at the newest checkpoint, which is not read; 0 without one."""
-    return max(_checkpoints(directory), default=0)
+    """The steps taken at the newest checkpoint, of which only the head is read; 0 without one."""
+    found = _checkpoints(directory)
+    return next((step for step in sorted(found, reverse=True) if _is_whole(found[step])), 0)
+
+
+def steps_done(output: Path) -> int:
+    """The steps taken in a run's directory; where each stage is a run, the most of any."""
+    folders = [output / CHECKPOINTS, *output.glob(f"*/{CHECKPOINTS}")]
+    return max(map(newest_step, folders))
+
+
+def damaged_checkpoints(directory: Path) -> list[Path]:
+    """What was set aside because it could not be read."""
+    return sorted(directory.glob(f"step-*{DAMAGED}"))
+
+
+def _newest_whole(directory: Path) -> tuple[_Found | None, list[Path]]:
+    """The newest checkpoint that can be read, and the newer ones that cannot."""
+    found = _checkpoints(directory)
+    damaged: list[Path] = []
+    reason: Exception | None = None
+    for step in sorted(found, reverse=True):
+        try:
+            return _read(found[step], step), damaged
+        except (OSError, safetensors.SafetensorError) as error:
+            damaged.append(found[step])
+            reason = error
+    if damaged:
+        raise UserError(
+            f"the checkpoint {damaged[-1]} cannot be read ({reason}), nor any other there; delete "
+            "them to begin anew"
+        )
+    return None, []
+
+
+def _load_exactly(
+    directory: Path, step: int, sha256: str, *, rank: int
+) -> tuple[_Found | None, str | None]:
+    """The checkpoint of a step and a content, or what is wrong with it here."""
+    path = _path(directory, step)
+    began = time.monotonic()
+    while True:
+        try:
+            found = _read(path, step)
+            if found.sha256 == sha256:
+                return found, None
+            problem = "has another content"
+        except (OSError, safetensors.SafetensorError) as error:
+            problem = f"cannot be read ({error})"
+        if time.monotonic() - began > _PATIENCE_SECONDS:
+            return None, (
+                f"the checkpoint {path}, which worker 0 goes on from, {problem} for worker {rank} "
+                f"on {socket.gethostname()}; is it on storage that all nodes share?"
+            )
+        time.sleep(min(1.0, _PATIENCE_SECONDS))
+
+
+def _read(path: Path, step: int) -> _Found:
+    content = path.read_bytes()
+    sha256 = hashlib.sha256(content).hexdigest()
+    return _Found(step, sha256, safetensors.torch.load(content))
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file is as long as its head says."""
+    try:
+        with safetensors.safe_open(path, framework="pt"):
+            return True
+    except (OSError, safetensors.SafetensorError):
+        return False
+
+
+def _path(directory: Path, step: int) -> Path:
+    return directory / f"step-{step:09d}.safetensors"
 
 
 def with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

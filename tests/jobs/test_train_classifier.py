@@ -74,6 +74,14 @@ def test_a_run_publishes_a_classifier_with_its_accuracy_and_can_be_given_again(
     assert (path / "card.json").stat().st_mtime_ns == before
     with pytest.raises(UserError, match="seed is 0 there and 1 here"):
         main(run.model_copy(update={"seed": 1}))
+    main(run.model_copy(update={"steps": 64}))
+    assert "step 64 of 64" in capsys.readouterr().out
+    assert read_json(path / "card.json")["training"]["steps"] == 64
+    assert [line["step"] for line in read_metrics(tmp_path / "run" / METRICS_FILE)] == sorted(
+        {*range(3, 64, 3), *range(4, 65, 4)}
+    )
+    with pytest.raises(UserError, match="has 64 steps done, and 60 are asked for"):
+        main(run)
 
 
 @pytest.mark.ray

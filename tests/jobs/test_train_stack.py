@@ -1,6 +1,7 @@
 """Training a stack end to end: cut, resumed, killed, refused and broken."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -149,12 +150,46 @@ def test_the_same_command_goes_on_after_an_interruption_to_the_same_bits(
         main(config(dataset, tmp_path / "run"))
     assert not (tmp_path / "run" / "model").exists()
     monkeypatch.setattr(StackTrainer, "update", update)
+    if cut_at == 5:  # it then goes on from step 2
+        newest = tmp_path / "run" / "checkpoints" / "step-000000004.safetensors"
+        newest.write_bytes(newest.read_bytes()[:-1])
     # what does not decide the result may differ
     main(config(dataset, tmp_path / "run", log_every=3))
     assert same_weights(tmp_path / "run", whole_run)
     assert steps == list(range(cut_at))
     lines = [m["step"] for m in read_metrics(tmp_path / "run" / "metrics.jsonl")]
-    assert lines == ([3, 6] if cut_at == 1 else [2, 4, 6])
+    assert lines == ([3, 6] if cut_at == 1 else [2, 3, 6])
+    damaged = f"a checkpoint is damaged and was set aside as {tmp_path}"
+    assert (damaged in capsys.readouterr().out) == (cut_at == 5)
+
+
+@pytest.mark.ray
+def test_a_finished_run_goes_on_to_more_steps_and_keeps_its_model_until_then(
+    dataset: Path, whole_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Path(shutil.copytree(whole_run, tmp_path / "run"))
+    update = StackTrainer.update
+    rates: list[float] = []
+
+    def watched(self: StackTrainer, x: Tensor, condition: Tensor | None) -> tuple[float, ...]:
+        if self.step == 9 and len(rates) == 3:
+            raise KeyboardInterrupt
+        losses = update(self, x, condition)
+        rates.append(self.optimizer.param_groups[0]["lr"])
+        return losses
+
+    monkeypatch.setattr(StackTrainer, "update", watched)
+    with pytest.raises(KeyboardInterrupt):
+        main(config(dataset, run, steps=10))
+    assert Stack.load(run / "model").sha256 == Stack.load(whole_run / "model").sha256
+    main(config(dataset, run, steps=10))
+    recipe = config(dataset, run, steps=10).recipe()
+    # Cut at step 9, whose checkpoint before is that of step 8.
+    assert rates == [recipe.learning_rate_at(step) for step in (6, 7, 8, 8, 9)]
+    assert json.loads((run / "model" / "card.json").read_text())["steps"] == 10
+    assert [line["step"] for line in read_metrics(run / "metrics.jsonl")] == [2, 4, 6, 8, 10]
+    with pytest.raises(UserError, match="has 10 steps done, and 6 are asked for"):
+        main(config(dataset, run, steps=6))
 
 
 @pytest.mark.ray

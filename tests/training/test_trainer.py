@@ -69,6 +69,25 @@ def test_a_run_cut_anywhere_ends_with_the_same_bits(tmp_path: Path, cut: int, ne
     assert_same(second.state(), whole.state())
 
 
+def test_a_run_made_longer_differs_from_one_as_long_in_the_rates_of_its_first_steps_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def continued(longer: Recipe) -> StackTrainer:
+        first = new_trainer(replace(longer, num_steps=6))
+        advance(first, 6)
+        second = new_trainer(longer)
+        second.load_state(first.state(), first.step)
+        advance(second, longer.num_steps)
+        return second
+
+    assert RECIPE.learning_rate_at(6) > 0
+    assert replace(RECIPE, num_steps=6).learning_rate_at(5) < RECIPE.learning_rate_at(5)
+    monkeypatch.setattr(Recipe, "learning_rate_at", lambda recipe, step: 1e-3 / (1 + step))
+    whole = new_trainer()
+    advance(whole, RECIPE.num_steps)
+    assert_same(continued(RECIPE).state(), whole.state())
+
+
 def test_training_leaves_the_global_generator_as_it_was() -> None:
     trainer = new_trainer()
     torch.manual_seed(7)
