@@ -16,6 +16,7 @@ from jobs.common.sharded import run_shards
 from noisestack.command import Command
 from noisestack.config import JobConfig
 from noisestack.session import ray_session
+from pipeline.errors import UserError
 from pipeline.formats.claim import claim_output
 from pipeline.formats.hugging_face import (
     EXPORT_FILE,
@@ -54,6 +55,8 @@ def main(config: ExportConfig) -> Path:
         UserError: no finished set stands in ``config.directory``.
     """
     source = open_set(config.directory)
+    if config.output.is_relative_to(source.path):
+        raise UserError(f"{config.output} lies in the set itself; choose another directory")
     fingerprint = {
         "job": "export",
         "kind": source.kind,

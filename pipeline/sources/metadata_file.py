@@ -74,6 +74,7 @@ def find_metadata(root: Path) -> tuple[MetadataFile, ...]:
             raise UserError(f"{here[0]} and {here[1]} speak of the same pictures; remove one")
         for path in here:
             columns = _columns(path)
+            _check_header(path, columns)
             if _FILE_NAME in columns:
                 found.append(MetadataFile(path, folder, columns))
     return tuple(found)
@@ -221,8 +222,12 @@ def _read(
             said = cells.get(_FILE_NAME)
             if not isinstance(said, str) or not said:
                 raise UserError(f"line {line} of {file.path} has no {_FILE_NAME}; add it")
+            if "\\" in said and not (root / file.folder / said).exists():
+                said = said.replace("\\", "/")  # written on Windows
             name = os.path.normpath(os.path.join(file.folder, said))
-            if os.path.isabs(name) or name.startswith(".."):
+            if "\0" in name or any("\ud800" <= letter <= "\udfff" for letter in name):
+                raise UserError(f"line {line} of {file.path} names {said!r}, which is no file name")
+            if os.path.isabs(name) or name.split(os.sep)[0] == "..":
                 raise UserError(
                     f"line {line} of {file.path} names {said}, which lies outside {root}; move it "
                     "inside"
@@ -310,6 +315,21 @@ def _chosen(
     return None
 
 
+def _check_header(path: Path, columns: Sequence[str]) -> None:
+    """Raises UserError where a file is hardly meant to be passed over, or is not to be understood."""
+    if not columns:
+        raise UserError(f"{path} is empty; fill it, or remove it")
+    twice = next((column for column in columns if columns.count(column) > 1), None)
+    if twice is not None:
+        raise UserError(f"{path} has two columns called {twice}; rename one of them")
+    like = [column for column in columns if _FILE_NAME in column.lower()]
+    if like and _FILE_NAME not in columns:
+        raise UserError(
+            f"{path} has no column {_FILE_NAME} but {like[0]!r}; name it so, and separate columns "
+            "by commas"
+        )
+
+
 def _columns(path: Path) -> tuple[str, ...]:
     """The columns of a CSV; of JSON lines those of the first row."""
     with user_files():
@@ -355,4 +375,7 @@ def _text(value: Any) -> str | None:
         value = int(value)
     if isinstance(value, bool):
         return str(value).lower()
-    return None if value is None or value == "" or isinstance(value, dict | list) else str(value)
+    missing = (
+        value is None or value == "" or value != value
+    )  # NaN, as pandas writes what is missing
+    return None if missing or isinstance(value, dict | list) else str(value)

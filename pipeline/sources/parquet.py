@@ -243,6 +243,11 @@ class ParquetSource(Source):
         value = cells[self._label]
         if value is None or (isinstance(value, str) and not value.strip()):
             return "no label; remove the row, or give it one"
+        if isinstance(value, float) and not value.is_integer():
+            return (
+                f"the label {value}, which is no whole number; round it, or name another column "
+                "with --label-column"
+            )
         return (
             f"the label {value}, which lies outside the {len(self.classes)} classes "
             f"({', '.join(self.classes[:12])}{', ...' if len(self.classes) > 12 else ''}); "

@@ -16,11 +16,13 @@ import numpy as np
 from pipeline.errors import UserError
 from pipeline.formats.claim import RUN_FILE
 from pipeline.formats.dataset import DATASET_FILE
+from pipeline.formats.hugging_face import EXPORT_FILE
 from pipeline.formats.id_ledger import ROWS_IN_MEMORY, IdLedger
 from pipeline.formats.model import CARD_FILE
 from pipeline.formats.output import is_temporary, read_json
 from pipeline.formats.perturbation_rows import Tally
 from pipeline.verification.evaluation_check import EVALUATION_FILE, check_evaluation
+from pipeline.verification.export_check import check_export
 from pipeline.verification.faults import Faults
 from pipeline.verification.file_check import ListedFile, check_file
 from pipeline.verification.listing import (
@@ -35,7 +37,7 @@ from pipeline.verification.training_check import TRAINING_JOBS, check_training_r
 
 _RECORDS = "records"  # where a job keeps account of its shards until the manifest is written
 _EVALUATION_JOB = "evaluate"
-_SET_JOBS = ("ingest", "generate", "perturb")
+_SET_JOBS = ("ingest", "generate", "perturb", "export")
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
@@ -44,8 +46,8 @@ _Result = TypeVar("_Result")
 class Verification:
     """What was found.
 
-    kind: "dataset", "sample set", "perturbation set", "evaluation", "training run", or the kind of
-        a model.
+    kind: "dataset", "sample set", "perturbation set", "export", "evaluation", "training run", or
+        the kind of a model.
     num_rows, num_quarantined: rows in the shards, and set aside, as the manifest lists them.
     num_files: shards, or the files of what has no rows.
     in_rows: whether it is made of rows; models, evaluations and training runs are not.
@@ -79,6 +81,12 @@ def verify_directory(
     faults = Faults(limit)
     if (without_rows := _verify_what_has_no_rows(path, faults)) is not None:
         return without_rows
+    if (path / EXPORT_FILE).is_file():
+        shards = check_export(path, faults, progress)
+        _note_leftovers(path, faults)
+        _note_strays(path, {shard.file for shard in shards}, faults)
+        num_rows = sum(shard.num_rows for shard in shards)
+        return Verification("export", num_rows, 0, len(shards), faults)
     listing = read_listing(path, faults)
     if listing is None:
         if not faults:
@@ -138,9 +146,9 @@ def _refuse_others(path: Path) -> None:
         raise UserError(f"{path} itself holds nothing to verify; give one of its folders: {inside}")
     if not any(path.rglob("*.parquet")):
         raise UserError(
-            f"{path} holds no dataset, sample set, perturbation set, model, evaluation or training "
-            "run; give the directory that holds dataset.json, manifest.json, card.json, "
-            f"{EVALUATION_FILE} or {RUN_FILE}"
+            f"{path} holds no dataset, sample set, perturbation set, export, model, evaluation or "
+            "training run; give the directory that holds dataset.json, manifest.json, "
+            f"{EXPORT_FILE}, card.json, {EVALUATION_FILE} or {RUN_FILE}"
         )
 
 

@@ -62,6 +62,41 @@ def test_another_set_is_not_mixed_into_an_export(
     assert pq.read_table(tmp_path / "out/data/train-00000-of-00001.parquet").num_rows == 8
 
 
+def test_verify_finds_what_happened_to_an_export(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    planted_sets.write_dataset(tmp_path / "set")
+    out = tmp_path / "out"
+    assert main(["export", str(tmp_path / "set"), "--output", str(out)]) == 0
+    assert main(["verify", str(out)]) == 0
+    assert capsys.readouterr().out.endswith("ok: export, 12 rows in 2 shards\n")
+    train, test = (out / f"data/{name}-00000-of-00001.parquet" for name in ("train", "test"))
+    train.write_bytes(train.read_bytes()[:-1] + b"x")
+    test.rename(test.with_name("more.parquet"))
+    manifest = (out / "export.json").read_text()
+    (out / "export.json").write_text(manifest.replace('"train": 9', '"train": 8'))
+    assert main(["verify", str(out)]) == 1
+    told = capsys.readouterr().out
+    for fault in (
+        "export.json: was changed by hand",
+        "export.json: says 8 rows of train, and its files have 9",
+        f"{train.name}: has not the recorded SHA-256",
+        f"{train.name}: {train} is not a Parquet file",
+        f"{test.name}: is missing",
+        "more.parquet: is not listed",
+    ):
+        assert fault in told
+
+
+def test_an_export_into_the_set_itself_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    planted_sets.write_dataset(tmp_path / "set")
+    for output in (tmp_path / "set", tmp_path / "set" / "export"):
+        assert main(["export", str(tmp_path / "set"), "--output", str(output)]) == 2
+        assert "lies in the set itself" in capsys.readouterr().err
+
+
 def test_a_directory_that_holds_no_set_is_told_before_anything_is_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

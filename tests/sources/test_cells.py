@@ -96,7 +96,7 @@ def test_numbers_that_are_not_whole_are_their_rows_fault_and_nan_is_no_label(
     source = ParquetSource(write(tmp_path / "a.parquet", {"image": PICTURES, "label": values}))
     reasons = {row.row: row.reason for row in source.read(0, 4) if isinstance(row, BadRow)}
     assert source.first_bad_label() == 1
-    assert "has the label 0.5, which lies outside" in reasons[1]
+    assert "has the label 0.5, which is no whole number; round it, or name" in reasons[1]
     assert "has no label" in reasons[2]
     assert "has the label 1e+300, which lies outside" in reasons[3]
 

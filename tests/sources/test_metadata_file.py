@@ -147,6 +147,15 @@ def test_what_lacks_a_picture_a_line_or_a_label_is_its_rows_fault(tmp_path: Path
         ("metadata.csv", "file_name,width\n0.png,1\n", r"no column label and none caption or text"),
         ("metadata.csv", "file_name,label\n", r"0\.png has no line in"),
         ("metadata.csv", b"file_name,label\n\xff.png,1\n", "is not UTF-8"),
+        ("metadata.csv", "", r"metadata\.csv is empty; fill it, or remove it"),
+        (
+            "metadata.csv",
+            "file_name;label\n0.png;1\n",
+            r"no column file_name but 'file_name;label'",
+        ),
+        ("metadata.csv", "file_name,label,label\n0.png,1,2\n", r"two columns called label"),
+        ("metadata.jsonl", '{"file_name": "\\u0000.png", "label": 1}', "is no file name"),
+        ("metadata.jsonl", '{"file_name": "\\ud800.png", "label": 1}', "is no file name"),
     ],
 )
 def test_a_file_that_cannot_be_taken_apart_is_told_with_its_line(
@@ -156,6 +165,14 @@ def test_a_file_that_cannot_be_taken_apart_is_told_with_its_line(
     (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(UserError, match=told):
         raise UserError(opened(tmp_path).read(0, 1)[0].reason)
+
+
+def test_paths_that_windows_wrote_are_understood(tmp_path: Path) -> None:
+    put(tmp_path, "deep/a.png")
+    write(tmp_path / "metadata.jsonl", [{"file_name": "deep\\a.png", "label": 1}])
+    (row,) = opened(tmp_path).read(0, 1)
+    assert isinstance(row, RawRow)
+    assert row.id == "deep/a.png"
 
 
 def test_another_metadata_csv_beside_class_folders_is_no_business_of_ours(tmp_path: Path) -> None:
