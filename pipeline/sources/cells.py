@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
+_BOOLEAN = {b"was": b"boolean"}
 _LARGEST_EXACT = 2.0**53  # from here on a double is no longer one whole number alone
 
 
@@ -21,15 +22,24 @@ def plain_schema(schema: pa.Schema, keys: dict[str, str | None]) -> pa.Schema:
     These are the file's own, then the fields inside struct columns under dotted names, then what
     the folders' names say.
     """
-    fields = [pa.field(field.name, plain_type(field.type)) for field in schema]
+    fields = [_plain_field(field.name, field.type) for field in schema]
     names = set(schema.names)
     for field in schema:
         for name, kind in _inside(field):
             if name not in names:
-                fields.append(pa.field(name, plain_type(kind)))
+                fields.append(_plain_field(name, kind))
                 names.add(name)
     fields += [pa.field(key, pa.string()) for key in keys if key not in names]
     return pa.schema(fields, schema.metadata)
+
+
+def is_boolean(field: pa.Field) -> bool:
+    """Whether a column of `plain_schema` is one of booleans in the file."""
+    return _BOOLEAN.items() <= (field.metadata or {}).items()
+
+
+def _plain_field(name: str, kind: pa.DataType) -> pa.Field:
+    return pa.field(name, plain_type(kind), metadata=_BOOLEAN if kind == pa.bool_() else None)
 
 
 def _inside(field: pa.Field) -> Iterator[tuple[str, pa.DataType]]:

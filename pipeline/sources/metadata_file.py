@@ -316,7 +316,7 @@ def _chosen(
 
 
 def _check_header(path: Path, columns: Sequence[str]) -> None:
-    """Raises UserError where a file is hardly meant to be passed over, or is not to be understood."""
+    """Raises UserError at a file that is hardly meant to be passed over, or has no one meaning."""
     if not columns:
         raise UserError(f"{path} is empty; fill it, or remove it")
     twice = next((column for column in columns if columns.count(column) > 1), None)
@@ -375,7 +375,6 @@ def _text(value: Any) -> str | None:
         value = int(value)
     if isinstance(value, bool):
         return str(value).lower()
-    missing = (
-        value is None or value == "" or value != value
-    )  # NaN, as pandas writes what is missing
+    # (NaN is what pandas writes for what is missing.)
+    missing = value is None or value == "" or value != value
     return None if missing or isinstance(value, dict | list) else str(value)

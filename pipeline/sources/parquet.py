@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,7 +15,7 @@ from pipeline.formats.id_ledger import IdLedger, digests_of
 from pipeline.formats.quarantine import BadRow
 from pipeline.formats.shard import check_named_once
 from pipeline.sources.base import KEYS_AT_ONCE, RawRow, Source
-from pipeline.sources.cells import hive_keys
+from pipeline.sources.cells import hive_keys, is_boolean
 from pipeline.sources.listing import user_files
 from pipeline.sources.parquet_files import (
     UNREADABLE,
@@ -357,7 +358,11 @@ class ParquetSource(Source):
         given = None if classes is None else tuple(classes)
         cells = (values_of(values.unique()) for _, values in self._batches(column))
         if _is_text(schema.field(column).type):
-            return labels_by_text(where, cells, given)
+            labels = labels_by_text(where, cells, given)
+            if given is not None and is_boolean(schema.field(column)):
+                # The names that are given are those of false and of true, in this order.
+                return replace(labels, by_text={"false": 0, "true": 1} | dict(labels.by_text))
+            return labels
         names = {file.name: _hugging_face_names(file.schema(), column) for file in self._files}
         if any(names.values()):
             path_of = {file.name: str(file.path) for file in self._files}

@@ -79,6 +79,11 @@ def test_labels_come_in_any_type_of_names_and_whole_numbers(
     assert source.first_bad_label() is None
 
 
+def test_names_that_are_given_are_those_of_false_and_of_true(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.parquet", {"image": PICTURES, "label": [True, False, True, True]})
+    assert labels(ParquetSource(file, classes=("dog", "cat"))) == [1, 0, 1, 1]
+
+
 @pytest.mark.parametrize("kind", [pa.string_view(), pa.float64(), pa.bool_()])
 def test_a_missing_label_is_its_rows_fault_in_any_type(tmp_path: Path, kind: pa.DataType) -> None:
     values = pa.array([0, 1, None, 1]).cast(kind)
