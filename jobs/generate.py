@@ -96,8 +96,12 @@ class GenerateConfig(JobConfig):
     guidance: float | None = Field(
         None, ge=0, le=100, description="guidance weight, 1 is none of it; none for the model's own"
     )
-    guidance_low: float = Field(0.0, ge=0, description="guidance acts above this noise level")
-    guidance_high: float = Field(1e6, gt=0, description="guidance acts up to this noise level")
+    guidance_low: float = Field(
+        0.0, ge=0, le=1e6, description="guidance acts above this noise level"
+    )
+    guidance_high: float = Field(
+        1e6, gt=0, le=1e6, description="guidance acts up to this noise level"
+    )
     threshold: float | None = Field(
         None, gt=0, le=1, description="percentile of dynamic thresholding; none for none"
     )

@@ -96,6 +96,7 @@ def main(config: PerturbConfig) -> Path:
     info = load_dataset(config.dataset)
     split = judged_split(info, config.split)
     settings = config.settings()
+    config.check_sizes(info.shape)
     classifier = load_classifier(
         config.classifier, info, weights=config.weights, rows_per_call=config.rows_per_call
     )

@@ -3,6 +3,8 @@
 A job declares a subclass of JobConfig; noisestack.flags reads one from a command line.
 """
 
+import re
+from fractions import Fraction
 from pathlib import Path, PurePath
 from typing import Any, TypeVar, get_args
 
@@ -11,6 +13,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from noisestack.paths import as_path
 
+_FRACTION = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)\s*/\s*(\d+\.?\d*|\.\d+)\s*", re.ASCII)
+
 
 class JobConfig(BaseSettings):
     """The base of every command's config.
@@ -18,7 +22,8 @@ class JobConfig(BaseSettings):
     Values come from keywords alone, so that a run depends on nothing that its command line and its
     YAML file do not say: environment variables are not read. Unknown keys are errors. Paths come
     out absolute, against the directory that the command was started in: Ray Train's workers change
-    theirs. What is no path, or one that a cluster's nodes do not share, is refused (`as_path`).
+    theirs. What is no path, or one that a cluster's nodes do not share, is refused (`as_path`). A
+    float may be written as a fraction, ``8/255``.
     """
 
     model_config = SettingsConfigDict(
@@ -49,6 +54,32 @@ class JobConfig(BaseSettings):
         if isinstance(value, tuple | list):
             return tuple(as_path(v) if isinstance(v, str | PurePath) else v for v in value)
         return value
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _read_fractions(cls, value: Any, info: ValidationInfo) -> Any:
+        if not _holds_floats(cls.model_fields[str(info.field_name)].annotation):
+            return value
+        return [as_number(v) for v in value] if isinstance(value, list) else as_number(value)
+
+
+def as_number(value: Any) -> Any:
+    """A fraction such as ``8/255`` as the float nearest to it; whatever else, as it is.
+
+    Raises:
+        ValueError: it divides by 0.
+    """
+    if not isinstance(value, str) or not _FRACTION.fullmatch(value):
+        return value
+    above, below = (Fraction(part.strip()) for part in value.split("/"))
+    if below == 0:
+        raise ValueError(f"{value} divides by 0")
+    return float(above / below)
+
+
+def _holds_floats(annotation: Any) -> bool:
+    """Whether a key's values are floats: `float`, or a union or a tuple of it."""
+    return annotation is float or any(map(_holds_floats, get_args(annotation)))
 
 
 def _holds_paths(annotation: Any) -> bool:

@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.errors import UserError
 from pipeline.evaluation.neighbours import find_copies
 from pipeline.pictures import encode_png
 from pipeline.plots.class_sheet import rows_by_class
 from pipeline.plots.perturbations import PerturbationExamples, gain_for, magnified_change
 from pipeline.plots.trajectory import Level, Trajectory
 from pipeline.report import Figures, LossCurve, ReportData, Step, write_report
-from pipeline.report.reading import duration, headlines, readings
+from pipeline.report.data import Robustness
+from pipeline.report.reading import ball, duration, headlines, readings
 
 RNG = np.random.default_rng(3)
 CLASSES = ("cat", "dog")
@@ -269,3 +271,19 @@ def test_an_attack_that_leaves_most_pictures_standing_is_short_of_its_mark() -> 
 )
 def test_durations_read_as_a_person_says_them(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("norm", "eps", "told"),
+    [
+        ("linf", 8, "no value of a pixel moves by more than 8 of 255 levels"),
+        ("l2", 8, "the change as a whole is no longer than 8/255 (Euclidean)"),
+        ("l1", 8, "the changes of all values add up to at most 8/255"),
+        ("l1", 0, "as near as the attack finds one; the sum of the values' changes has no bound"),
+    ],
+)
+def test_a_ball_is_described_in_its_own_norm(norm: str, eps: int, told: str) -> None:
+    robustness = Robustness(0.9, (0.8, 1.0), 0.1, (0.0, 0.2), 100, 100, "pgd", norm, eps, 40)
+    assert ball(robustness) == told
+    with pytest.raises(UserError, match="there is no norm 'l3'"):
+        ball(replace(robustness, norm="l3"))

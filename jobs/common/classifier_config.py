@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from noisestack.config import JobConfig, describe
-from pipeline.attacks.ball import whole_levels
+from pipeline.attacks.ball import check_size, whole_levels
+from pipeline.attacks.base import Norm
+from pipeline.errors import UserError
 from pipeline.training.averaging import Averaging
 from pipeline.training.classifier import ClassifierRecipe
 from pipeline.training.objectives.base import Objective
@@ -43,7 +45,7 @@ class TrainClassifierConfig(JobConfig):
     )
     batch_size: int = Field(128, ge=1, description="pictures a step, over all workers")
     learning_rate: float = Field(3e-3, gt=0, le=100, description="peak learning rate of AdamW")
-    weight_decay: float = Field(0.05, ge=0, description="decoupled weight decay")
+    weight_decay: float = Field(0.05, ge=0, le=100, description="decoupled weight decay")
     ema_halflife: float = Field(
         0.0, ge=0, description="half-life of the published weights' average, in pictures; 0: none"
     )
@@ -56,9 +58,8 @@ class TrainClassifierConfig(JobConfig):
     eps: float | None = Field(
         None,
         gt=0,
-        le=1,
-        description="pgd, trades: largest change of a value, in [0, 1] units; whole levels of "
-        "1/255, downwards",
+        description="pgd, trades: largest change of a value, in [0, 1] units, such as 8/255; whole "
+        "levels of 1/255, downwards",
     )
     eps_warmup: int = Field(0, ge=0, description="steps over which eps grows evenly from nothing")
     attack_steps: int = Field(1, ge=1, le=100, description="gradient steps to the worst picture")
@@ -93,6 +94,16 @@ class TrainClassifierConfig(JobConfig):
     max_failures: int = Field(3, ge=0, description="how often lost workers are replaced")
     overwrite: bool = Field(False, description="replace finished results of another config")
 
+    @field_validator("eps")
+    @classmethod
+    def _is_a_change(cls, value: float | None) -> float | None:
+        if value is not None:
+            try:
+                check_size("eps", value, Norm.LINF)
+            except UserError as error:
+                raise ValueError(str(error)) from None
+        return value
+
     @model_validator(mode="after")
     def _keys_agree(self) -> "TrainClassifierConfig":
         if self.adversarial_loss == "none":
@@ -116,7 +127,7 @@ class TrainClassifierConfig(JobConfig):
         Raises:
             UserError: eps is less than one level.
         """
-        return 0 if self.eps is None else whole_levels(self.eps)
+        return 0 if self.eps is None else whole_levels(self.eps, Norm.LINF)
 
     def objective(self) -> Objective:
         """What training makes small."""

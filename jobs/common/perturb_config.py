@@ -1,6 +1,6 @@
 """The config of `perturb`: what each key means, and the attack that it spells."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 from jobs.common.bad_rows import DESCRIPTION, OnBadRow
 from noisestack.config import JobConfig
 from noisestack.paths import as_path
-from pipeline.attacks.ball import whole_levels
+from pipeline.attacks.ball import check_size, whole_levels
 from pipeline.attacks.base import Norm
 from pipeline.attacks.own import OwnAttack, takes_eps
 from pipeline.attacks.settings import ATTACKS, AttackSettings, default_steps, is_bounded
@@ -106,7 +106,8 @@ class PerturbConfig(JobConfig):
     eps: float | None = Field(
         None,
         gt=0,
-        description="radius of the ball in [0, 1] units, whole levels of 1/255; none for 8/255, "
+        description="radius of the ball in [0, 1] units, such as 8/255, in whole levels of 1/255, "
+        "at most the largest change that a picture can have; none for 8/255, "
         "and for attacks that look for the smallest change, which have no ball",
     )
     steps: int | None = Field(
@@ -146,6 +147,7 @@ class PerturbConfig(JobConfig):
 
     def settings(self) -> AttackSettings | OwnAttack | UniversalAttack | TransferAttack:
         """The attack that these values spell; UserError where they contradict each other."""
+        self.check_sizes()
         if self.attack == TRANSFER:
             return self._transfer()
         self._refuse({"source": self.source})
@@ -167,13 +169,26 @@ class PerturbConfig(JobConfig):
             draws=self.eot_draws,
         )
 
+    def check_sizes(self, shape: Sequence[int] = ()) -> None:
+        """Raises UserError where eps or step_size is more than any change of a picture has.
+
+        Args:
+            shape: of the pictures; without it only L∞ is looked at.
+        """
+        lengths = {"eps": self.eps}
+        if self.attack != "ascent":  # there it is a factor of the gradient
+            lengths["step_size"] = self.step_size
+        for name, value in lengths.items():
+            if value is not None:
+                check_size(name, value, Norm(self.norm), shape)
+
     def _ensemble(self) -> Literal["standard", "fast"] | None:
         return self.ensemble or ("standard" if self.attack == "autoattack" else None)
 
     def _own_attack(self) -> OwnAttack:
         self._refuse(self._of_ours())
         default = _EPS_LEVELS if takes_eps(self.attack) else 0
-        levels = default if self.eps is None else whole_levels(self.eps)
+        levels = default if self.eps is None else whole_levels(self.eps, Norm(self.norm))
         return OwnAttack(self.attack, Norm(self.norm), levels, self.seed)
 
     def _of_ours(self) -> dict[str, Any]:
@@ -218,5 +233,5 @@ class PerturbConfig(JobConfig):
 
     def _eps_levels(self) -> int:
         if self.eps is not None:
-            return whole_levels(self.eps)
+            return whole_levels(self.eps, Norm(self.norm))
         return _EPS_LEVELS if is_bounded(self.attack) else 0

@@ -48,14 +48,19 @@ class TrainStackConfig(JobConfig):
     embedding: int = Field(128, ge=8, description="width of the vector of noise level and class")
     dropout: float = Field(0.05, ge=0, lt=1, description="share of features dropped in training")
     sigma_max: float = Field(
-        100.0, gt=0, description="the noise level of z_0, in units of a picture from -1 to 1"
+        # Above 1e4 float32 keeps fewer than 10 bits of the picture beside the noise.
+        100.0,
+        gt=0,
+        le=1e4,
+        description="the noise level of z_0, in units of a picture from -1 to 1",
     )
     sigma_min: float = Field(
-        0.01, gt=0, description="the lowest noise level above 0, in the same units"
+        0.01, gt=0, le=1, description="the lowest noise level above 0, in the same units"
     )
     switch: float = Field(
         0.07,
         gt=0,
+        le=1,
         description="the resolution rises where the details' power is this part of the noise's",
     )
     weighting: Literal["edm", "elbo", "min_snr", "uniform"] = Field(
@@ -72,7 +77,7 @@ class TrainStackConfig(JobConfig):
     stage_share: tuple[float, ...] | None = Field(
         None, description="part of a batch that each stage trains on, 0 to 1; none for all of it"
     )
-    learning_rate: float = Field(1e-3, gt=0, description="Adam's learning rate at its peak")
+    learning_rate: float = Field(1e-3, gt=0, le=100, description="Adam's learning rate at its peak")
     warmup_steps: int = Field(100, ge=1, description="steps in which the learning rate rises")
     ema_halflife: float = Field(
         20_000, gt=0, description="half-life of the weights' moving average, in pictures"
@@ -86,7 +91,9 @@ class TrainStackConfig(JobConfig):
         None, description="layers in each stage when sampling; none for 8 each"
     )
     sampler: SamplerName = Field("heun", description="the model's default sampler")
-    guidance: float = Field(1.0, ge=0, description="the model's default guidance weight; 1 is none")
+    guidance: float = Field(
+        1.0, ge=0, le=100, description="the model's default guidance weight; 1 is none"
+    )
     rows_per_call: int = Field(
         64, ge=1, description="rows in each call of the network when sampling, always as many"
     )

@@ -6,7 +6,9 @@ nothing is lost to rounding, and "inside" has no tolerance, since it is decided 
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import assert_never
 
 import torch
 from torch import Tensor
@@ -21,15 +23,54 @@ _SNAP = 1e-3
 _SPARSE = 0.01  # of the values move in a step of an L1 attack
 
 
-def whole_levels(eps: float) -> int:
+def largest_change(norm: Norm, shape: Sequence[int]) -> float:
+    """The norm of the change from a black to a white picture of this shape, in [0, 1] units."""
+    match norm:
+        case Norm.LINF:
+            return 1.0
+        case Norm.L2:
+            return math.sqrt(math.prod(shape))
+        case Norm.L1:
+            return float(math.prod(shape))
+        case _:
+            assert_never(norm)
+
+
+def check_size(name: str, value: float, norm: Norm, shape: Sequence[int] = ()) -> None:
+    """Raises UserError where a length in [0, 1] units is more than any change of a picture has.
+
+    Args:
+        name: of the length, for the message.
+        shape: of the pictures; not known yet where it is left out, and then in L∞ alone.
+    """
+    if not shape and norm is not Norm.LINF:
+        return
+    most = largest_change(norm, shape)
+    # A root that was rounded is no mistake.
+    if value <= most * (1 + 1e-6):
+        return
+    what = f"of {'x'.join(map(str, shape))} values, " if shape and norm is not Norm.LINF else ""
+    guess = ""
+    if float(value).is_integer() and value / LEVELS <= most:
+        guess = f"; did you mean {value:g}/{LEVELS} ({value / LEVELS:.4f})?"
+    raise UserError(
+        f"{name} {value:g} lies outside 0 to {most:g}, the largest change of a picture {what}in "
+        f"{norm.value}{guess or '; it is given in [0, 1] units'}"
+    )
+
+
+def whole_levels(eps: float, norm: Norm) -> int:
     """The ball's radius in whole levels of 1/255, rounded downwards.
 
     Args:
-        eps: the radius in [0, 1] units (an L2 or L1 radius may exceed 1).
+        eps: the radius in [0, 1] units.
+        norm: in which it is; an L2 or L1 radius may exceed 1 (see `check_size`).
 
     Raises:
-        UserError: below one level no 8-bit picture but the original lies in the ball.
+        UserError: below one level no 8-bit picture but the original lies in the ball; above 1 in L∞
+            all pictures do.
     """
+    check_size("eps", eps, norm)
     levels = math.floor(eps * LEVELS + 1e-6) if math.isfinite(eps) else 0
     if levels < 1:
         raise UserError(
@@ -51,6 +92,10 @@ class Ball:
     norm: Norm
     levels: int
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.norm, Norm):  # what is not the one norm would count as the other
+            raise ValueError(f"there is no norm {self.norm!r}, only {', '.join(Norm)}")
+
     @property
     def eps(self) -> float:
         """The radius in [0, 1] units."""
@@ -70,16 +115,20 @@ class Ball:
         In L1 that is one value alone; the largest hundredth of the values share the step, as in
         Tramèr and Boneh, "Adversarial training and robustness for multiple perturbations", 2019.
         """
-        if self.norm is Norm.LINF:
-            return gradient.sign()
-        if self.norm is Norm.L2:
-            return gradient / row_norm(gradient, Norm.L2).clamp_min(1e-30)
-        flat = gradient.flatten(1)
-        count = max(1, int(flat.shape[1] * _SPARSE))
-        least = flat.abs().topk(count, dim=1).values[:, -1:]
-        direction = flat.sign() * (flat.abs() >= least)
-        share = direction / direction.abs().sum(dim=1, keepdim=True).clamp_min(1.0)
-        return share.reshape(gradient.shape)
+        match self.norm:
+            case Norm.LINF:
+                return gradient.sign()
+            case Norm.L2:
+                return gradient / row_norm(gradient, Norm.L2).clamp_min(1e-30)
+            case Norm.L1:
+                flat = gradient.flatten(1)
+                count = max(1, int(flat.shape[1] * _SPARSE))
+                least = flat.abs().topk(count, dim=1).values[:, -1:]
+                direction = flat.sign() * (flat.abs() >= least)
+                share = direction / direction.abs().sum(dim=1, keepdim=True).clamp_min(1.0)
+                return share.reshape(gradient.shape)
+            case _:
+                assert_never(self.norm)
 
     def movable(self, gradient: Tensor, point: Tensor) -> Tensor:
         """In L1, the gradient without the values that the box holds back; else all of it.
@@ -97,20 +146,22 @@ class Ball:
             draw: the number of the first of the two draws that it takes.
         """
         shape = tuple(rows.clean.shape[1:])
-        if self.norm is Norm.LINF:
-            return self.project(
-                rows.clean + self.eps * (2 * rows.uniform(draw, shape) - 1), rows.clean
-            )
+        match self.norm:
+            case Norm.LINF:
+                return self.project(
+                    rows.clean + self.eps * (2 * rows.uniform(draw, shape) - 1), rows.clean
+                )
+            case Norm.L2:
+                # A direction on the sphere; its radius grows as the d-th root, as volume does.
+                direction = rows.normal(draw, shape)
+            case Norm.L1:
+                # Laplace draws, divided by the sum of their sizes, are uniform on L1's sphere.
+                uniform = 2 * rows.uniform(draw, shape) - 1
+                direction = -uniform.sign() * torch.log1p(-uniform.abs().clamp_max(1 - 1e-7))
+            case _:
+                assert_never(self.norm)
+        delta = direction / row_norm(direction, self.norm)
         radius = rows.uniform(draw + 1, (1, 1, 1)) ** (1 / math.prod(shape))
-        if self.norm is Norm.L2:
-            # A direction on the sphere; its radius grows as the d-th root, as volume does.
-            direction = rows.normal(draw, shape)
-            delta = direction / row_norm(direction, Norm.L2)
-        else:
-            # Laplace draws, divided by the sum of their sizes, are uniform on the sphere of L1.
-            uniform = 2 * rows.uniform(draw, shape) - 1
-            direction = -uniform.sign() * torch.log1p(-uniform.abs().clamp_max(1 - 1e-7))
-            delta = direction / row_norm(direction, Norm.L1)
         return self.project(rows.clean + self.eps * radius * delta, rows.clean)
 
     def corner(self, clean: Tensor, sign: Tensor) -> Tensor:
@@ -149,11 +200,15 @@ class Ball:
     def contains(self, points: Tensor, clean: Tensor) -> Tensor:
         """Whether lattice points lie in the ball, bool ``[N]``, decided in whole levels."""
         change = ((points * LEVELS).round().long() - (clean * LEVELS).round().long()).flatten(1)
-        if self.norm is Norm.LINF:
-            return change.abs().amax(dim=1) <= self.levels
-        if self.norm is Norm.L2:
-            return (change**2).sum(dim=1) <= self.levels**2
-        return change.abs().sum(dim=1) <= self.levels
+        match self.norm:
+            case Norm.LINF:
+                return change.abs().amax(dim=1) <= self.levels
+            case Norm.L2:
+                return (change**2).sum(dim=1) <= self.levels**2
+            case Norm.L1:
+                return change.abs().sum(dim=1) <= self.levels
+            case _:
+                assert_never(self.norm)
 
     def _shortened(self, delta: Tensor) -> Tensor:
         """Whole-level changes ``[N, D]`` near ``delta``, no longer than it and than the radius."""

@@ -1,6 +1,7 @@
 """FAB that leaves a row towards whose border it does not come near soon."""
 
 from dataclasses import dataclass
+from typing import assert_never
 
 from torch import Tensor
 
@@ -35,4 +36,12 @@ class BriefFab(FabTargeted):
     def reach(self, step: Tensor) -> Tensor:
         """How far away a wrong answer may be after a step, in radii; int64 ``[N]`` to ``[N]``."""
         k = step.clamp_min(1).float()
-        return 1 + 12 / k if self.ball.norm is Norm.LINF else 1 + 350 / k**2
+        match self.ball.norm:
+            case Norm.LINF:
+                return 1 + 12 / k
+            case Norm.L2:
+                return 1 + 350 / k**2
+            case Norm.L1:
+                raise ValueError("the rule was measured in linf and l2, not in l1")
+            case _:
+                assert_never(self.ball.norm)

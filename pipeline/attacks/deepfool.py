@@ -2,6 +2,7 @@
 deep neural networks", 2015 (arXiv 1511.04599), algorithm 2."""
 
 from dataclasses import dataclass
+from typing import assert_never
 
 import torch
 from torch import Tensor
@@ -116,11 +117,16 @@ def to_hyperplane(missing: Tensor, gradient: Tensor, norm: Norm) -> Tensor:
         gradient: ``[N, C, H, W]``; a row of zeros gives infinities.
         norm: L2 or L∞; the distance is ``|missing|`` over the dual norm of the gradient.
     """
-    if norm is Norm.L2:
-        squared = row_dot(gradient, gradient)
-        step = -per_row(missing / squared) * gradient
-    else:
-        step = -per_row(missing) / row_norm(gradient, Norm.L1) * gradient.sign()
+    match norm:
+        case Norm.L2:
+            squared = row_dot(gradient, gradient)
+            step = -per_row(missing / squared) * gradient
+        case Norm.LINF:
+            step = -per_row(missing) / row_norm(gradient, Norm.L1) * gradient.sign()
+        case Norm.L1:
+            raise ValueError("steps to a hyperplane are for l2 and linf, not for l1")
+        case _:
+            assert_never(norm)
     return step.nan_to_num(nan=torch.inf)
 
 

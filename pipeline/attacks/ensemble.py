@@ -115,7 +115,7 @@ def fast(ball: Ball) -> Ensemble:
             "row were never measured; use --ensemble standard there"
         )
     *dear, alarm = ((f"audit_{name}", attack) for name, attack in standard(ball).attacks)
-    square = BriefSquareL2 if ball.norm is Norm.L2 else BriefSquare
+    square = {Norm.LINF: BriefSquare, Norm.L2: BriefSquareL2}[ball.norm]
     return Ensemble(
         (
             ("apgd_ce", BriefApgd(ball, 100)),

@@ -1,5 +1,7 @@
 """The nearest change of at most a given norm, with a radius of each row's own."""
 
+from typing import assert_never
+
 import torch
 from torch import Tensor
 
@@ -21,12 +23,15 @@ def onto_ball(delta: Tensor, radius: Tensor, norm: Norm, clean: Tensor) -> Tenso
         clean: the pictures that are changed.
     """
     limit = per_row(radius)
-    if norm is Norm.LINF:
-        delta = torch.minimum(torch.maximum(delta, -limit), limit)
-    elif norm is Norm.L2:
-        delta = delta * (limit / row_norm(delta, Norm.L2).clamp_min(1e-30)).clamp_max(1.0)
-    else:
-        return _onto_l1_ball(delta, limit, clean)
+    match norm:
+        case Norm.LINF:
+            delta = torch.minimum(torch.maximum(delta, -limit), limit)
+        case Norm.L2:
+            delta = delta * (limit / row_norm(delta, Norm.L2).clamp_min(1e-30)).clamp_max(1.0)
+        case Norm.L1:
+            return _onto_l1_ball(delta, limit, clean)
+        case _:
+            assert_never(norm)
     return (clean + delta).clamp(0, 1) - clean
 
 

@@ -291,6 +291,8 @@ def _within(delta: Tensor, ball: Ball) -> Tensor:
     """The nearest change in the ball, in levels."""
     if ball.norm is Norm.LINF:
         return delta.clamp(-ball.levels, ball.levels)
+    if ball.norm is not Norm.L2:
+        raise ValueError(f"{UNIVERSAL} is for linf and l2, not for {ball.norm}")
     return delta * (ball.levels / row_norm(delta, Norm.L2).clamp_min(1e-30)).clamp_max(1.0)
 
 

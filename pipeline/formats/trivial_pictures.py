@@ -99,6 +99,8 @@ def _went_straight_to(
         return np.asarray(same.all(axis=1) & change.any(axis=1))
     if norm == "l1":
         away = _cut_to_l1(away, eps)
+    elif norm != "l2":
+        raise ValueError(f"there is no norm {norm}")
     lengths = np.linalg.norm(change, axis=1) * np.linalg.norm(away, axis=1)
     along = (change * away).sum(axis=1)
     return np.asarray((lengths > 0) & (along >= _PARALLEL * lengths))

@@ -24,6 +24,7 @@ _NAMES = {
     "l2": "length of the change (L2), values in [0, 1]",
     "l1": "sum of the changes (L1), values in [0, 1]",
 }
+_LEVELS_A_UNIT = {"linf": 1, "l2": LEVELS, "l1": LEVELS}  # of a set's columns
 _BINS, _COST_BINS = 40, 24
 
 
@@ -50,7 +51,7 @@ class SetFigures:
     @property
     def unit(self) -> float:
         """Tenths of a level in one unit of the norm's axis: levels for L∞, else [0, 1] units."""
-        return _TENTHS if self.norm == "linf" else _TENTHS * LEVELS
+        return _TENTHS * _LEVELS_A_UNIT[self.norm]
 
     @property
     def clean_accuracy(self) -> float:
@@ -90,7 +91,7 @@ def figures_of(directory: Path, manifest: Mapping[str, Any]) -> SetFigures:
     for table in iterate(directory, shards, columns):
         right = labels_of(table, "clean_prediction") == labels_of(table)
         won = table.column("success").to_numpy()
-        size = table.column(norm).to_numpy() * (1 if norm == "linf" else LEVELS)
+        size = table.column(norm).to_numpy() * _LEVELS_A_UNIT[norm]
         passes = table.column("forwards").to_numpy() + table.column("backwards").to_numpy()
         # A whole number of levels may be off by a rounding error, and is to stay one.
         tenths = np.ceil(size[won] * _TENTHS - 1e-6).astype(np.int64)

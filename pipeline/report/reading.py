@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from pipeline.errors import UserError
 from pipeline.evaluation.neighbours import Copies
 from pipeline.report.data import (
     Agreement,
@@ -106,9 +107,20 @@ def readings(figures: Figures) -> list[Reading]:
 
 def ball(robustness: Robustness) -> str:
     """In words, how far a perturbed picture may lie from its original."""
-    if robustness.norm == "linf":
-        return f"no value of a pixel moves by more than {robustness.eps} of 255 levels"
-    return f"the change as a whole is no longer than {robustness.eps}/255 (Euclidean)"
+    eps = robustness.eps
+    match robustness.norm:
+        case "linf":
+            bound = f"no value of a pixel moves by more than {eps} of 255 levels"
+            measure = "the largest change of a value"
+        case "l2":
+            bound = f"the change as a whole is no longer than {eps}/255 (Euclidean)"
+            measure = "the change's length (Euclidean)"
+        case "l1":
+            bound = f"the changes of all values add up to at most {eps}/255"
+            measure = "the sum of the values' changes"
+        case _:
+            raise UserError(f"there is no norm {robustness.norm!r} that a report could describe")
+    return bound if eps else f"as near as the attack finds one; {measure} has no bound"
 
 
 def _agreement(a: Agreement) -> list[Reading]:

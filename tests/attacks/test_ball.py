@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pipeline.attacks.ball import Ball, whole_levels
+from pipeline.attacks.ball import Ball, check_size, largest_change, whole_levels
 from pipeline.attacks.base import Norm
+from pipeline.attacks.deepfool import to_hyperplane
 from pipeline.errors import UserError
 from pipeline.formats.perturbation_set import in_ball, linf_levels, squared_l2_levels
 from pipeline.pictures import from_unit, to_unit
@@ -380,17 +381,61 @@ def test_random_points_differ_by_row_seed_and_restart(norm: Norm) -> None:
     [(1 / 255, 1), (8 / 255, 8), (0.1, 25), (0.03, 7), (1.0, 255), (2.0, 510)],
 )
 def test_eps_counts_whole_levels_downwards(eps: float, levels: int) -> None:
-    assert whole_levels(eps) == levels
+    assert whole_levels(eps, L2) == levels
 
 
 @given(levels=st.integers(1, 100_000))
 @settings(max_examples=200)
 def test_a_radius_of_whole_levels_keeps_them(levels: int) -> None:
-    assert whole_levels(levels / 255) == levels
-    assert whole_levels(Ball(L2, levels).eps) == levels
+    assert whole_levels(levels / 255, L2) == levels
+    assert whole_levels(Ball(L2, levels).eps, L2) == levels
 
 
 @pytest.mark.parametrize("eps", [0.0, 0.0039, -1.0, float("nan"), float("inf")])
 def test_eps_below_one_level_is_a_user_error(eps: float) -> None:
     with pytest.raises(UserError, match="less than one level"):
-        whole_levels(eps)
+        whole_levels(eps, L2)
+
+
+@pytest.mark.parametrize(
+    ("eps", "norm", "shape", "told"),
+    [
+        (8, LINF, (), "eps 8 lies outside 0 to 1, .* in linf; did you mean 8/255 \\(0.0314\\)?"),
+        (1.5, LINF, (8, 8, 1), "eps 1.5 lies outside 0 to 1, .* it is given in"),
+        (
+            128,
+            L2,
+            (8, 8, 1),
+            "eps 128 lies outside 0 to 8, .* of 8x8x1 values, in l2; did you mean",
+        ),
+        (65, Norm.L1, (8, 8, 1), "eps 65 lies outside 0 to 64"),
+        (3000, L2, (8, 8, 1), "eps 3000 lies outside 0 to 8, .* it is given in"),
+    ],
+)
+def test_a_radius_beyond_every_picture_is_refused_with_what_was_meant(
+    eps: float, norm: Norm, shape: tuple[int, ...], told: str
+) -> None:
+    with pytest.raises(UserError, match=told):
+        check_size("eps", eps, norm, shape)
+
+
+def test_the_largest_change_itself_is_a_radius() -> None:
+    for norm in Norm:
+        check_size("eps", largest_change(norm, (7, 5, 3)), norm, (7, 5, 3))
+        black, white = np.zeros((1, 7, 5, 3), np.uint8), np.full((1, 7, 5, 3), 255, np.uint8)
+        most = round(255 * largest_change(norm, (7, 5, 3)) + 0.5)
+        assert in_ball(black, white, norm.value, most).all()
+        assert not in_ball(black, white, norm.value, most - 2).any()
+    check_size("eps", 128, L2)  # not known yet
+
+
+def test_a_norm_that_is_none_of_the_three_counts_as_none_of_them() -> None:
+    picture = np.zeros((1, 2, 2, 1), np.uint8)
+    for norm in ("l0", "linf ", "L2", "euclidean"):
+        for eps in (0, 8):
+            with pytest.raises(UserError, match="there is no norm"):
+                in_ball(picture, picture, norm, eps)
+        with pytest.raises(ValueError, match="there is no norm"):
+            Ball(norm, 8)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="not for l1"):
+        to_hyperplane(torch.ones(1), torch.ones(1, 1, 2, 2), L1)

@@ -40,6 +40,8 @@ def test_the_keys_spell_the_objective() -> None:
         ({"attack_steps": 2}, "attack_steps is for adversarial_loss pgd or trades"),
         ({"adversarial_loss": "pgd", "eps": 0.1, "trades_beta": 2}, "trades_beta is for"),
         ({"adversarial_loss": "pgd", "eps": 1.5}, "eps"),
+        ({"adversarial_loss": "pgd", "eps": 8}, r"did you mean 8/255 \(0.0314\)"),
+        ({"adversarial_loss": "pgd", "eps": "24/3"}, r"did you mean 8/255 \(0.0314\)"),
         ({"adversarial_loss": "pgd", "eps": 0.1, "attack_step_size": 3}, "attack_step_size"),
         ({"generated_share": 0.5}, "generated and generated_share belong together"),
         ({"generated": Path("samples")}, "generated and generated_share belong together"),

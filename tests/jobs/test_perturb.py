@@ -149,6 +149,10 @@ def test_a_set_with_its_classifier_passes_the_check_that_has_none_of_our_code(
     ("change", "message"),
     [
         ({"eps": 0.003}, "less than one level"),
+        ({"eps": 8}, r"eps 8 lies outside 0 to 1, .*; did you mean 8/255 \(0.0314\)"),
+        ({"step_size": 2}, r"step_size 2 lies outside 0 to 1, .*; did you mean 2/255"),
+        ({"norm": "l2", "eps": 128}, r"eps 128 lies outside 0 to 8, .* 8x8x1"),
+        ({"attack": "fmn", "norm": "l1", "eps": 0.1}, "takes no eps"),
         ({"attack": "fgsm", "norm": "l2", "steps": 1}, "fgsm takes one step"),
         ({"attack": "ascent"}, "ascent needs a step_size"),
         ({"split": "validation"}, "has no split 'validation', only train, test"),
@@ -214,7 +218,7 @@ def test_the_command_line_answers_a_mistake_with_one_line_and_code_2(
 def test_the_shipped_configs_are_read(name: str, levels: int) -> None:
     file = Path(__file__).resolve().parents[2] / "configs" / f"perturb_{name}.yaml"
     shipped = read_config(PerturbConfig, ["--config", str(file)], "perturb")
-    assert whole_levels(shipped.eps) == levels
+    assert whole_levels(shipped.eps, Norm.LINF) == levels
     assert (shipped.attack, shipped.norm) == ("pgd", "linf")
 
 

@@ -45,6 +45,9 @@ def test_defaults_hold_where_nothing_is_said():
         (["--steps=9"], "steps", 9),
         (["--rate", "1e-4"], "rate", 1e-4),
         (["--rate=-1e-4"], "rate", -1e-4),
+        (["--rate", "8/255"], "rate", 8 / 255),
+        (["--rate", ".5"], "rate", 0.5),
+        (["--rate= -.5 / 1.5 "], "rate", -1 / 3),
         (["--layers", "8,4,2"], "layers", (8, 4, 2)),
         (["--layers", "[8, 4, 2]"], "layers", (8, 4, 2)),
         (["--layers", "8", "--layers", "4"], "layers", (8, 4)),
@@ -274,3 +277,26 @@ def test_a_config_file_at_an_address_is_refused_as_one():
     assert message("--config", "gs://bucket/run.yaml").startswith(
         "--config: gs://bucket/run.yaml is an address, not a path; "
     )
+
+
+class Shares(JobConfig):
+    share: tuple[float, ...] = Field(description="numbers")
+    half: float | None = Field(None, description="a number")
+    count: int = Field(1, description="a whole number")
+    name: str = Field("", description="a text")
+
+
+@pytest.mark.parametrize("listed", ["1,.5,1/3", "[1, .5, 1/3]"])
+def test_fractions_are_numbers_where_a_number_is_wanted_and_only_there(yaml_file, listed):
+    flags = ["--share", listed, "--half", "1/2", "--name", "1/2"]
+    told = read_config(Shares, flags, "noisestack shares")
+    assert (told.share, told.half, told.name) == ((1.0, 0.5, 1 / 3), 0.5, "1/2")
+    file = yaml_file("share: [1, .5, 1/3]\nhalf: 1/2\nname: 1/2\n")
+    assert read_config(Shares, ["--config", file], "noisestack shares") == told
+    with pytest.raises(UserError, match="--half: 1/0 divides by 0"):
+        read_config(Shares, ["--share", "1", "--half", "1/0"], "noisestack shares")
+    for half in ("1/x", "8/255/2", "1/-2", "1//2"):
+        with pytest.raises(UserError, match=f"--half: should be a valid number, not '{half}'"):
+            read_config(Shares, ["--share", "1", "--half", half], "noisestack shares")
+    with pytest.raises(UserError, match="--count: should be a valid integer"):
+        read_config(Shares, ["--share", "1", "--count", "4/2"], "noisestack shares")
