@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
+import numpy as np
 import ray
 import torch
 from pydantic import Field, model_validator
@@ -31,6 +32,7 @@ from pipeline.sampling.labels import (
     captions_in_turn,
     labels_in_turn,
     per_class,
+    refuse_untrained,
 )
 from pipeline.sampling.workers import SampleJob, StackWorker, StageWorker
 from pipeline.stack import Stack
@@ -153,7 +155,7 @@ def main(config: GenerateConfig) -> Path:
     stack = Stack.load(config.model)
     spec = stack.spec
     options = config.options().resolve(spec)
-    labels = label_plan(config, spec.classes)
+    labels = label_plan(config, spec.classes, spec.untrained)
     count = config.count or labels.num_rows or _COUNT
     rows_per_shard = config.rows_per_shard or shard_rows(count, spec)
     origin = {
@@ -202,18 +204,27 @@ def main(config: GenerateConfig) -> Path:
     return output.path
 
 
-def label_plan(config: GenerateConfig, classes: tuple[str, ...]) -> LabelPlan:
+def label_plan(
+    config: GenerateConfig, classes: tuple[str, ...], untrained: tuple[int, ...] = ()
+) -> LabelPlan:
     """What the samples are drawn on; every label that is named is one of the model's.
 
     Raises:
-        UserError: a name, a caption or a row that is no class, or a column that cannot be read.
+        UserError: a name, a caption or a row that is no class or an untrained one, or a column
+            that cannot be read.
     """
     if config.labels is not None:
-        return labels_in_turn(config.labels, classes, "--labels")
+        in_turn = labels_in_turn(config.labels, classes, "--labels")
+        refuse_untrained(np.array(in_turn.labels), classes, untrained, "--labels")
+        return in_turn
     if config.captions is not None:
-        return captions_in_turn(config.captions, classes, "--captions")
+        in_turn = captions_in_turn(config.captions, classes, "--captions")
+        refuse_untrained(np.array(in_turn.labels), classes, untrained, "--captions")
+        return in_turn
     if config.per_class is not None:
-        return per_class(config.per_class, classes, "--per-class")
+        counted = per_class(config.per_class, classes, "--per-class", untrained)
+        refuse_untrained(np.array(list(counted.counts)), classes, untrained, "--per-class")
+        return counted
     if config.labels_from is not None:
         plan: Column = open_column(
             config.labels_from,
@@ -222,9 +233,9 @@ def label_plan(config: GenerateConfig, classes: tuple[str, ...]) -> LabelPlan:
             split=config.labels_split,
             captions=config.captions_column is not None,
         )
-        plan.check()
+        plan.check(untrained)
         return plan
-    return all_in_turn(classes)
+    return all_in_turn(classes, untrained)
 
 
 def shard_rows(count: int, spec: StackSpec) -> int:

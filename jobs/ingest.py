@@ -19,6 +19,7 @@ from noisestack.session import ray_session
 from pipeline.class_names import refuse_reserved
 from pipeline.errors import UserError
 from pipeline.formats.claim import claim_output
+from pipeline.formats.class_counts import class_notes
 from pipeline.formats.dataset import (
     DATASET_FILE,
     DatasetInfo,
@@ -382,7 +383,7 @@ def _tell(info: DatasetInfo, config: IngestConfig, source: Source) -> None:
     print(f"classes   {len(info.classes)}{': ' if names else ''}{names}")
     if info.has_captions:
         print("captions  yes")
-    for note in source.notes:
+    for note in (*source.notes, *class_notes(info)):
         print(f"note      {note}")
     if info.num_quarantined:
         print(f"bad rows  {set_aside(info.num_quarantined, info.path)}")

@@ -24,6 +24,7 @@ from noisestack.session import ray_session
 from pipeline.chain.noise import Purpose, keyed_permutation
 from pipeline.errors import UserError
 from pipeline.formats.claim import Length, claim_output
+from pipeline.formats.class_counts import untrained_classes
 from pipeline.formats.dataset import DatasetInfo, images_of, load_dataset
 from pipeline.formats.shard import iterate
 from pipeline.formats.splits import TRAIN, train_split
@@ -168,6 +169,7 @@ def plan_stack(config: TrainStackConfig, info: DatasetInfo) -> StackSpec:
         embedding=config.embedding,
         dropout=config.dropout,
         rows_per_call=config.rows_per_call,
+        untrained=untrained_classes(info) if labelled else (),
         layers=config.layers or (8,) * len(config.stages),
         sampler=config.sampler,
         guidance=config.guidance,
@@ -192,6 +194,11 @@ def _describe_stages(spec: StackSpec) -> None:
     for stage in spec.stages:
         levels = f"sigma {stage.sigma_high:.3g} to {stage.sigma_low:.3g}"
         print(f"stage {stage.side} px: {levels}", flush=True)
+    if spec.untrained:
+        print(
+            f"{len(spec.untrained)} of {len(spec.classes)} classes have no picture in the train "
+            f"split; nothing will be generated of them ({spec.classes[spec.untrained[0]]}, ...)"
+        )
 
 
 def _progress_line(line: dict[str, Any]) -> str:

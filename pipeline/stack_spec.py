@@ -50,6 +50,7 @@ class StackSpec:
         layers: layers in each stage, the default of sampling.
         sampler: the default sampler's name.
         guidance: the default guidance weight; 1 is none.
+        untrained: labels of classes that no picture was trained on; nothing is drawn of them.
         errors: each stage's `ErrorCurve`, measured when training ends; empty before.
     """
 
@@ -69,6 +70,7 @@ class StackSpec:
     sampler: str = "heun"
     guidance: float = 1.0
     errors: tuple[ErrorCurve, ...] = ()
+    untrained: tuple[int, ...] = ()
 
     def picture_shape(self, stage: int) -> tuple[int, int, int]:
         """``(C, h, w)`` of the pictures in a stage."""

@@ -42,6 +42,10 @@ def understand(request: ImageRequest, model: ServedModel) -> Order:
     check_model_id(request.model, model)
     _refuse_what_is_not_offered(request)
     label = _label(request.prompt, model.spec.classes)
+    if label in model.spec.untrained:
+        name = model.spec.classes[label]
+        message = f"no picture was trained on for the class {name!r}; name another"
+        raise ApiError(400, message, code="untrained_class", param="prompt")
     return Order(
         label=label,
         class_name=model.spec.classes[label] if label >= 0 else None,

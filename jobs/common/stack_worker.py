@@ -180,8 +180,9 @@ def draw_losses(output: Path, path: Path) -> None:
 
 def sample_grid(stack: Stack, rows: int, seed: int) -> Any:
     """A Pillow image of samples: a column a class, or eight without classes."""
-    classes = min(10, max(1, len(stack.classes)))
-    labels = np.tile(np.arange(classes), rows)
+    trained = np.setdiff1d(np.arange(len(stack.classes)), stack.spec.untrained)[:10]
+    classes = max(1, len(trained))
+    labels = np.tile(trained, rows)
     if not stack.classes:
         labels = np.full(rows * 8, -1)
     numbers = np.arange(len(labels))

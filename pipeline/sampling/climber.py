@@ -11,6 +11,7 @@ from pipeline.class_names import NO_LABEL
 from pipeline.errors import UserError
 from pipeline.sampling.base import Denoiser, Rows, climb, prior, walk
 from pipeline.sampling.guidance import Guided
+from pipeline.sampling.labels import refuse_untrained
 from pipeline.sampling.options import SAMPLERS, SamplingOptions
 from pipeline.stack_spec import StackSpec
 
@@ -90,4 +91,5 @@ def _condition(spec: StackSpec, labels: np.ndarray, device: torch.device | str) 
     bad = (labels < NO_LABEL) | (labels >= classes)
     if bad.any():
         raise UserError(f"label {labels[bad][0]} is outside the model's classes 0 to {classes - 1}")
+    refuse_untrained(labels, spec.classes, spec.untrained, "the labels")
     return torch.as_tensor(labels, dtype=torch.int64, device=device)

@@ -1,6 +1,7 @@
 """What a sample costs in each stage of a stack, and how workers are shared out by it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -78,7 +79,7 @@ class _Counter:
 def _calls(spec: StackSpec, stage: int, options: SamplingOptions | None) -> int:
     """Of the stage's network, for one sample: samplers and guidance differ in it."""
     counter = _Counter()
-    climber = Climber(counter, spec, options, "cpu")
+    climber = Climber(counter, replace(spec, untrained=()), options, "cpu")
     row = np.zeros(1, np.int64)
     label = row if spec.condition.kind == "label" else row + NO_LABEL
     z = torch.zeros(1, *spec.picture_shape(stage))

@@ -15,7 +15,7 @@ from pipeline.formats.output import read_json, sha256_of_file, sha256_of_json
 from pipeline.formats.sample_set import MANIFEST_FILE
 from pipeline.formats.shard import Shard, column_type, open_parquet, read_range
 from pipeline.formats.splits import TRAIN, judged_split
-from pipeline.sampling.labels import Given, LabelPlan
+from pipeline.sampling.labels import Given, LabelPlan, refuse_untrained
 from pipeline.sources.cells import plain_cells, plain_schema
 from pipeline.sources.listing import user_files
 
@@ -63,14 +63,19 @@ class Column(LabelPlan):
             else None,
         )
 
-    def check(self) -> None:
+    def check(self, untrained: Sequence[int] = ()) -> None:
         """Reads the whole column once, a million rows at a time.
 
+        Args:
+            untrained: labels that nothing may be drawn on.
+
         Raises:
-            UserError: a row that names no class of the model, with its number and file.
+            UserError: a row that names no class of the model, with its number and file, or an
+                untrained one.
         """
         for start in range(0, self.num_rows, _ROWS_A_READ):
-            self.rows(start, min(start + _ROWS_A_READ, self.num_rows))
+            labels = self.rows(start, min(start + _ROWS_A_READ, self.num_rows)).labels
+            refuse_untrained(labels, self.classes, untrained, f"column {self.column}")
 
     def origin(self) -> dict[str, Any]:
         return {

@@ -121,9 +121,26 @@ def plan_of(origin: Any) -> LabelPlan | None:
     return None
 
 
-def all_in_turn(classes: Sequence[str]) -> InTurn:
-    """All classes in turn; no condition for a model without classes."""
-    return InTurn(tuple(range(len(classes))) or (NO_LABEL,))
+def all_in_turn(classes: Sequence[str], untrained: Sequence[int] = ()) -> InTurn:
+    """All classes in turn but the untrained; no condition for a model without classes."""
+    return InTurn(tuple(_trained(classes, untrained)) or (NO_LABEL,))
+
+
+def _trained(classes: Sequence[str], untrained: Sequence[int]) -> list[int]:
+    without = set(untrained)
+    return [label for label in range(len(classes)) if label not in without]
+
+
+def refuse_untrained(
+    labels: np.ndarray, classes: Sequence[str], untrained: Sequence[int], where: str
+) -> None:
+    """Raises UserError, which begins with ``where``, where a label is one of a class that no
+    picture was trained on."""
+    if untrained and (bad := np.isin(labels, untrained)).any():
+        label = int(labels[bad][0])
+        raise UserError(
+            f"{where}: no picture was trained on for the class {classes[label]}; leave it out"
+        )
 
 
 def labels_in_turn(texts: Sequence[str], classes: Sequence[str], where: str) -> InTurn:
@@ -140,14 +157,19 @@ def captions_in_turn(texts: Sequence[str], classes: Sequence[str], where: str) -
     return InTurn(_resolve(texts, classes, where, label_named), tuple(texts))
 
 
-def per_class(counts: int | Mapping[str, int], classes: Sequence[str], where: str) -> PerClass:
-    """The same number of each class, or a number for each class that is named.
+def per_class(
+    counts: int | Mapping[str, int],
+    classes: Sequence[str],
+    where: str,
+    untrained: Sequence[int] = (),
+) -> PerClass:
+    """The same number of each class but the untrained, or a number for each class that is named.
 
     Raises:
         UserError: begins with ``where``; a name that is no class or comes twice, or no sample.
     """
     if isinstance(counts, int):
-        plan = PerClass(dict.fromkeys(range(len(classes)), counts))
+        plan = PerClass(dict.fromkeys(_trained(classes, untrained), counts))
     else:
         labels = _resolve(tuple(counts), classes, where, label_called)
         if len(set(labels)) < len(labels):

@@ -21,7 +21,7 @@ from pipeline.pictures import display_scale, grid
 from pipeline.plots.class_sheet import class_sheet
 from pipeline.sampling import SamplingOptions, sample
 from pipeline.sampling.cost import share_out, stage_costs
-from pipeline.sampling.labels import all_in_turn
+from pipeline.sampling.labels import LabelPlan, all_in_turn
 from pipeline.sampling.workers import SampleJob, StackWorker, StageWorker
 from pipeline.stack import Stack, save_stack
 from pipeline.stack_spec import StackSpec
@@ -235,6 +235,27 @@ def test_labels_are_said_in_one_of_these_ways(
     plan = label_plan(told, ("zero", "one", "two"))
     assert plan.num_rows == num_rows
     assert plan.rows(0, 4).labels.tolist() == first
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"labels": ("zero", "one")}, "--labels: no picture was trained on for the class one"),
+        ({"captions": ("one",)}, "--captions: no picture was trained on for the class one"),
+        ({"per_class": {"one": 3}}, "--per-class: no picture was trained on for the class one"),
+    ],
+)
+def test_a_class_that_nothing_was_trained_on_is_left_out_and_refused_by_name(
+    given: dict[str, Any], told: str
+) -> None:
+    def plan(**given: Any) -> LabelPlan:
+        asked = GenerateConfig(model=Path("model"), output=Path("set"), **given)
+        return label_plan(asked, ("zero", "one", "two"), (1,))
+
+    assert plan().rows(0, 4).labels.tolist() == [0, 2, 0, 2]
+    assert plan(per_class=1).rows(0, 2).labels.tolist() == [0, 2]
+    with pytest.raises(UserError, match=told):
+        plan(**given)
 
 
 def test_pools_are_the_whole_stack_on_a_cpu_and_by_the_cost_of_stages_where_asked_for() -> None:

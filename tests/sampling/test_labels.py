@@ -18,6 +18,7 @@ from pipeline.sampling.labels import (
     captions_in_turn,
     labels_in_turn,
     per_class,
+    refuse_untrained,
 )
 
 CLASSES = ("cat", "dog", "Bird of prey")
@@ -43,6 +44,15 @@ def test_labels_are_given_in_turn_wherever_a_shard_begins() -> None:
 def test_without_a_word_all_classes_come_in_turn_and_no_condition_without_classes() -> None:
     assert labels(all_in_turn(CLASSES), 0, 4) == [0, 1, 2, 0]
     assert labels(all_in_turn(()), 0, 2) == [-1, -1]
+
+
+def test_nothing_is_drawn_of_classes_that_nothing_was_trained_on() -> None:
+    assert labels(all_in_turn(CLASSES, [1]), 0, 4) == [0, 2, 0, 2]
+    assert per_class(2, CLASSES, "--per-class", [0, 2]).counts == {1: 2}
+    refuse_untrained(np.array([0, 2, -1]), CLASSES, (1,), "--labels")
+    told = f"--labels: no picture was trained on for the class {CLASSES[1]}; leave it out"
+    with pytest.raises(UserError, match=told):
+        refuse_untrained(np.array([0, 1]), CLASSES, (1,), "--labels")
 
 
 def test_a_label_is_a_name_in_any_case_or_a_number_or_a_dash() -> None:

@@ -19,6 +19,13 @@ INDICES = np.array([0, 1, 2, 2**33, 1, 5, 0, 7, 8])
 LABELS = np.array([0, 1, -1, 2, 1, 0, 1, 2, -1])
 
 
+def test_a_class_that_nothing_was_trained_on_is_not_drawn() -> None:
+    stack = small_stack(untrained=(0,))
+    with pytest.raises(UserError, match="no picture was trained on for the class"):
+        sample(stack, SEEDS[:2], INDICES[:2], np.array([1, 0]))
+    assert is_exact(stack) == is_exact(small_stack())  # its own look draws of the others
+
+
 @pytest.mark.parametrize("network", ["nested", "stage"])
 @pytest.mark.parametrize("sampler", sorted(SAMPLERS))
 def test_a_sample_is_the_same_bits_in_any_batch_order_and_padding(

@@ -2,14 +2,17 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import openai
 import pytest
-from fake_model import error_of, post, run
+from fake_model import MODEL, error_of, post, run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from serve.errors import ApiError
+from serve.order import understand
 from serve.schema import ImageRequest
 
 
@@ -156,3 +159,11 @@ def test_any_json_object_is_answered_in_format(fields):
     assert response.status_code in (200, 400, 404)
     if response.status_code != 200:
         error_of(response, response.status_code)
+
+
+def test_a_class_that_nothing_was_trained_on_is_a_400():
+    model = replace(MODEL, spec=replace(MODEL.spec, untrained=(3,)))
+    assert understand(ImageRequest(prompt="dress"), model).label == 2
+    with pytest.raises(ApiError, match="no picture was trained on for the class 'coat'") as refusal:
+        understand(ImageRequest(prompt="coat"), model)
+    assert (refusal.value.status, refusal.value.code) == (400, "untrained_class")
