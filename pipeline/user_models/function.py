@@ -50,15 +50,19 @@ def load_from_function(
         raise UserError(f"{spec} raised {told(error)}; it is called without arguments") from None
     if not isinstance(network, nn.Module):
         raise UserError(f"{spec} returned a {type(network).__name__}, not a torch.nn.Module")
-    network = unwrapped(network)
+    inner = unwrapped(network)
     if weights is not None:
+        state = load_weights(weights)
+        # Saved from the wrapper or from what is in it: their names differ by a prefix.
+        named_alike = set(state) == set(network.state_dict())
         try:
-            network.load_state_dict(load_weights(weights))
+            (network if named_alike else inner).load_state_dict(state)
         except RuntimeError as error:
             reason = told(RuntimeError(" ".join(str(error).split()))).partition(": ")[2]
             raise UserError(
                 f"the weights {weights} do not fit what {spec} returns ({reason})"
             ) from None
+    network = inner
     left_training = layers_in_training(network)
     rows = rows_per_call or ROWS_PER_CALL
     height, width, channels = info.shape

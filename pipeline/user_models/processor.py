@@ -96,6 +96,10 @@ def scaling_of(
         )
     steps = [] if why.failed else _steps_on(processor)
     off = _to_switch_off(processor, steps, *due, channels)
+    if why.failed:
+        raise UserError(
+            f"the image processor of {path} ({name}) fails: {why}; correct its configuration"
+        )
     if not off:
         raise UserError(
             f"the image processor of {path} ({name}) cannot be done with a gradient: {why}; write "

@@ -8,6 +8,7 @@ import warnings
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from digit_models import digit_network
 from digit_set import CLASSES, digits
@@ -103,9 +104,9 @@ def loaded(monkeypatch):
     monkeypatch.setitem(sys.modules, "boundary_nets", module)
     info = DatasetInfo("D", (8, 8, 1), CLASSES, {}, False, "")
 
-    def load(build):
+    def load(build, weights=None):
         module.build = build
-        return load_classifier("boundary_nets:build", info, rows_per_call=ROWS)
+        return load_classifier("boundary_nets:build", info, weights=weights, rows_per_call=ROWS)
 
     return load
 
@@ -155,6 +156,23 @@ def test_every_form_of_a_module_is_the_same_function_and_can_be_attacked(loaded,
     assert (stored != images).any()
     assert np.isfinite(classifier.logits_of(stored)).all()
     assert int(attacked.backwards.sum()) > 0
+
+
+@pytest.mark.parametrize("wrapper", [nn.DataParallel, torch.compile], ids=["parallel", "compiled"])
+@pytest.mark.parametrize("of_wrapper", [False, True])
+def test_weights_saved_from_a_wrapper_or_from_its_inside_fit_both(
+    loaded, tmp_path, wrapper, of_wrapper
+):
+    trained = plain()
+    with torch.no_grad():
+        trained[5].bias += torch.arange(10.0)
+    state = (wrapper(trained) if of_wrapper else trained).state_dict()
+    safetensors.torch.save_file(state, tmp_path / "weights.safetensors")
+    classifier = loaded(lambda: wrapper(plain()), weights=tmp_path / "weights.safetensors")
+    images = digits()[0][:3]
+    with torch.no_grad():
+        expected = trained.eval()(to_unit(images))
+    np.testing.assert_allclose(classifier.logits_of(images), expected, rtol=0, atol=1e-5)
 
 
 def test_the_layers_of_a_script_that_came_in_training_mode_are_named(loaded):

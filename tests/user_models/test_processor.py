@@ -116,7 +116,10 @@ def test_the_noise_is_keyed_and_has_dark_pictures():
         ({"standardize": True}, "does not follow from one value of the picture"),
         ({"levels": True, "factor": 1 / 255}, "does not follow from one value of the picture"),
         ({"name": "input_ids"}, "it gives input_ids, and no pixel_values; write the model with"),
-        ({"do_resize": True}, "of 8x8 it raised KeyError: 'size'"),
+        (
+            {"do_resize": True},
+            r"\(Processor\) fails: .* 8x8 it raised KeyError: 'size'; correct its",
+        ),
     ],
 )
 def test_what_is_more_than_scaling_is_refused_by_name(settings, message):
