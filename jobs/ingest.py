@@ -178,6 +178,11 @@ class IngestConfig(JobConfig):
                     split_column=self.split_column,
                     splits_from=self.splits_from,
                 )
+            if self.splits_from == "column":
+                raise UserError(
+                    f"splits_from column needs a metadata.jsonl or .csv in {self.input}, and there "
+                    "is none; leave it out, or say names or draw"
+                )
             return FolderSource(self.input, self.classes, self.splits_from)
         return ParquetSource(
             self.input,

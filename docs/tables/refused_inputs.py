@@ -67,9 +67,38 @@ def three_classes():
     return _Linear(lambda z: z[:, :3])
 
 
+def constant():
+    return _Linear(lambda z: z * 0)
+
+
+def offset():
+    return _Linear(lambda z: 1e6 + z * 1e-3)
+
+
+def raises():
+    return _Linear(lambda z: z.reshape(-1, 7))
+
+
 def not_a_module():
     return 3
 '''
+# Folders that hold one picture under each of these names.
+_FOLDERS = {
+    "stray": ("cat/0.png", "1.png"),
+    "split_or_class": ("train/cat/0.png", "test/cat/1.png", "birds/2.png"),
+    "one_level_too_high": ("images/train/cat/0.png", "images/test/cat/1.png"),
+    "half_divided": ("cat/train/0.png", "cat/test/1.png", "dog/2.png"),
+    "reserved": ("cat/0.png", "<none>/1.png"),
+    "loop": ("cat/0.png",),
+    "named_again": ("0.png", "1.png"),
+    "named_outside": ("0.png", "1.png"),
+    "unnamed": ("0.png", "1.png"),
+}
+_METADATA = {
+    "named_again": "file_name,label\n0.png,cat\n0.png,dog\n",
+    "named_outside": "file_name,label\n0.png,cat\n../pictures/cat/0.png,dog\n",
+    "unnamed": "file_name,animal\n0.png,cat\n1.png,dog\n",
+}
 _FILES = {
     "classifiers.py": _CLASSIFIERS,
     "unknown_key.yaml": "output: out\nstepz: 5\n",
@@ -97,6 +126,8 @@ def write_inputs(place: Path) -> None:
     _write_folders(place, images)
     _write_parquet(place / "numbers", images)
     (place / "empty").mkdir()
+    for name in ("stack", "samples"):
+        shutil.copytree(place / name, place / "several" / name)
 
 
 def _digits() -> tuple[np.ndarray, np.ndarray]:
@@ -167,6 +198,16 @@ def _write_folders(place: Path, images: np.ndarray) -> None:
     (place / "damaged" / "dog" / "1.png").write_bytes(whole[: len(whole) // 2])
     shutil.copytree(place / "pictures", place / "mixed")
     Image.new("RGB", (9, 5)).save(place / "mixed" / "cat" / "2.png")
+    picture = encode_png(images[0])
+    for folder, names in _FOLDERS.items():
+        for name in names:
+            path = place / folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(picture)
+    (place / "loop" / "dog").mkdir()
+    (place / "loop" / "dog" / "again").symlink_to(place / "loop")
+    for folder, text in _METADATA.items():
+        (place / folder / "metadata.csv").write_text(text)
 
 
 def _write_parquet(place: Path, images: np.ndarray) -> None:
@@ -174,12 +215,22 @@ def _write_parquet(place: Path, images: np.ndarray) -> None:
     pictures = pa.array([encode_png(image) for image in images[:4]])
     tables = {
         "no_label": {"image": pictures},
-        "huge_label": {"image": pictures, "label": [0, 1, 2, 10**12]},
         "null_label": {"image": pictures, "label": [0, 1, None, 1]},
+        "id_twice": {"image": pictures, "label": [0, 1, 0, 1], "id": ["a", "b", "a", "c"]},
+        "split_unknown": {"image": pictures, "label": [0, 1, 0, 1], "split": ["train", "x"] * 2},
+        "float_label": {"image": pictures, "label": [0.0, 1.0, 0.5, 1.0]},
         "text_image": {"image": ["a", "b", "c", "d"], "label": [0, 1, 0, 1]},
     }
     for name, columns in tables.items():
         (place / name).mkdir()
         pq.write_table(pa.table(columns), place / name / "part.parquet")
+    twice = pa.Table.from_arrays([pictures, pa.array([0, 1, 0, 1])] * 2, ["image", "label"] * 2)
+    (place / "two_labels").mkdir()
+    pq.write_table(twice, place / "two_labels" / "part.parquet")
+    (place / "hive" / "split=holiday").mkdir(parents=True)
+    pq.write_table(
+        pa.table({"image": pictures, "label": [0, 1, 0, 1]}),
+        place / "hive" / "split=holiday" / "part.parquet",
+    )
     (place / "cut.parquet").write_bytes(b"PAR1")
     pq.write_table(pa.table({"label": [0, 1, 10]}), place / "labels.parquet")
