@@ -238,7 +238,7 @@ def test_what_was_not_measured_is_left_out(tmp_path: Path) -> None:
     [
         ({"agreement": {"rate": 0.949}}, "Label agreement"),
         ({"frechet": {"ratio_to_floor": 3.01}}, "Fréchet distance"),
-        ({"copies": {"num_samples": 1999, "num_near": 2}}, "Near-copies"),
+        ({"copies": {"num_samples": 1000, "num_near": 900}}, "Near-copies"),
     ],
 )
 def test_a_figure_short_of_its_mark_is_called_so(change: dict[str, Any], name: str) -> None:
@@ -249,6 +249,17 @@ def test_a_figure_short_of_its_mark_is_called_so(change: dict[str, Any], name: s
     (part,) = change
     worse = {**EVALUATION, part: {**EVALUATION[part], **change[part]}}
     assert {line for line, good in verdicts(worse).items() if good is False} == {name}
+
+
+@pytest.mark.parametrize(("num_near", "good"), [(10, True), (28, True), (29, False)])
+def test_samples_are_as_new_as_real_pictures_that_were_not_trained_on(
+    num_near: int, good: bool
+) -> None:
+    """About 1 in 100 of these lie as near; of 4 in 360 the interval ends at 2.8 %."""
+    copies = {"num_samples": 1000, "num_near": num_near, "num_held_out": 360}
+    copies = {**EVALUATION["copies"], **copies, "num_held_out_near": 4}
+    found = headlines(Figures.from_json({**EVALUATION, "copies": copies}))
+    assert [line.good for line in found if line.name == "Near-copies"] == [good]
 
 
 def test_an_attack_that_leaves_most_pictures_standing_is_short_of_its_mark() -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from pipeline.errors import UserError
 from pipeline.evaluation.neighbours import Copies
+from pipeline.intervals import clopper_pearson
 from pipeline.report.data import (
     Agreement,
     Figures,
@@ -16,7 +17,6 @@ _SPACE = "\N{NO-BREAK SPACE}"
 # The marks of a good run on the embedded digits.
 _AGREEMENT_MARK = 0.95
 _RATIO_MARK = 3.0
-_NEAR_MARK = 1 / 1000
 _ROBUST_MARK = 0.5  # robust accuracy, of the clean one
 
 
@@ -185,7 +185,8 @@ def _copies(c: Copies) -> list[Reading]:
             f"{c.num_near:,} of {c.num_samples:,}",
             f"Samples {near} Many would mean that the stack has learnt its pictures by heart. Of "
             f"real test pictures, {c.num_held_out_near:,} of {c.num_held_out:,} are.",
-            "1 in 1,000 or fewer",
+            f"no larger a share than of real test pictures ({percent(_real_share(c))}, the upper "
+            "end of its 95 % interval)",
             _is_new(c),
         ),
         Reading(
@@ -276,8 +277,13 @@ def _near_floor(f: Frechet) -> bool | None:
     return None if f.ratio_to_floor is None else f.ratio_to_floor <= _RATIO_MARK
 
 
+def _real_share(c: Copies) -> float:
+    """Of pictures that are no copies, how many may lie as near: about 1 in 100 do."""
+    return clopper_pearson(c.num_held_out_near, c.num_held_out)[1]
+
+
 def _is_new(c: Copies) -> bool:
-    return c.num_near <= _NEAR_MARK * c.num_samples
+    return c.num_near <= _real_share(c) * c.num_samples
 
 
 def _fools(r: Robustness) -> bool:
