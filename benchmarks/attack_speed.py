@@ -124,8 +124,10 @@ def our_pgd(subject: Subject, task: Task) -> Attacked:
     if task.targets is None:
         return attack_rows(pgd, model, task.x, task.y, rows, **how)
 
-    def run(model: Model, x: Tensor, y: Tensor, rows: Tensor, logits: Tensor) -> Attacked:
-        return attack_rows(pgd, model, x, y, rows, logits=logits, **how)
+    def run(
+        model: Model, x: Tensor, y: Tensor, rows: Tensor, logits: Tensor, targets: Tensor
+    ) -> Attacked:
+        return attack_rows(pgd, model, x, y, rows, logits=logits, targets=targets, **how)
 
     calls = how["rows_per_call"]
     return attack_towards(run, model, task.x, task.y, rows, task.targets, calls)

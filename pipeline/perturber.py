@@ -113,11 +113,17 @@ def perturb_rows(
         ensemble = ensemble.widened()
 
     def run(
-        model: Model, x: Tensor, y: Tensor, row: Tensor, logits: Tensor | None = None
+        model: Model,
+        x: Tensor,
+        y: Tensor,
+        row: Tensor,
+        logits: Tensor | None,
+        targets: Tensor | None = None,
     ) -> Attacked:
+        given: dict[str, Any] = {"logits": logits, "targets": targets, **how}
         if len(ensemble.names) > 1:
-            return attack_in_turn(ensemble, model, x, y, row, logits=logits, **how)
-        found = attack_rows(ensemble.attacks[0][1], model, x, y, row, logits=logits, **how)
+            return attack_in_turn(ensemble, model, x, y, row, **given)
+        found = attack_rows(ensemble.attacks[0][1], model, x, y, row, **given)
         return found if logits is None else replace(found, forwards=found.forwards + 1)
 
     known = None if logits is None else seen.rescale(torch.from_numpy(logits).to(device))

@@ -67,6 +67,7 @@ def attack_rows(
     rows_per_call: int = 64,
     capacity: int | None = None,
     logits: Tensor | None = None,
+    targets: Tensor | None = None,
 ) -> Attacked:
     """Attacks rows until each is broken or has had all its steps and restarts.
 
@@ -80,7 +81,9 @@ def attack_rows(
         capacity: rows that are worked on at a time; by default those of a few calls, while a few
             dozen tensors of their pictures fit in a CPU's cache. Changes no bit.
         logits: the model's for ``x``, ``[N, K]``, where they are known: then the clean pictures
-            are not asked about, nor counted.
+            are not asked about, nor counted. With targets, their two of `aim.towards`.
+        targets: int64 ``[N]``, the classes to be answered: each row is then judged by two logits,
+            of which the right answer, ``y``, is 0. None for any wrong answer.
 
     Raises:
         ValueError: x, y, rows, rows_per_call or capacity are not what they should be.
@@ -94,7 +97,7 @@ def attack_rows(
         fitting = _CACHED_VALUES // max(1, x[:1].numel())
         calls = min(max(1, fitting // rows_per_call), _CALLS_AT_A_TIME)
         capacity = calls * rows_per_call
-    run = _Run(attack, model, x, y, rows, seed, rows_per_call, logits)
+    run = _Run(attack, model, x, y, rows, seed, rows_per_call, logits, targets)
     if x.shape[0]:
         run.take_all(capacity)
     return run.result()
@@ -113,6 +116,7 @@ class _Run:
         seed: int,
         rows_per_call: int,
         logits: Tensor | None,
+        targets: Tensor | None,
     ) -> None:
         self._attack, self._seed = attack, seed
         self._asker = Asker(model, rows_per_call, x)
@@ -120,7 +124,7 @@ class _Run:
         zeros = torch.zeros(num, dtype=torch.int64, device=x.device)
         asked = logits is None
         if logits is None:
-            logits = self._asker.logits(x) if num else x.new_zeros(0, 2)
+            logits = self._asker.logits(x, targets) if num else x.new_zeros(0, 2)
         # Of each row.
         self._rows: State = {
             "clean": x,
@@ -133,6 +137,11 @@ class _Run:
             "forwards": zeros + asked,
             "backwards": zeros.clone(),
         }
+        # What of a row is the same for each of its beginnings.
+        self._given = ["clean", "label", "row", "logits"]
+        if targets is not None:
+            self._rows["target"] = targets.to(x.device)
+            self._given.append("target")
         # Of each beginning of each row.
         by_restart = (num, attack.restarts)
         self._passes = {name: zeros.new_zeros(by_restart) for name in ("forwards", "backwards")}
@@ -214,7 +223,7 @@ class _Run:
         index = torch.tensor([i for i, _ in new], device=self._rows["clean"].device)
         restart = torch.tensor([r for _, r in new], device=index.device)
         nothing = torch.zeros_like(index)
-        begun = {name: self._rows[name][index] for name in ("clean", "label", "row", "logits")}
+        begun = {name: self._rows[name][index] for name in self._given}
         clean = {name: self._clean[name][index] for name in ("score", "margin")}
         zeros = ("step", "found_step", "found_restart", *self._passes)
         return {

@@ -139,6 +139,7 @@ def attack_in_turn(
     rows_per_call: int = 64,
     capacity: int | None = None,
     logits: Tensor | None = None,
+    targets: Tensor | None = None,
 ) -> AttackedInTurn:
     """Attacks rows with one attack after the other until each is broken or has withstood all.
 
@@ -154,6 +155,7 @@ def attack_in_turn(
         model, x, y, rows, seed, rows_per_call, capacity: see `attack_rows`.
         logits: the model's for ``x``, where they are known; the clean picture's pass counts all
             the same.
+        targets: see `attack_rows`.
 
     Raises:
         ValueError, UserError: as `attack_rows`.
@@ -166,6 +168,7 @@ def attack_in_turn(
         (x, y.to(x.device), rows.to(x.device)),
         {"seed": seed, "rows_per_call": rows_per_call, "capacity": capacity},
         logits,
+        targets,
     )
     turns.attack()
     if ensemble.audit:
@@ -183,13 +186,15 @@ class _Turns:
         given: tuple[Tensor, Tensor, Tensor],
         how: dict[str, Any],
         logits: Tensor | None,
+        targets: Tensor | None,
     ) -> None:
+        self._targets = targets
         self._ensemble, self._model, self._how = ensemble, model, how
         self._x, self._y, self.rows = given
         num = self._x.shape[0]
         asker = Asker(model, how["rows_per_call"], self._x)
         if logits is None:
-            logits = asker.logits(self._x) if num else self._x.new_zeros(0, 2)
+            logits = asker.logits(self._x, targets) if num else self._x.new_zeros(0, 2)
         self._logits = logits
         audited = ensemble.audit.named if ensemble.audit else ()
         self._tried = [
@@ -240,6 +245,7 @@ class _Turns:
             self._y[at],
             self.rows[at],
             logits=self._logits[at],
+            targets=None if self._targets is None else self._targets[at],
             **self._how,
         )
 

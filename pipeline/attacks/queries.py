@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from pipeline.attacks import losses
+from pipeline.attacks.aim import towards
 from pipeline.attacks.base import Loss, Model, State
 from pipeline.attacks.call_sizes import smaller_calls
 from pipeline.fixed_batch import call_sizes, in_fixed_batches, padded_calls
@@ -37,31 +38,38 @@ class Asker:
         self._smaller: tuple[int, ...] | None = None  # until a call would not be full
         self.calls = 0
 
-    def logits(self, x: Tensor) -> Tensor:
-        """The logits of N pictures, ``[N, K]``."""
+    def logits(self, x: Tensor, targets: Tensor | None = None) -> Tensor:
+        """The logits of N pictures, ``[N, K]``; with targets those of `aim.towards`, ``[N, 2]``."""
         with torch.no_grad():
-            return in_fixed_batches(
+            logits = in_fixed_batches(
                 self._call,
                 x,
                 rows_per_call=self.rows_per_call,
                 smaller=self._smaller_for(x.shape[0]),
             )
+        return logits if targets is None else towards(logits, targets)
 
-    def gradient(self, x: Tensor, loss: Loss, *others: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits, losses, and their gradients by ``x`` alone.
+    def gradient(
+        self, x: Tensor, loss: Loss, *others: Tensor, targets: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits, as `logits` gives them, losses, and their gradients by ``x`` alone.
 
         The losses are summed, not averaged, so a row's gradient does not depend on the batch.
         """
         found: list[tuple[Tensor, ...]] = []
+        aimed = () if targets is None else (targets,)
         with torch.enable_grad():
             for real, (part, *rest) in padded_calls(
                 x,
+                *aimed,
                 *others,
                 rows_per_call=self.rows_per_call,
                 smaller=self._smaller_for(x.shape[0]),
             ):
                 probe = part.detach().requires_grad_(True)
                 logits = self._call(probe)
+                if aimed:
+                    logits = towards(logits, rest.pop(0))
                 values = loss(logits, *rest)
                 (gradient,) = torch.autograd.grad(values.sum(), probe)
                 found.append((logits.detach()[:real], values.detach()[:real], gradient[:real]))
@@ -114,7 +122,7 @@ class NotedQueries:
         at = asked.flatten().nonzero().flatten()
         if len(at):
             label = active["label"][at // several]
-            margin[at] = losses.margin(self._asker.logits(x), label)
+            margin[at] = losses.margin(self._asker.logits(x, self._targets(at // several)), label)
         margin = margin.reshape(num, several)
         above = asked & (margin > bar[:, None])
         found = above.any(dim=1)
@@ -131,7 +139,7 @@ class NotedQueries:
         self, x: Tensor, *, asked: Tensor | None = None, record: bool | Tensor = True
     ) -> Tensor:
         if asked is None:
-            logits = self._asker.logits(x)
+            logits = self._asker.logits(x, self._targets())
         else:
             logits = self._void()
             self._ask_forward(logits, x, asked)
@@ -150,7 +158,9 @@ class NotedQueries:
         label = self._active["label"]
         every = bool(wanted.all())
         if every and asked is None:
-            logits, values, gradient = self._asker.gradient(x, loss, label, *others)
+            logits, values, gradient = self._asker.gradient(
+                x, loss, label, *others, targets=self._targets()
+            )
         else:
             asked_for = torch.ones_like(wanted) if asked is None else asked
             with_gradient = self._with_gradient(asked_for, wanted)
@@ -160,12 +170,21 @@ class NotedQueries:
             chosen = with_gradient.nonzero().flatten()
             if len(chosen):
                 logits[chosen], values[chosen], gradient[chosen] = self._asker.gradient(
-                    x[chosen], loss, label[chosen], *(other[chosen] for other in others)
+                    x[chosen],
+                    loss,
+                    label[chosen],
+                    *(other[chosen] for other in others),
+                    targets=self._targets(chosen),
                 )
             wanted = wanted & asked_for
         self._note(x, logits, asked, record)
         self._active["backwards"] = self._active["backwards"] + wanted
         return values, gradient
+
+    def _targets(self, at: Tensor | slice = slice(None)) -> Tensor | None:
+        """The targets of the active rows, or of some of them; None where they have none."""
+        targets = self._active.get("target")
+        return None if targets is None else targets[at]
 
     def _void(self) -> Tensor:
         """Logits of every row for those that are not asked: the clean pictures', which are
@@ -176,7 +195,7 @@ class NotedQueries:
         """Puts the answers about the chosen rows where they belong."""
         chosen = asked.nonzero().flatten()
         if len(chosen):
-            logits[chosen] = self._asker.logits(x[chosen])
+            logits[chosen] = self._asker.logits(x[chosen], self._targets(chosen))
 
     def _with_gradient(self, asked: Tensor, wanted: Tensor) -> Tensor:
         """The rows to ask in calls with a gradient: those that want one, or all where asking the

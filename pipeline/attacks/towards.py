@@ -10,27 +10,20 @@ raise ``-log(1 - p_t)`` of those two logits, whose gradient points along that of
 
 from collections.abc import Callable
 from dataclasses import fields
-from functools import partial
 
 import torch
 from torch import Tensor
 
 from pipeline.attacks import losses
+from pipeline.attacks.aim import towards
 from pipeline.attacks.base import Model
-from pipeline.attacks.call_sizes import RowView
 from pipeline.attacks.engine import Attacked
 from pipeline.attacks.ensemble import AttackedInTurn
 from pipeline.attacks.queries import Asker
 
-# Attacks pictures, with labels, row numbers and the clean pictures' logits, whose pass it counts,
-# against a model.
-Run = Callable[[Model, Tensor, Tensor, Tensor, Tensor], Attacked]
-
-
-def towards(logits: Tensor, target: int) -> Tensor:
-    """``(max_{i≠t} z_i, z_t)`` of logits ``[N, K]``: ``[N, 2]``, of which t is the wrong answer."""
-    others = torch.cat((logits[:, :target], logits[:, target + 1 :]), dim=1)
-    return torch.stack((others.amax(dim=1), logits[:, target]), dim=1)
+# Attacks pictures, with labels, row numbers, the clean pictures' two logits, whose pass it counts,
+# and targets, against a model.
+Run = Callable[[Model, Tensor, Tensor, Tensor, Tensor, Tensor], Attacked]
 
 
 def attack_towards(
@@ -46,7 +39,7 @@ def attack_towards(
     """Attacks each row until it is answered as its target.
 
     Only rows that are answered rightly and have another target than their label are attacked; of
-    the others the clean picture comes back. Rows with one target share the model's calls.
+    the others the clean picture comes back. Rows share the model's calls, whatever their targets.
 
     Args:
         run: an attack, or several in turn.
@@ -75,11 +68,10 @@ def attack_towards(
         **{name: none.clone() for name in ("step", "restart", "forwards", "backwards", "attack")},
     }
     calls = asker.calls
-    for target in targets[attacked].unique().tolist():
-        at = (attacked & (targets == target)).nonzero().flatten()
-
-        view = partial(towards, target=target)
-        found = run(RowView(model, view), x[at], none[at], rows[at], view(logits[at]))
+    at = attacked.nonzero().flatten()
+    if len(at):
+        aims = targets[at]
+        found = run(model, x[at], none[at], rows[at], towards(logits[at], aims), aims)
         for field in fields(found):
             if field.name != "calls":
                 values[field.name][at] = getattr(found, field.name)

@@ -8,6 +8,7 @@ from attack_driver import conv_network, lattice_pictures
 from linear_models import classifier_with_margin, dual_norm
 from torch import Tensor
 
+from pipeline.attacks.aim import towards
 from pipeline.attacks.apgd import Apgd
 from pipeline.attacks.ascent import Ascent
 from pipeline.attacks.ball import Ball
@@ -23,7 +24,7 @@ from pipeline.attacks.lbfgs import Lbfgs
 from pipeline.attacks.mi_fgsm import MiFgsm
 from pipeline.attacks.pgd import Pgd
 from pipeline.attacks.square import Square
-from pipeline.attacks.towards import Run, attack_towards, towards
+from pipeline.attacks.towards import Run, attack_towards
 from pipeline.errors import UserError
 from pipeline.formats.perturbation_verdict import MARGIN
 
@@ -44,8 +45,10 @@ ATTACKS: list[StepAttack] = [
 
 
 def alone(attack: StepAttack) -> Run:
-    def run(model: Model, x: Tensor, y: Tensor, rows: Tensor, logits: Tensor) -> Attacked:
-        found = attack_rows(attack, model, x, y, rows, rows_per_call=8, logits=logits)
+    def run(
+        model: Model, x: Tensor, y: Tensor, rows: Tensor, logits: Tensor, aims: Tensor
+    ) -> Attacked:
+        found = attack_rows(attack, model, x, y, rows, rows_per_call=8, logits=logits, targets=aims)
         return replace(found, forwards=found.forwards + 1)
 
     return run
@@ -62,8 +65,8 @@ def pictures(num: int = 24) -> tuple[torch.nn.Module, Tensor, Tensor, Tensor]:
 
 def test_the_two_logits_are_the_strongest_other_class_and_the_target() -> None:
     logits = torch.tensor([[4.0, 1.0, 3.0, 0.0], [1.0, 6.0, 2.0, 5.0]])
-    assert towards(logits, 2).tolist() == [[4.0, 3.0], [6.0, 2.0]]
-    assert towards(logits, 0).tolist() == [[3.0, 4.0], [6.0, 1.0]]
+    assert towards(logits, torch.tensor([2, 2])).tolist() == [[4.0, 3.0], [6.0, 2.0]]
+    assert towards(logits, torch.tensor([0, 3])).tolist() == [[3.0, 4.0], [6.0, 5.0]]
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda a: type(a).__name__)
@@ -134,8 +137,12 @@ def test_autoattack_towards_a_class_leaves_out_what_aims_by_itself(version: obje
     whole = version(BALL)  # type: ignore[operator]
     ensemble = Ensemble(whole.attacks[:2])
 
-    def run(model: Model, x: Tensor, y: Tensor, rows: Tensor, logits: Tensor) -> AttackedInTurn:
-        return attack_in_turn(ensemble, model, x, y, rows, rows_per_call=8, logits=logits)
+    def run(
+        model: Model, x: Tensor, y: Tensor, rows: Tensor, logits: Tensor, aims: Tensor
+    ) -> AttackedInTurn:
+        return attack_in_turn(
+            ensemble, model, x, y, rows, rows_per_call=8, logits=logits, targets=aims
+        )
 
     found = attack_towards(run, model, x, y, torch.arange(12), targets, 8)
     first = attack_towards(alone(whole.attacks[0][1]), model, x, y, torch.arange(12), targets, 8)
@@ -177,8 +184,10 @@ def test_the_calls_sizes_are_tried_once_for_all_targets_and_shards() -> None:
 
     still = Pgd(Ball(Norm.LINF, 1), 5)
 
-    def run(model: Model, x: Tensor, y: Tensor, rows: Tensor, logits: Tensor) -> Attacked:
-        return attack_rows(still, model, x, y, rows, rows_per_call=32, logits=logits)
+    def run(
+        model: Model, x: Tensor, y: Tensor, rows: Tensor, logits: Tensor, aims: Tensor
+    ) -> Attacked:
+        return attack_rows(still, model, x, y, rows, rows_per_call=32, logits=logits, targets=aims)
 
     model, rows = Counting(firm), torch.arange(32)
     for shard in rows.split(16):
@@ -187,5 +196,5 @@ def test_the_calls_sizes_are_tried_once_for_all_targets_and_shards() -> None:
         assert not found.broken.any()
         assert found.backwards.tolist() == [5] * 16
         assert found.forwards.tolist() == [6] * 16
-    # The trial once; then two shards of three targets, 5 or 6 rows each, in calls of 8.
-    assert model.calls == [32, 16, 8] + [8] * 6 * 3 * 2
+    # The trial once; then two shards, whose rows share calls of 16 whatever their targets.
+    assert model.calls == [32, 16, 8] + [16] * 6 * 2
