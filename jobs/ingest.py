@@ -320,9 +320,11 @@ def _splits(
         raise RuntimeError(
             f"{source.num_rows} rows were read, {written} written and {num_bad} set aside"
         )
+    if source.splits:  # a part without a good row, such as one without labels, is left out
+        splits = {name: shards for name, shards in splits.items() if shards}
+        if not splits:
+            raise UserError(f"none of the {source.num_rows} rows is good; see the quarantine")
     for name, shards in splits.items():
-        if not shards and source.splits:
-            raise UserError(f"the split {name} has no good row; see --on-bad-row and --splits-from")
         if not shards:
             raise UserError(
                 f"none of the {written} good rows fell into the split {name}; give another "
@@ -388,7 +390,9 @@ def _tell(info: DatasetInfo, config: IngestConfig, source: Source) -> None:
     print(f"classes   {len(info.classes)}{': ' if names else ''}{names}")
     if info.has_captions:
         print("captions  yes")
-    for note in (*source.notes, *class_notes(info)):
+    gone = [split for split in source.splits if split not in info.splits]
+    notes = [f"the split {split} has no good row and is left out" for split in gone]
+    for note in (*notes, *source.notes, *class_notes(info)):
         print(f"note      {note}")
     if info.num_quarantined:
         print(f"bad rows  {set_aside(info.num_quarantined, info.path)}")

@@ -32,18 +32,20 @@ def class_notes(info: DatasetInfo) -> tuple[str, ...]:
     by_split = {split: class_counts(info, split) for split in info.splits}
     everywhere = sum(by_split.values(), np.zeros(len(info.classes), np.int64))
     notes = []
+    if len(info.classes) > 1 and everywhere.max() == 1:
+        notes.append("no class has more than one picture; are the labels ids?")
     if absent := np.flatnonzero(everywhere == 0).tolist():
-        notes.append(f"{len(absent)} of the classes have no picture: {_names(info, absent)}")
+        notes.append(f"classes without a picture: {_names(info, absent)}")
     if TRAIN in by_split:
         missing = np.flatnonzero((by_split[TRAIN] == 0) & (everywhere > 0)).tolist()
         if missing:
             notes.append(
-                f"{len(missing)} of the classes have no picture to train on, so nothing will be "
-                f"generated of them: {_names(info, missing)}"
+                "classes without a picture to train on, of which nothing will be generated: "
+                f"{_names(info, missing)}"
             )
     return tuple(notes)
 
 
 def _names(info: DatasetInfo, labels: list[int]) -> str:
-    more = ", ..." if len(labels) > _SHOWN else ""
+    more = f", ... ({len(labels)} in all)" if len(labels) > _SHOWN else ""
     return ", ".join(info.classes[label] for label in labels[:_SHOWN]) + more

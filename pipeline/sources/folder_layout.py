@@ -133,10 +133,13 @@ def _refuse_a_mixture(root: Path, inside: dict[str, Inside], said: dict[str, str
         doubtful = [name for name in doubtful if says_split_alone(name)]
     if doubtful:
         others = [name for name in said if not said[name]]
+        are = (
+            "are called as splits and have" if len(doubtful) > 1 else "is called as a split and has"
+        )
         raise UserError(
-            f"in {root}, {_list(doubtful)} {'are' if len(doubtful) > 1 else 'is'} called as a "
-            f"split and has sub-folders, and {_list(others)} says no split; move what does not "
-            f"belong away, or, where all of these are classes, say so with {_DRAW}"
+            f"in {root}, {_list(doubtful)} {are} sub-folders, and {_list(others)} "
+            f"{'say' if len(others) > 1 else 'says'} no split; move what does not belong away, or, "
+            f"where all of these are classes, say so with {_DRAW}"
         )
 
 

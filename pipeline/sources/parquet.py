@@ -313,7 +313,10 @@ class ParquetSource(Source):
                     continue
                 row = file.origin(first + values_of(values).index(value))
                 if split is None:
-                    raise UserError(f"{row} has {value!r} in column {column}, no split; {REMEDY}")
+                    raise UserError(
+                        f"{row} has {value!r} in column {column}, no split that is known; correct "
+                        "it, or say where splits come from with --splits-from"
+                    )
                 raise UserError(
                     f"{row} has {value!r} in column {column}, and the path says {file.split}; "
                     "say which counts: --splits-from column or --splits-from names"

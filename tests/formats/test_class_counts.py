@@ -27,13 +27,18 @@ def test_rows_are_counted_class_by_class(tmp_path: Path) -> None:
     assert class_counts(info, "test").tolist() == [0, 0, 1, 1]
     assert untrained_classes(info) == (1, 2)
     absent, untrained = class_notes(info)
-    assert absent == "1 of the classes have no picture: b"
-    assert untrained.endswith("nothing will be generated of them: c")
+    assert absent == "classes without a picture: b"
+    assert untrained.endswith("of which nothing will be generated: c")
 
 
 def test_nothing_is_said_where_every_class_is_trained_on(tmp_path: Path) -> None:
     assert class_notes(write(tmp_path / "a", train=[0, 1, 2, 3], test=[1])) == ()
-    assert class_notes(write(tmp_path / "b", test=[0, 1, 2, 3])) == ()
+    assert class_notes(write(tmp_path / "b", test=[0, 1, 2, 3, 3])) == ()
+
+
+def test_labels_that_never_come_twice_are_asked_about(tmp_path: Path) -> None:
+    (note,) = class_notes(write(tmp_path, train=[0, 1, 2, 3]))
+    assert note == "no class has more than one picture; are the labels ids?"
 
 
 def test_the_stack_that_is_planned_knows_the_classes_that_it_will_not_have_seen(

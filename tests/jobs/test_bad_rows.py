@@ -290,3 +290,22 @@ def test_rows_that_were_lost_are_not_taken_for_bad_ones(
     monkeypatch.setattr(ingest, "run_shards", lossy)
     with pytest.raises(RuntimeError, match="9 rows were read, 6 written and 0 set aside"):
         ingest.main(config("folder", tmp_path, rows_per_shard=3))
+
+
+def test_a_test_part_without_labels_is_left_out_with_a_word_where_bad_rows_are_set_aside(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, labels in (("train", [0, 1, 0, 1]), ("test", [-1, -1])):
+        pictures = pa.array([png(0)] * len(labels), pa.binary())
+        table = pa.table({"image": pictures, "label": labels})
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+    source = IngestConfig(
+        source="parquet",
+        input=tmp_path,
+        output=tmp_path / "out",
+        on_bad_row="quarantine",
+    )
+    info = load_dataset(ingest.main(source))
+    assert list(info.splits) == ["train"]
+    assert info.num_quarantined == 2
+    assert "note      the split test has no good row and is left out\n" in capsys.readouterr().out
