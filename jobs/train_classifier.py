@@ -167,7 +167,8 @@ def train_loop(job: dict[str, Any]) -> None:
         step += 1
         last = step == config.steps
         keep = last or step % config.checkpoint_every == 0
-        if keep or step % config.log_every == 0:
+        # The first step too: a person sees within seconds that it moves, and how fast.
+        if keep or step == 1 or step % config.log_every == 0:
             losses, accuracy = _over_workers(outcomes, world)
             _refuse_not_finite(losses, step)
             if log is not None:

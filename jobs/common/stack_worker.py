@@ -15,10 +15,12 @@ from torch import Tensor, nn
 
 from jobs.common.ranks import TrainRanks
 from jobs.common.stream import TrainingData, training_batches
+from pipeline.class_names import NO_LABEL
 from pipeline.errors import UserError
 from pipeline.formats.metrics import METRICS_FILE, MetricsLog, read_metrics
 from pipeline.formats.output import atomic_path
 from pipeline.pictures import display_scale, grid, to_signed
+from pipeline.plots.class_sheet import class_sheet
 from pipeline.plots.losses import LOSSES_FILE, plot_losses
 from pipeline.sampling import sample
 from pipeline.stack import Stack
@@ -30,6 +32,8 @@ from pipeline.training.checkpoint import (
     save_checkpoint,
 )
 from pipeline.training.trainer import Recipe, StackTrainer
+
+_CLASSES_IN_GRID = 10
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,9 @@ def train_worker(loop_config: dict[str, Any]) -> None:
     meter = _Meter(recipe, trainer.step)
     for x, labels in _batches(run, trainer, device):
         meter.add(trainer.update(x, labels))
-        if log and (trainer.step % run.log_every == 0 or trainer.step == recipe.num_steps):
+        # The first step too: a person sees within seconds that it moves, and how fast.
+        told = trainer.step in (1, recipe.num_steps)
+        if log and (told or trainer.step % run.log_every == 0):
             log.append(meter.line(trainer.step, [run.spec.stages[s].side for s in run.stages]))
         last = trainer.step == recipe.num_steps
         if rank == 0 and (last or trainer.step % run.checkpoint_every == 0):
@@ -179,13 +185,13 @@ def draw_losses(output: Path, path: Path) -> None:
 
 
 def sample_grid(stack: Stack, rows: int, seed: int) -> Any:
-    """A Pillow image of samples: a column a class, or eight without classes."""
-    trained = np.setdiff1d(np.arange(len(stack.classes)), stack.spec.untrained)[:10]
-    classes = max(1, len(trained))
-    labels = np.tile(trained, rows)
-    if not stack.classes:
-        labels = np.full(rows * 8, -1)
+    """A Pillow image of samples: a row for each of ten classes at most, with its name and ``rows``
+    pictures; eight times as many in a plain grid where there are no classes."""
+    trained = np.setdiff1d(np.arange(len(stack.classes)), stack.spec.untrained)[:_CLASSES_IN_GRID]
+    labels = np.tile(trained, rows) if stack.classes else np.full(rows * 8, NO_LABEL)
     numbers = np.arange(len(labels))
     pictures = sample(stack, np.full(len(labels), seed), numbers, labels)
-    scale = display_scale(stack.spec.shape[0])
-    return grid(pictures, classes if stack.classes else 8, scale=scale)
+    if not stack.classes:
+        return grid(pictures, 8, scale=display_scale(stack.spec.shape[0]))
+    names = [stack.classes[label] for label in trained]
+    return class_sheet(pictures, np.tile(np.arange(len(names)), rows), names, per_class=rows)

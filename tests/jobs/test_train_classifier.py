@@ -62,7 +62,7 @@ def test_a_run_publishes_a_classifier_with_its_accuracy_and_can_be_given_again(
     assert card["test_rows"] == 100
     assert card["pgd"] is None
     lines = read_metrics(tmp_path / "run" / METRICS_FILE)
-    assert [line["step"] for line in lines] == sorted({*range(3, 61, 3), *range(4, 61, 4)})
+    assert [line["step"] for line in lines] == sorted({1, *range(3, 61, 3), *range(4, 61, 4)})
     assert lines[-1]["loss"] < lines[0]["loss"] / 2
     assert all(0 <= line["accuracy"] <= 1 and line["seconds_left"] >= 0 for line in lines)
     said = capsys.readouterr().out
@@ -78,7 +78,7 @@ def test_a_run_publishes_a_classifier_with_its_accuracy_and_can_be_given_again(
     assert "step 64 of 64" in capsys.readouterr().out
     assert read_json(path / "card.json")["training"]["steps"] == 64
     assert [line["step"] for line in read_metrics(tmp_path / "run" / METRICS_FILE)] == sorted(
-        {*range(3, 64, 3), *range(4, 65, 4)}
+        {1, *range(3, 64, 3), *range(4, 65, 4)}
     )
     with pytest.raises(UserError, match="has 64 steps done, and 60 are asked for"):
         main(run)
@@ -139,7 +139,7 @@ def test_an_interrupted_run_ends_with_the_same_model_as_one_without_interruption
     assert card["generated_sha256"] == open_sample_set(samples).sha256
     assert card["training"]["generated_share"] == 0.25
     steps = [line["step"] for line in read_metrics(tmp_path / "parts" / METRICS_FILE)]
-    assert steps == [3, 4, 6, 8, 9, 12]
+    assert steps == [1, 3, 4, 6, 8, 9, 12]
 
 
 @pytest.mark.ray
@@ -159,7 +159,7 @@ def test_a_loss_that_is_not_finite_stops_at_its_step_and_keeps_the_last_good_che
     found = newest_checkpoint(tmp_path / "run" / "checkpoints")
     assert found is not None
     assert found[0] == 4
-    assert [line["step"] for line in read_metrics(tmp_path / "run" / METRICS_FILE)] == [3, 4, 6]
+    assert [line["step"] for line in read_metrics(tmp_path / "run" / METRICS_FILE)] == [1, 3, 4, 6]
     assert not (tmp_path / "run" / "model").exists()
 
 

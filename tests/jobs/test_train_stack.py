@@ -20,11 +20,13 @@ from pipeline.formats.dataset import dataset_table, load_dataset, write_dataset_
 from pipeline.formats.keyed_sample import keyed_sample
 from pipeline.formats.metrics import read_metrics
 from pipeline.pictures import to_signed
+from pipeline.plots.class_sheet import class_sheet
 from pipeline.sampling import sample
 from pipeline.stack import Stack
 from pipeline.training.checkpoint import newest_checkpoint
 from pipeline.training.errors import measure_errors
 from pipeline.training.trainer import StackTrainer
+from pipeline.verification.directory import verify_directory
 
 
 @pytest.fixture(scope="module")
@@ -112,12 +114,16 @@ def test_the_error_curves_are_of_keyed_pictures_of_the_train_split(
 @pytest.mark.ray
 def test_a_run_leaves_its_figures_its_plot_and_a_grid_for_each_checkpoint(whole_run: Path) -> None:
     lines = read_metrics(whole_run / "metrics.jsonl")
-    assert [line["step"] for line in lines] == [2, 4, 6]
+    assert [line["step"] for line in lines] == [1, 2, 4, 6]
     assert set(lines[0]["loss"]) == {"4px", "8px"}
     grids = sorted(path.name for path in (whole_run / "grids").iterdir())
     assert grids == [f"step-00000000{step}.png" for step in (2, 4, 6)]
     with Image.open(whole_run / "grid.png") as grid:
-        assert grid.size == (10 * 66 + 2, 66 + 2)  # ten classes of eight pixels, enlarged by eight
+        stack = Stack.load(whole_run / "model")
+        drawn = sample(stack, np.zeros(10, int), np.arange(10), np.arange(10))
+        expected = class_sheet(drawn, np.arange(10), CLASSES, per_class=1)
+        np.testing.assert_array_equal(np.asarray(grid), np.asarray(expected))
+    assert verify_directory(whole_run).faults.lines() == []
     assert (whole_run / "losses.png").read_bytes().startswith(b"\x89PNG")
     assert sorted(path.name for path in (whole_run / "checkpoints").iterdir()) == [
         "step-000000004.safetensors",
@@ -158,7 +164,7 @@ def test_the_same_command_goes_on_after_an_interruption_to_the_same_bits(
     assert same_weights(tmp_path / "run", whole_run)
     assert steps == list(range(cut_at))
     lines = [m["step"] for m in read_metrics(tmp_path / "run" / "metrics.jsonl")]
-    assert lines == ([3, 6] if cut_at == 1 else [2, 3, 6])
+    assert lines == ([1, 3, 6] if cut_at == 1 else [1, 2, 3, 6])
     damaged = f"a checkpoint is damaged and was set aside as {tmp_path}"
     assert (damaged in capsys.readouterr().out) == (cut_at == 5)
 
@@ -187,7 +193,7 @@ def test_a_finished_run_goes_on_to_more_steps_and_keeps_its_model_until_then(
     # Cut at step 9, whose checkpoint before is that of step 8.
     assert rates == [recipe.learning_rate_at(step) for step in (6, 7, 8, 8, 9)]
     assert json.loads((run / "model" / "card.json").read_text())["steps"] == 10
-    assert [line["step"] for line in read_metrics(run / "metrics.jsonl")] == [2, 4, 6, 8, 10]
+    assert [line["step"] for line in read_metrics(run / "metrics.jsonl")] == [1, 2, 4, 6, 8, 10]
     with pytest.raises(UserError, match="has 10 steps done, and 6 are asked for"):
         main(config(dataset, run, steps=6))
 
@@ -220,7 +226,7 @@ def test_a_worker_of_ray_train_that_dies_is_replaced_and_ends_at_the_same_bits(
     assert died.exists()
     assert same_weights(tmp_path / "run", whole_run)
     lines = [m["step"] for m in read_metrics(tmp_path / "run" / "metrics.jsonl")]
-    assert lines == [2, 4, 6]
+    assert lines == [1, 2, 4, 6]
 
 
 def weights(output: Path) -> dict[str, Tensor]:
@@ -268,7 +274,7 @@ def test_the_stages_of_a_stack_of_networks_train_each_for_itself(
     assert len(stack.spec.errors) == 2
     for side in (4, 8):
         lines = read_metrics(tmp_path / "run" / f"stage_{side}" / "metrics.jsonl")
-        assert [line["step"] for line in lines] == [2, 3]
+        assert [line["step"] for line in lines] == [1, 2, 3]
         assert list(lines[0]["loss"]) == [f"{side}px"]
     card = json.loads((tmp_path / "run" / "model" / "card.json").read_text())
     assert set(card["final_loss"]) == {"4px", "8px"}
