@@ -168,6 +168,9 @@ def _acquire(path: Path, place: Path, say: Callable[[str], None]) -> Lock:
     own = place.with_name(f"{place.name}.tmp-{secrets.token_hex(4)}")
     try:
         own.write_text(json.dumps(vars(holder)), encoding="utf-8")
+        for other in {_beside(path), path / INSIDE} - {place}:  # of one with other rights here
+            with contextlib.suppress(FileNotFoundError):
+                _wait_until_dead(path, other, own, say)
         while not _put(own, place):
             with contextlib.suppress(FileNotFoundError):  # released just now
                 _remove_of_the_dead(path, place, own, say)
@@ -274,6 +277,10 @@ def _place(path: Path) -> Path:
     """Beside the output; in it where it is a mount, or its parent not ours to write."""
     if path.is_dir() and (path.is_mount() or not os.access(path.parent, os.W_OK | os.X_OK)):
         return path / INSIDE
+    return _beside(path)
+
+
+def _beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.lock")
 
 

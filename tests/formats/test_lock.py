@@ -225,5 +225,8 @@ def test_an_output_whose_parent_is_not_ours_holds_its_lock_itself(
     with claim_output(tmp_path / "out", {"a": 1}) as claimed:
         assert (tmp_path / "out" / lock.INSIDE).exists()
         assert "is being written" in refusal(tmp_path / "out")
+        with monkeypatch.context() as root:
+            root.setattr(os, "access", lambda *_: True)
+            assert "is being written" in refusal(tmp_path / "out")
         write_text(claimed.directory / "part", "1")
     assert sorted(tree(tmp_path)) == ["out/part", "out/run.json"]
