@@ -167,8 +167,8 @@ class Waiting:
             with suppress(Exception):  # Ray that is just ending; the lines are no reason to fail
                 has, free = self._state()
                 print(
-                    f"{self._what}: waiting since {time.monotonic() - start:.0f} s for a first "
-                    f"result; {' and '.join(map(str, self._demands))}; the cluster has "
+                    f"{self._what}: no result yet after {time.monotonic() - start:.0f} s; "
+                    f"{' and '.join(map(str, self._demands))}; the cluster has "
                     f"{_amount(has)}, of which {_amount(free)} free",
                     file=self._stream or sys.stderr,
                     flush=True,

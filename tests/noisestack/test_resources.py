@@ -99,7 +99,7 @@ def test_what_is_waited_for_is_said_again_and_again_until_it_is_there() -> None:
         time.sleep(0.05)
     assert said.getvalue().splitlines() == lines
     assert re.fullmatch(
-        "train: waiting since 0 s for a first result; 2 workers need 1 CPU and 1 GPU each; the "
+        "train: no result yet after 0 s; 2 workers need 1 CPU and 1 GPU each; the "
         "cluster has 8 CPUs and 1 GPU, of which 7 CPUs and 0 GPUs free",
         lines[0],
     )
