@@ -156,3 +156,13 @@ def write_export_info(
             }
         ),
     )
+
+
+def class_label_names(schema: pa.Schema, column: str) -> tuple[str, ...]:
+    """The names of a ClassLabel in the header that Hugging Face's `datasets` writes; else ()."""
+    try:
+        header = json.loads((schema.metadata or {})[_HEADER])
+        names = header["info"]["features"][column]["names"]
+    except (KeyError, TypeError, ValueError):
+        return ()
+    return tuple(map(str, names))

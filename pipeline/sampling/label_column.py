@@ -11,6 +11,7 @@ import pyarrow as pa
 from pipeline.class_names import NO_LABEL, class_named, label_called, label_named, no_class
 from pipeline.errors import UserError
 from pipeline.formats.dataset import DATASET_FILE, load_dataset, shards_of
+from pipeline.formats.hugging_face import class_label_names
 from pipeline.formats.output import read_json, sha256_of_file, sha256_of_json
 from pipeline.formats.sample_set import MANIFEST_FILE
 from pipeline.formats.shard import Shard, column_type, open_parquet, read_range
@@ -160,7 +161,7 @@ def open_column(
             raise UserError(f"--labels-split {split}: {path} is not a dataset; leave it out")
         files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
         directory = path if path.is_dir() else path.parent
-        names = _names_of_set(directory)
+        names = _names_of_set(directory) or _names_in_headers(files, column)
         shards = tuple(map(_describe, files))
     plan = Column(directory, shards, column, tuple(classes), names, captions)
     if not plan.num_rows:
@@ -184,6 +185,21 @@ def _names_of_set(directory: Path) -> tuple[str, ...] | None:
         return tuple(map(str, names)) or None
     except (KeyError, TypeError):
         return None
+
+
+def _names_in_headers(files: Sequence[Path], column: str) -> tuple[str, ...] | None:
+    """The classes of a ClassLabel column, as Hugging Face's layout has them; None without."""
+    found: dict[tuple[str, ...], Path] = {}
+    for path in files:
+        with open_parquet(path) as file:
+            found.setdefault(class_label_names(file.schema_arrow, column), path)
+    if len(found) > 1:
+        one, other = [*found.values()][:2]
+        raise UserError(
+            f"{one} and {other} name the labels of column {column} differently in their headers; "
+            "give --labels-from one file, or ingest them and give the dataset"
+        )
+    return next(iter(found), ()) or None
 
 
 def _plain_kind(table: pa.Table, column: str) -> pa.DataType:

@@ -1,6 +1,5 @@
 """Parquet files with encoded pictures, and labels and/or captions; Hugging Face's layout too."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.errors import UserError
+from pipeline.formats.hugging_face import class_label_names
 from pipeline.formats.id_ledger import IdLedger, digests_of
 from pipeline.formats.quarantine import BadRow
 from pipeline.formats.shard import check_named_once
@@ -277,7 +277,7 @@ class ParquetSource(Source):
         if name is None and splits_from == "auto" and not there:
             return None
         column = _column(schema, name or _SPLIT_COLUMN, "split-column", file)
-        self._split_names = _hugging_face_names(schema, column)
+        self._split_names = class_label_names(schema, column)
         kind = schema.field(column).type
         if not _is_text(kind) and not (pa.types.is_integer(kind) and self._split_names):
             raise UserError(
@@ -366,7 +366,7 @@ class ParquetSource(Source):
                 # The names that are given are those of false and of true, in this order.
                 return replace(labels, by_text={"false": 0, "true": 1} | dict(labels.by_text))
             return labels
-        names = {file.name: _hugging_face_names(file.schema(), column) for file in self._files}
+        names = {file.name: class_label_names(file.schema(), column) for file in self._files}
         if any(names.values()):
             path_of = {file.name: str(file.path) for file in self._files}
             return labels_by_header(names, path_of.__getitem__, given)
@@ -442,13 +442,3 @@ def _optional(
 
 def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind))
-
-
-def _hugging_face_names(schema: pa.Schema, column: str) -> tuple[str, ...]:
-    """The names of a ClassLabel in the header that Hugging Face's `datasets` writes; else ()."""
-    try:
-        header = json.loads((schema.metadata or {})[b"huggingface"])
-        names = header["info"]["features"][column]["names"]
-    except (KeyError, TypeError, ValueError):
-        return ()
-    return tuple(map(str, names))

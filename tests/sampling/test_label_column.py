@@ -125,6 +125,18 @@ def test_a_sets_numbers_are_labels_of_the_classes_in_its_manifest(
         assert labels(open_column(path, "what", ("1", "2")), 0, 3) == [1, 0, 0]
 
 
+def test_a_class_label_columns_numbers_are_labels_of_its_headers_classes(tmp_path: Path) -> None:
+    for name, classes in (("a", ["dog", "cat"]), ("b", ["cat", "dog"])):
+        feature = {"label": {"names": classes, "_type": "ClassLabel"}}
+        header = {b"huggingface": json.dumps({"info": {"features": feature}})}
+        table = pa.table({"label": [0, 1, 1]}).replace_schema_metadata(header)
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+    assert labels(open_column(tmp_path / "a.parquet", "label", CLASSES), 0, 3) == [1, 0, 0]
+    assert labels(open_column(tmp_path / "b.parquet", "label", CLASSES), 0, 3) == [0, 1, 1]
+    with pytest.raises(UserError, match="name the labels of column label differently in their"):
+        open_column(tmp_path, "label", CLASSES)
+
+
 def test_a_datasets_class_called_dash_is_no_condition_of_nobody(tmp_path: Path) -> None:
     plan = open_column(dataset(tmp_path / "d", ("cat", "-")), "label", CLASSES)
     with pytest.raises(UserError, match="row 0"):
