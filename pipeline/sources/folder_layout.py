@@ -78,13 +78,14 @@ def find_layout(
     else:
         _refuse_a_wrapping(root, look, inside)
         if _each_divided(root, inside):
+            parts = [
+                Leaf(os.path.join(name, part), name, split_in(part))
+                for name, there in inside.items()
+                for part in there.folders
+            ]
             return Layout(
-                tuple(
-                    Leaf(os.path.join(name, part), name, split_in(part))
-                    for name, there in inside.items()
-                    for part in there.folders
-                    if split_in(part) != UNLABELED
-                )
+                tuple(leaf for leaf in parts if leaf.split != UNLABELED),
+                tuple(leaf.folder for leaf in parts if leaf.split == UNLABELED),
             )
     return Layout(tuple(Leaf(name, name, None) for name in top))
 

@@ -91,6 +91,10 @@ def test_an_unlabelled_part_is_left_out_with_a_word(tmp_path: Path) -> None:
     assert source.classes == ("cat",)
     assert source.num_rows == 2
     assert source.notes == (f"{tmp_path / 'unlabeled'} has no labels and is left out",)
+    put(tmp_path / "inside", "cat/train/a.png", "cat/test/b.png", "cat/unlabeled/c.png")
+    inside = FolderSource(tmp_path / "inside")
+    assert inside.num_rows == 2
+    assert inside.notes[0].endswith("cat/unlabeled has no labels and is left out")
 
 
 def test_a_test_part_alone_is_not_trained_on_and_train_and_validation_are_two(
