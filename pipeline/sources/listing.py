@@ -44,12 +44,6 @@ def entries(folder: Path | str) -> list[os.DirEntry[str]]:
         return sorted((entry for entry in found if not _hidden(entry.name)), key=_name)
 
 
-def folders(folder: Path | str) -> list[str]:
-    """The names of the sub-folders, links to folders among them."""
-    with user_files():
-        return [entry.name for entry in entries(folder) if entry.is_dir()]
-
-
 def files_below(root: Path | str, folder: str = "") -> Iterator[str]:
     """The files in a folder of `root` and below it, in the order of their names, relative to root.
 
