@@ -85,6 +85,7 @@ CASES = (
     # train-classifier
     Case("train-classifier --dataset unlabelled --output out"),
     Case("train-classifier --dataset dataset --output out --eps 0.001"),
+    Case("train-classifier --dataset dataset --output out --adversarial-loss pgd --eps 8"),
     # generate
     Case("generate --model nowhere --output out"),
     Case("generate --model classifier --output out"),
@@ -122,6 +123,10 @@ CASES = (
     Case(f"{_PERTURB} --attack mine:attack"),
     Case(f"{_PERTURB} --norm l0"),
     Case(f"{_PERTURB} --eps 0.001"),
+    Case(f"{_PERTURB} --eps 8"),
+    Case(f"{_PERTURB} --eps 8/0"),
+    Case(f"{_PERTURB} --norm l2 --eps 99"),
+    Case(f"{_PERTURB} --step-size 40"),
     Case(f"{_PERTURB} --eps -0.1"),
     Case(f"{_PERTURB} --step-size 0"),
     Case(f"{_PERTURB} --attack deepfool --eps 0.1"),
