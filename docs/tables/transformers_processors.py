@@ -149,6 +149,7 @@ def _short(message: str) -> str:
         (r"is for pictures of (\d+x\d+)", r"ingest at {}"),
         (r"to a picture of (\d+x\d+) than scale it: (.*?); prepare", r"refused at {}: {}"),
         (r"with a gradient: (.*?); write", r"refused: {}"),
+        (r"fails: (.*?); correct", r"refused: {}"),
         (r"cannot be loaded .*Unrecognized image", r"refused: it has no default processor"),
         (r"cannot be loaded .*torchvision", r"refused: its processor needs torchvision"),
     ):
