@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,8 +17,9 @@ def perturb_here(patched: pytest.MonkeyPatch) -> None:
     """`perturb` with neither Ray nor the figures that every perturbation set has."""
     patched.setattr("jobs.perturb.run_shards", in_this_process)
     patched.setattr("jobs.perturb.ray_session", contextlib.nullcontext)
-    for name in ("_draw", "draw_robustness"):
-        patched.setattr(f"jobs.perturb.{name}", lambda *_: None)
+    patched.setattr("jobs.perturb._draw", lambda *_: None)
+    sizes = SimpleNamespace(median_size=None)
+    patched.setattr("jobs.perturb.draw_robustness", lambda *_: sizes)
 
 
 def in_this_process(
