@@ -31,11 +31,11 @@ from numpy.typing import NDArray
 from ray._private.internal_api import node_stats
 
 from benchmarks.common import Options, alternate, median, report, sampling
+from jobs.common.ingest_config import IngestConfig
 from jobs.common.pools import Pool
 from jobs.common.records import remove_records
 from jobs.common.row_ranges import RowRanges
 from jobs.common.sharded import run_shards
-from jobs.ingest import IngestConfig
 from jobs.ingest import main as ingest
 from noisestack.session import ray_session
 from pipeline.formats.claim import claim_output

@@ -2,19 +2,19 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
 
-from jobs.common.bad_rows import DESCRIPTION, OnBadRow, refuse_quarantine, set_aside
+from jobs.common.bad_rows import refuse_quarantine, set_aside
+from jobs.common.ingest_config import IngestConfig
 from jobs.common.pools import Pool
 from jobs.common.records import Record, record_path, remove_records
 from jobs.common.row_ranges import RowRanges
 from jobs.common.sharded import run_shards
 from noisestack.command import Command
-from noisestack.config import JobConfig, describe
+from noisestack.config import describe
 from noisestack.session import ray_session
 from pipeline.class_names import refuse_reserved
 from pipeline.errors import UserError
@@ -33,190 +33,14 @@ from pipeline.formats.splits import TEST, TRAIN
 from pipeline.pictures import display_scale, grid
 from pipeline.plots.class_sheet import class_sheet
 from pipeline.sources.base import Source
-from pipeline.sources.decode import Decoder
-from pipeline.sources.digits import DigitsSource
-from pipeline.sources.division import Division, divide
-from pipeline.sources.fit import Fit, FitCounts
-from pipeline.sources.folder import FolderSource
-from pipeline.sources.idx import IdxSource
-from pipeline.sources.metadata_file import MetadataSource, find_metadata
-from pipeline.sources.parquet import ParquetSource
+from pipeline.sources.fit import FitCounts
 from pipeline.sources.shape import shape_of
-from pipeline.sources.splits import SplitsFrom
 from pipeline.sources.writer import ShardWriter
 
 GRID_FILE = "grid.png"
 _GRID_PER_CLASS = 8
 _GRID_SHARDS = 64  # read for the sheet at most, whatever the size of the set
 _GRID_CLASSES = 20  # more would make a sheet that nobody can look at
-_COLUMN_KEYS = ("image_column", "label_column", "caption_column", "id_column", "split_column")
-
-
-class IngestConfig(JobConfig):
-    """Turn labelled pictures into a dataset: Parquet shards of one shape, split by split.
-
-    The same command resumes what was interrupted, and gives the same bytes on any number of
-    workers.
-    """
-
-    source: Literal["digits", "idx", "folder", "parquet"] = Field(
-        "digits",
-        description="where the pictures are: digits (embedded, no input), idx (MNIST's files), "
-        "folder (one sub-folder a class, or a metadata.jsonl or .csv beside the pictures), parquet "
-        "(encoded pictures)",
-    )
-    input: Path | None = Field(
-        None, description="folder of the idx files or of the classes; Parquet file or folder"
-    )
-    output: Path = Field(description="the dataset's directory")
-    overwrite: bool = Field(False, description="replace another config's results in OUTPUT")
-    classes: tuple[str, ...] | None = Field(
-        None,
-        description="class names in the order of their labels; none for those that the data name, "
-        "or the numbers that occur",
-    )
-    image_column: str = Field("image", description="parquet: column of encoded pictures")
-    label_column: str | None = Field(
-        None,
-        description="parquet, or a folder's metadata file: column of labels or class names; none "
-        "for 'label' if there",
-    )
-    caption_column: str | None = Field(
-        None,
-        description="parquet, or a folder's metadata file: column of texts; none for 'caption' or "
-        "'text' if there",
-    )
-    id_column: str | None = Field(
-        None, description="parquet: column of unique ids; none for file name and row"
-    )
-    split_column: str | None = Field(
-        None,
-        description="column of texts that say each row's split; none for 'split' if there",
-    )
-    splits_from: SplitsFrom = Field(
-        "auto",
-        description="what says train, test and validation: names (of folders, files and hive "
-        "keys); column; auto: whichever does; draw: nothing, all rows are divided anew",
-    )
-    test_fraction: float = Field(
-        0.2,
-        ge=0,
-        lt=1,
-        description="part of the rows for testing, 0 to 1, where the data say no splits",
-    )
-    seed: int = Field(0, description="keys which rows are for testing")
-    resize: tuple[int, ...] | None = Field(
-        None, description="height and width in pixels, or one number for both; none to keep them"
-    )
-    fit: Fit = Field(
-        "crop",
-        description="what resize does to pictures of other proportions: crop takes the largest "
-        "centred part, pad keeps all and fills the rest, stretch makes circles ellipses",
-    )
-    pad_fill: int = Field(
-        0, ge=0, le=255, description="fit pad: the level around a picture, 0 black to 255 white"
-    )
-    channels: Literal[1, 3] | None = Field(
-        None, description="1 for grey, 3 for RGB; none for what the first picture has"
-    )
-    on_bad_row: OnBadRow = Field("fail", description=DESCRIPTION)
-    rows_per_shard: int = Field(2048, ge=1, description="rows that a worker reads at a time")
-    num_workers: int | None = Field(
-        None, ge=1, description="actors at most; none for as many as the cluster holds"
-    )
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.source == "digits":
-            if self.input is not None or self.classes is not None:
-                raise ValueError("the digits are embedded and have no input and no other classes")
-        elif self.input is None:
-            raise ValueError(f"input is needed: where the {self.source} source is to be read")
-        keys: tuple[str, ...] = () if self.source == "parquet" else _COLUMN_KEYS
-        if self.source == "folder":  # a metadata file's columns
-            keys = ("image_column", "id_column")
-        strays = [key for key in keys if key in self.model_fields_set]
-        if strays:
-            raise ValueError(f"{strays[0]} is for the source parquet, and this is {self.source}")
-        if self.splits_from == "column" and self.source not in ("parquet", "folder"):
-            raise ValueError(f"splits_from column is for the source parquet, not {self.source}")
-        if self.split_column is not None and self.splits_from == "draw":
-            raise ValueError("split_column says splits and splits_from draw none; leave one out")
-        if self.resize is not None and (
-            len(self.resize) not in (1, 2) or any(not 1 <= side <= 16384 for side in self.resize)
-        ):
-            raise ValueError("resize is one or two numbers of pixels, each from 1 to 16384")
-        if self.resize is None and "fit" in self.model_fields_set:
-            raise ValueError("fit says how pictures are resized: give resize as well")
-        if self.fit != "pad" and "pad_fill" in self.model_fields_set:
-            raise ValueError(f"pad_fill is for fit pad, and this is {self.fit}")
-        if self.classes is not None and (
-            len(set(self.classes)) != len(self.classes) or "" in self.classes or not self.classes
-        ):
-            raise ValueError("classes are different names, none of them empty")
-        return self
-
-    def decoder(self) -> Decoder:
-        """How pictures are treated, as these values say."""
-        resize = None if self.resize is None else (self.resize[0], self.resize[-1])
-        return Decoder(resize, self.channels, self.fit, self.pad_fill)
-
-    def open_source(self) -> Source:
-        """The source that these values name; UserError when it is not there or not usable."""
-        if self.input is None:
-            return DigitsSource()
-        if self.source == "idx":
-            return IdxSource(self.input, self.classes, self.splits_from)
-        if self.source == "folder":
-            columns = self.label_column or self.caption_column or self.split_column
-            if columns is not None or find_metadata(self.input):
-                return MetadataSource(
-                    self.input,
-                    label_column=self.label_column,
-                    caption_column=self.caption_column,
-                    classes=self.classes,
-                    split_column=self.split_column,
-                    splits_from=self.splits_from,
-                )
-            if self.splits_from == "column":
-                raise UserError(
-                    f"splits_from column needs a metadata.jsonl or .csv in {self.input}, and there "
-                    "is none; leave it out, or say names or draw"
-                )
-            return FolderSource(self.input, self.classes, self.splits_from)
-        return ParquetSource(
-            self.input,
-            image_column=self.image_column,
-            label_column=self.label_column,
-            caption_column=self.caption_column,
-            id_column=self.id_column,
-            classes=self.classes,
-            split_column=self.split_column,
-            splits_from=self.splits_from,
-        )
-
-    def division(self, source: Source) -> Division | None:
-        """How the rows of a source are divided that gives no splits, from one pass over their ids
-        and labels; None where it gives some."""
-        if source.splits:
-            return None
-        return divide(
-            source.keys(),
-            len(source.classes),
-            seed=self.seed,
-            test_fraction=self.test_fraction,
-        )
-
-    def where_splits_come_from(self, source: Source) -> str:
-        """For people: what says the splits of a source's rows, or how they are drawn."""
-        if source.splits:
-            unused = " (--test-fraction says nothing here)"
-            given = "test_fraction" in self.model_fields_set
-            return f"from {source.splits_given_by}{unused if given else ''}"
-        by_class = " by class" if source.classes else ""
-        drawn = f"drawn: {100 * self.test_fraction:.4g} %{by_class}, seed {self.seed}"
-        alone = f" ({source.splits_given_by} say train for all)" if source.splits_given_by else ""
-        return drawn + alone
 
 
 def main(config: IngestConfig) -> Path:
