@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 PEERS := .venv/.installed-bench
-SHARED := --numprocesses 2 --dist loadgroup # tests with Ray in one process, the rest in the other
+SHARED := --numprocesses 2 --dist loadfile # tests with Ray in one process, the rest in the other
 MODEL ?= runs/quickstart/stack/model
 
 .DEFAULT_GOAL := help
