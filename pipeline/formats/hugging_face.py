@@ -159,10 +159,14 @@ def write_export_info(
 
 
 def class_label_names(schema: pa.Schema, column: str) -> tuple[str, ...]:
-    """The names of a ClassLabel in the header that Hugging Face's `datasets` writes; else ()."""
+    """The names of a ClassLabel in the header that Hugging Face's `datasets` writes; else ().
+
+    column: dots lead into structs.
+    """
     try:
-        header = json.loads((schema.metadata or {})[_HEADER])
-        names = header["info"]["features"][column]["names"]
+        feature = json.loads((schema.metadata or {})[_HEADER])["info"]["features"]
+        for name in [column] if column in feature else column.split("."):
+            feature = feature[name]
+        return tuple(map(str, feature["names"]))
     except (KeyError, TypeError, ValueError):
         return ()
-    return tuple(map(str, names))

@@ -16,7 +16,7 @@ from pipeline.sources.base import KEYS_AT_ONCE, RawRow, Source, in_order_of_name
 from pipeline.sources.classes import alike_note, check_classes, class_name
 from pipeline.sources.folder_layout import Inside, Leaf, find_layout
 from pipeline.sources.listing import entries, files_below, user_files
-from pipeline.sources.splits import REMEDY, SplitsFrom, first_split, given_splits
+from pipeline.sources.splits import REMEDY, SplitsFrom, first_split, given_splits, split_in
 
 
 class FolderSource(Source):
@@ -96,6 +96,7 @@ class FolderSource(Source):
             *(f"{self._root / name} has no labels and is left out" for name in layout.left_out),
             *notes,
             *alike_note(self.classes),
+            *self._doubtful_note(layout.leaves),
         )
 
     def _look(self, folder: str) -> Inside:
@@ -109,6 +110,22 @@ class FolderSource(Source):
             elif picture is None and _is_picture(entry.name):
                 picture = entry.name
         return Inside(tuple(folders), picture)
+
+    def _doubtful_note(self, leaves: Sequence[Leaf]) -> list[str]:
+        """A line where the classes may well be others than the folders that were taken for them:
+        all pictures are of one class, or lie in sub-folders that all classes have alike."""
+        inside = set(self._look(leaves[0].folder).folders)
+        for leaf in leaves:
+            there = self._look(leaf.folder) if inside else Inside(())
+            inside &= set(there.folders if there.nested else ())
+        parts = ", ".join(in_order_of_names(inside)[:4]) + (", ..." if len(inside) > 4 else "")
+        remedy = "where these are the classes, make them the folders that --input holds"
+        if len(self.classes) == 1:
+            also = f", whose sub-folders {parts} say nothing: {remedy}" if len(inside) > 1 else ""
+            return [f"all pictures are of one class, {self.classes[0]}{also}"]
+        if len(inside) > 1:
+            return [f"every class has the sub-folders {parts}, which say nothing: {remedy}"]
+        return []
 
     def keys(self) -> Iterator[tuple[list[str], NDArray[np.int64]]]:
         for start in range(0, self.num_rows, KEYS_AT_ONCE):
@@ -161,11 +178,15 @@ def _classes(leaves: Sequence[Leaf]) -> tuple[str, ...]:
 
 
 def _splits_of_pictures(folder: Path, files: Sequence[str]) -> list[str | None]:
-    """The splits that the names of a class's pictures begin with; None for all where they do not.
+    """The splits that the names of a class's pictures say: all of them anywhere, and several at
+    once (`PublicTest_7.jpg` beside `Training_8.jpg`), or all with their first word; else None.
 
     Raises UserError where some pictures of the class are called `train...`, some `test...`, and
     others neither.
     """
+    anywhere = [split_in(os.path.basename(file)) for file in files]
+    if None not in anywhere and len(set(anywhere)) > 1:
+        return anywhere
     said = [first_split(os.path.basename(file)) for file in files]
     distinct = set(said) - {None}
     if len(distinct) > 1 and None in said:

@@ -94,9 +94,10 @@ def _are_splits(root: Path, inside: dict[str, Inside], said: dict[str, str | Non
     """Whether folders that all say a split are splits; False for classes such as "steam train"."""
     labelled = [name for name, split in said.items() if split != UNLABELED] or list(said)
     flat = [name for name in labelled if not inside[name].nested]
-    if not flat:
-        return True
     one = len({said[name] for name in labelled}) == 1
+    if not flat:
+        _refuse_strangers(root, inside, labelled if one else [])
+        return True
     if one and len(labelled) == len(flat) > 1 and not any(map(says_split_alone, labelled)):
         return False
     folder = root / flat[0]
@@ -107,6 +108,17 @@ def _are_splits(root: Path, inside: dict[str, Inside], said: dict[str, str | Non
         f"{folder / picture} lies outside the sub-folders of the classes; move it into the "
         f"sub-folder of its class, or away; or, where {_list(said)} are the classes, give {_DRAW}"
     )
+
+
+def _refuse_strangers(root: Path, inside: dict[str, Inside], parts: Sequence[str]) -> None:
+    """Raises UserError at parts of one split ("test positive", "test negative") that say it beside
+    other words, and have no class in common: they may be the classes themselves."""
+    shared = set.intersection(*(set(inside[name].folders) for name in parts)) if parts else set()
+    if len(parts) > 1 and not shared and not any(map(says_split_alone, parts)):
+        raise UserError(
+            f"in {root}, {_list(parts)} all say one split and have no sub-folder in common; move "
+            f"the classes into one folder, or, where {_list(parts)} are the classes, give {_DRAW}"
+        )
 
 
 def _by_split(look: Callable[[str], Inside], said: dict[str, str | None]) -> Layout:

@@ -91,7 +91,8 @@ class IdxSource(Source):
                     if label < 0:
                         reason = (
                             f"label {labels[row]} of row {row} in {labels_file} lies outside the "
-                            f"{len(self.classes)} classes; give as many classes as there are labels"
+                            f"{len(self.classes)} classes, which are numbered from 0; give a name for "
+                            "each number"
                         )
                         rows.append(BadRow(name, position + row, origin, reason))
                         continue
@@ -139,6 +140,8 @@ def _find(folder: Path) -> dict[str, tuple[Path, Path]]:
                 "it away"
             )
         key = (split, match[2].lower())
+        if key in found and file.name == f"{found[key].name}.gz":
+            continue  # torchvision leaves what it has unpacked beside it; entries are in order
         if key in found:
             raise UserError(
                 f"{found[key].name} and {file.name} in {folder} are both {key[0]} {key[1]}; "

@@ -7,6 +7,7 @@ picture, with its path from there as `file_name`, and a label and/or a caption i
 import csv
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,10 +39,12 @@ from pipeline.sources.splits import (
 )
 
 NAMES = ("metadata.jsonl", "metadata.csv")
+_UNREAD = "metadata.parquet"  # which Hugging Face's imagefolder takes too
 _FILE_NAME = "file_name"
 _LABEL = "label"
 _CAPTIONS = ("caption", "text")
 _SPLIT = "split"
+_WHOLE = re.compile(r"(-?[0-9]+)(?:\.0*)?")  # pandas writes 1.0 where another row has no label
 _MORE_THAN_A_FIELD = 1 << 27  # characters; Python's own limit of 131,072 is a long caption's
 
 
@@ -69,6 +72,12 @@ def find_metadata(root: Path) -> tuple[MetadataFile, ...]:
         return ()
     found = []
     for folder in ("", *(entry.name for entry in entries(root) if entry.is_dir())):
+        unread = root / folder / _UNREAD
+        if unread.is_file():
+            raise UserError(
+                f"{unread} is not read: store its rows as {' or '.join(NAMES)}, or, where it has "
+                f"nothing to say, move it away"
+            )
         here = [root / folder / name for name in NAMES if (root / folder / name).is_file()]
         if len(here) > 1:
             raise UserError(f"{here[0]} and {here[1]} speak of the same pictures; remove one")
@@ -149,7 +158,10 @@ class MetadataSource(Source):
             raw = sorted({text for text in labels if text is not None})
             check_number(len(raw), f"the labels of {files[0].path}")
             labels = [None if text is None else class_name(text) or None for text in labels]
+            labels = _whole_numbers(labels)
             texts = {text for text in labels if text is not None}
+            if all(map(_WHOLE.fullmatch, texts)) and not texts & set(classes or ()):
+                texts = {text for text in texts if not text.startswith("-")}  # are no labels
             self.classes = in_order_of_names(texts)
             self.notes = tuple(cleaned_note(raw, f"the labels of {files[0].path}"))
             if classes is not None:
@@ -251,6 +263,15 @@ def _read(
     return names, labels, captions, splits, faults
 
 
+def _whole_numbers(labels: Sequence[str | None]) -> list[str | None]:
+    """The labels, of which those like 1.0 become 1 where all are whole numbers."""
+    found = {text: _WHOLE.fullmatch(text) for text in set(labels) if text is not None}
+    if not all(found.values()):
+        return list(labels)
+    number = {text: match[1] for text, match in found.items() if match}
+    return [None if text is None else number[text] for text in labels]
+
+
 def _class_of(name: str, depth: int) -> str | None:
     inside = name.split(os.sep)[depth:-1]
     return inside[0] if inside else None
@@ -331,13 +352,13 @@ def _check_header(path: Path, columns: Sequence[str]) -> None:
 
 
 def _columns(path: Path) -> tuple[str, ...]:
-    """The columns of a CSV; of JSON lines those of the first row."""
+    """The columns of a CSV; of JSON lines all that occur, since any row may lack some."""
     with user_files():
         try:
             if path.suffix == ".csv":
                 with open(path, encoding="utf-8-sig", newline="") as stream:
                     return tuple(next(csv.reader(stream), ()))
-            return tuple(next(_rows(path), (0, {}))[1])
+            return tuple(dict.fromkeys(name for _, cells in _rows(path) for name in cells))
         except UnicodeDecodeError:
             raise UserError(f"{path} is not UTF-8; store it as such") from None
 

@@ -95,9 +95,14 @@ class ParquetSource(Source):
         if f"{self._image}.bytes" in schema.names:
             self._image += ".bytes"
         self._label = _optional(schema, label_column, (_LABEL_COLUMN,), "label-column", self._files)
-        self._caption = _optional(
-            schema, caption_column, _CAPTION_COLUMNS, "caption-column", self._files
-        )
+        captions = [
+            name
+            for name in _CAPTION_COLUMNS
+            if name in schema.names
+            # With labels nobody needs a column that happens to be called so.
+            and (self._label is None or _is_text(schema.types[schema.names.index(name)]))
+        ]
+        self._caption = _optional(schema, caption_column, captions, "caption-column", self._files)
         self._id = _optional(schema, id_column, (), "id-column", self._files)
         if self._label is None and self._caption is None:
             raise UserError(
@@ -365,6 +370,11 @@ class ParquetSource(Source):
             if given is not None and is_boolean(schema.field(column)):
                 # The names that are given are those of false and of true, in this order.
                 return replace(labels, by_text={"false": 0, "true": 1} | dict(labels.by_text))
+            values = {hive_keys(file.name).get(column) or "" for file in self._files}
+            if given is not None and all(map(str.isdecimal, values)) and not values & set(given):
+                # Folders' names have no types: these are numbers, and with names given, labels.
+                numbers = {text: int(text) for text in values if int(text) < len(labels.classes)}
+                return replace(labels, by_text=numbers)
             return labels
         names = {file.name: class_label_names(file.schema(), column) for file in self._files}
         if any(names.values()):

@@ -14,6 +14,7 @@ from pipeline.sources.cells import hive_keys, plain_cells, plain_schema, whole
 from pipeline.sources.listing import files_below
 from pipeline.sources.splits import split_of_path
 
+_ENDINGS = (".parquet", ".parq", ".pq")
 UNREADABLE = object()  # in the place of text that is not UTF-8
 
 
@@ -94,13 +95,18 @@ def find_files(path: Path, split_key: str | None) -> tuple[FoundFile, ...]:
     UserError when there are none, or a path says several splits.
     """
     if path.is_dir():
-        found = [path / name for name in files_below(path) if name.endswith(".parquet")]
+        found = [path / name for name in files_below(path) if name.lower().endswith(_ENDINGS)]
         if not found:
             raise UserError(f"{path} has no Parquet files (*.parquet); check the path")
     elif path.is_file():
         found = [path]
     else:
         raise UserError(f"there is no file or folder {path}; check the path")
+    by_name: dict[Path, Path] = {}
+    for file in found:
+        other = by_name.setdefault(file.with_suffix(""), file)
+        if other != file:
+            raise UserError(f"{other} and {file} differ in their endings alone; rename one of them")
     root = path if path.is_dir() else path.parent
     return tuple(_describe(file, root, split_key) for file in found)
 

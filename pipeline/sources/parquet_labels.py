@@ -162,8 +162,8 @@ def _refuse_doubtful(ours: Names, theirs: Names, here: str, there: str) -> None:
 def _refuse_none(classes: Sequence[object], where: str) -> None:
     if not classes:
         raise UserError(
-            f"{where} holds no label, only nulls, empty texts or negative numbers; name another "
-            "with --label-column"
+            f"{where} holds no label, only nulls, empty texts, negative numbers or fractions; "
+            "name another with --label-column"
         )
 
 

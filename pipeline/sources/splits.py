@@ -12,7 +12,7 @@ from pipeline.formats.splits import SPLITS, TEST, TRAIN, VALIDATION
 
 SplitsFrom = Literal["auto", "names", "column", "draw"]
 UNLABELED = "unlabeled"  # a part without labels: no split of a dataset, and no class
-WORDS = {
+_WORDS = {
     "train": TRAIN,
     "training": TRAIN,
     "test": TEST,
@@ -24,6 +24,8 @@ WORDS = {
     "unlabeled": UNLABELED,
     "unlabelled": UNLABELED,
 }
+_TAILS = ("", "set", "data", "images")  # "trainset" is as common as "train_set"
+WORDS = {word + tail: split for word, split in _WORDS.items() for tail in _TAILS}
 # "mnistTrain" and "MNISTTrain" are two words each, as "mnist_train" and "mnist-train2017" are.
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _LETTERS = re.compile(r"[^\W\d_]+")

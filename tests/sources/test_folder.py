@@ -136,3 +136,32 @@ def test_a_path_more_costs_little_more_than_its_letters_when_pickled(tmp_path: P
         os.link(tmp_path / "cat" / "0.png", tmp_path / "cat" / f"{number}.png")
     # At most "cat/1000.png" is 12 letters; an offset of 8 bytes, a label of 4, a split of 1.
     assert (len(pickle.dumps(FolderSource(tmp_path))) - small) / 1000 <= 12 + 8 + 4 + 1
+
+
+@pytest.mark.parametrize(
+    ("files", "note"),
+    [
+        (["images/0.png", "images/1.png"], "all pictures are of one class, images"),
+        (["animals/cat/0.png", "animals/dog/0.png"], "animals, whose sub-folders cat, dog say"),
+        (
+            [
+                "train/all/cat/0.png",
+                "train/all/dog/0.png",
+                "test/all/cat/1.png",
+                "test/all/dog/1.png",
+            ],
+            "all, whose sub-folders cat, dog say nothing",
+        ),
+        (
+            ["fold1/cat/0.png", "fold1/dog/0.png", "fold2/cat/1.png", "fold2/dog/1.png"],
+            "every class has the sub-folders cat, dog, which say nothing",
+        ),
+        (["cat/2020/0.png", "dog/2020/0.png"], ""),
+        (["cat/x/0.png", "cat/y/0.png", "dog/0.png"], ""),
+    ],
+)
+def test_classes_that_may_be_others_than_the_folders_are_noted(
+    tmp_path: Path, files: list[str], note: str
+) -> None:
+    notes = FolderSource(put(tmp_path, *files)).notes
+    assert note in notes[0] if note else not notes

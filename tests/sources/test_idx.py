@@ -112,9 +112,20 @@ def test_a_missing_half_is_named(tmp_path: Path, missing: str, message: str) -> 
 
 def test_the_same_part_twice_is_a_user_error(tmp_path: Path) -> None:
     write(tmp_path)
-    write(tmp_path, zipped=True)
+    other = tmp_path / "test-images-idx3-ubyte"
+    other.write_bytes((tmp_path / "t10k-images-idx3-ubyte").read_bytes())
     with pytest.raises(UserError, match="are both test images"):
         IdxSource(tmp_path)
+
+
+def test_what_was_unpacked_beside_its_archive_is_read_once(tmp_path: Path) -> None:
+    write(tmp_path)
+    alone = IdxSource(tmp_path)
+    write(tmp_path, zipped=True)
+    source = IdxSource(tmp_path)
+    assert [row.origin for row in source.read(0, source.num_rows)] == [
+        row.origin for row in alone.read(0, alone.num_rows)
+    ]
 
 
 def test_different_numbers_of_pictures_and_labels_are_told(tmp_path: Path) -> None:

@@ -191,3 +191,48 @@ def test_two_metadata_files_for_one_folder_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "metadata.jsonl", [{"file_name": "0.png", "label": 1}])
     with pytest.raises(UserError, match="speak of the same pictures"):
         opened(tmp_path)
+
+
+def test_whole_numbers_with_a_point_are_the_numbers_and_negative_ones_no_label(
+    tmp_path: Path,
+) -> None:
+    names = [f"{split}/{n}.png" for split in ("train", "test") for n in range(4)]
+    put(tmp_path, *names)
+    for split, cells in {"train": ("2", "10", "1", "2"), "test": ("2.0", "10.0", "", "-1")}.items():
+        rows = [{"file_name": f"{n}.png", "label": cell} for n, cell in enumerate(cells)]
+        write(tmp_path / split / "metadata.csv", rows)
+    source = opened(tmp_path)
+    assert source.classes == ("1", "2", "10")
+    read = source.read(0, 8)
+    assert [row.label for row in read if isinstance(row, RawRow)] == [1, 2, 1, 2, 0, 1]
+    assert [row.id for row in read if isinstance(row, BadRow)] == ["test/2.png", "test/3.png"]
+    named = opened(tmp_path, classes=tuple("abcdefghijk")).read(4, 8)
+    assert [row.label for row in named if isinstance(row, RawRow)] == [2, 10, 1, 2]
+
+
+def test_numbers_that_are_not_all_whole_stay_the_texts_that_they_are(tmp_path: Path) -> None:
+    put(tmp_path, "a.png", "b.png")
+    rows = [{"file_name": "a.png", "label": "1.0"}, {"file_name": "b.png", "label": "1.5"}]
+    write(tmp_path / "metadata.csv", rows)
+    assert opened(tmp_path).classes == ("1.0", "1.5")
+
+
+def test_columns_that_the_first_json_line_lacks_are_read(tmp_path: Path) -> None:
+    put(tmp_path, "a.png", "b.png", "c.png")
+    rows = [
+        {"file_name": "a.png", "text": "x"},
+        {"file_name": "b.png", "label": "cat", "split": "train"},
+        {"file_name": "c.png", "label": "dog", "split": "test"},
+    ]
+    write(tmp_path / "metadata.jsonl", rows)
+    source = opened(tmp_path)
+    assert source.classes == ("cat", "dog")
+    assert source.splits == ("train", "test")
+    assert source.first_bad_label() == 0
+
+
+def test_a_metadata_file_in_parquet_is_not_passed_over(tmp_path: Path) -> None:
+    put(tmp_path, "images/a.png")
+    (tmp_path / "metadata.parquet").write_bytes(b"PAR1")
+    with pytest.raises(UserError, match=r"metadata.parquet is not read"):
+        opened(tmp_path)

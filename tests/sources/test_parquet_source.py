@@ -326,3 +326,42 @@ def test_the_emoji_have_their_published_counts(shared_data: Path) -> None:
     assert row.caption == "keycap 0"
     assert source.classes[row.label] == "Symbols"
     assert Decoder().decode(row).shape == (64, 64, 3)
+
+
+def test_names_in_the_header_of_a_nested_column_are_the_classes(tmp_path: Path) -> None:
+    label = {"names": ["cat", "dog"], "_type": "ClassLabel"}
+    header = {"info": {"features": {"meta": {"y": label}, "a.b": label}}}
+    columns = {"meta": [{"y": 1}, {"y": 0}], "a.b": [0, 1]}
+    file = write(tmp_path / "a.parquet", columns, metadata=header)
+    for column in ("meta.y", "a.b"):
+        assert ParquetSource(file, label_column=column).classes == ("cat", "dog")
+
+
+def test_a_column_that_is_called_text_and_is_none_needs_no_name_where_labels_are(
+    tmp_path: Path,
+) -> None:
+    captions = pa.array([["a"], ["b", "c"]])
+    file = write(tmp_path / "a.parquet", {"label": [0, 1], "caption": captions, "text": ["x", "y"]})
+    assert [row.caption for row in ParquetSource(file).read(0, 2)] == ["x", "y"]
+    file = write(tmp_path / "b.parquet", {"label": [0, 1], "caption": pa.nulls(2)})
+    assert not ParquetSource(file).has_captions
+    with pytest.raises(UserError, match="is null, not text"):
+        ParquetSource(file, caption_column="caption")
+
+
+def test_files_of_every_ending_are_read_and_twins_refused(tmp_path: Path) -> None:
+    write(tmp_path / "train.parquet", {"label": [0, 1]})
+    write(tmp_path / "TEST.PARQUET", {"label": [0, 1]})
+    write(tmp_path / "val.pq", {"label": [0, 1]})
+    assert ParquetSource(tmp_path).splits == ("train", "validation", "test")
+    write(tmp_path / "val.parq", {"label": [0, 1]})
+    with pytest.raises(UserError, match=r"val.parq and .*val.pq differ in their endings alone"):
+        ParquetSource(tmp_path)
+
+
+def test_numbers_in_names_of_folders_are_labels_where_classes_are_named(tmp_path: Path) -> None:
+    for label in (0, 1):
+        write(tmp_path / f"label={label}" / "a.parquet", {"x": [0]})
+    source = ParquetSource(tmp_path, classes=["cat", "dog"])
+    assert [row.label for row in source.read(0, 2)] == [0, 1]
+    assert ParquetSource(tmp_path, classes=["1", "0"]).read(0, 1)[0].label == 1

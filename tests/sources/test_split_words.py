@@ -275,3 +275,36 @@ def test_a_metadata_file_says_splits_by_its_column_and_by_folders(tmp_path: Path
         (tmp_path / name).unlink()
     assert splits_of(MetadataSource(tmp_path)) == {"Train/c.png": "train", "Test/d.png": "test"}
     assert MetadataSource(tmp_path, splits_from="draw").splits == ()
+
+
+@pytest.mark.parametrize("tail", ["set", "data", "images"])
+def test_words_that_are_joined_to_a_split_say_it(tmp_path: Path, tail: str) -> None:
+    names = [f"{split}{tail}" for split in ("train", "test")]
+    source = FolderSource(put(tmp_path / "f", *(f"{name}/cat/0.png" for name in names)))
+    assert source.classes == ("cat",)
+    assert set(splits_of(source).values()) == {"train", "test"}
+    for name in names:
+        write(tmp_path / "p", f"{name}.parquet")
+    assert set(splits_of(ParquetSource(tmp_path / "p")).values()) == {"train", "test"}
+
+
+def test_names_of_pictures_say_splits_anywhere_where_all_do(tmp_path: Path) -> None:
+    words = ("Training", "PublicTest", "PrivateTest")
+    files = [f"{face}/{word}_{n}.png" for face in ("glad", "sad") for word in words for n in (1, 2)]
+    source = FolderSource(put(tmp_path / "faces", *files))
+    assert source.splits_given_by == "file names"
+    assert {name: split for name, split in splits_of(source).items() if split == "train"} == {
+        f"{face}/Training_{n}.png": "train" for face in ("glad", "sad") for n in (1, 2)
+    }
+    once = put(tmp_path / "once", "a/x_train_1.png", "a/x_test_1.png", "a/holiday.png")
+    assert FolderSource(once).splits == ()  # a chance word in a picture's name is none
+
+
+def test_classes_that_all_say_one_split_are_not_taken_for_it(tmp_path: Path) -> None:
+    files = ("test positive/p1/0.png", "test negative/p2/0.png", "test negative/p3/0.png")
+    root = put(tmp_path / "covid", *files)
+    with pytest.raises(UserError, match=r"no sub-folder in common.*--splits-from draw"):
+        FolderSource(root)
+    assert FolderSource(root, splits_from="draw").classes == ("test negative", "test positive")
+    shared = put(tmp_path / "shared", "a-train/cat/0.png", "b-train/cat/0.png", "b-train/dog/0.png")
+    assert FolderSource(shared).classes == ("cat", "dog")
