@@ -91,8 +91,8 @@ class IdxSource(Source):
                     if label < 0:
                         reason = (
                             f"label {labels[row]} of row {row} in {labels_file} lies outside the "
-                            f"{len(self.classes)} classes, which are numbered from 0; give a name for "
-                            "each number"
+                            f"{len(self.classes)} classes, which are numbered from 0; give a name "
+                            "for each number"
                         )
                         rows.append(BadRow(name, position + row, origin, reason))
                         continue

@@ -221,14 +221,18 @@ def test_columns_that_the_first_json_line_lacks_are_read(tmp_path: Path) -> None
     put(tmp_path, "a.png", "b.png", "c.png")
     rows = [
         {"file_name": "a.png", "text": "x"},
-        {"file_name": "b.png", "label": "cat", "split": "train"},
-        {"file_name": "c.png", "label": "dog", "split": "test"},
+        {"file_name": "b.png", "label": "cat"},
+        {"file_name": "c.png", "label": "dog"},
     ]
     write(tmp_path / "metadata.jsonl", rows)
     source = opened(tmp_path)
     assert source.classes == ("cat", "dog")
-    assert source.splits == ("train", "test")
     assert source.first_bad_label() == 0
+    put(tmp_path / "split", "a.png", "b.png")
+    rows = [{"file_name": f"{name}.png", "text": "x"} for name in "ab"]
+    write(tmp_path / "split" / "metadata.jsonl", [rows[0], {**rows[1], "split": "test"}])
+    with pytest.raises(UserError, match=r"a.png has None for its split"):
+        opened(tmp_path / "split")
 
 
 def test_a_metadata_file_in_parquet_is_not_passed_over(tmp_path: Path) -> None:

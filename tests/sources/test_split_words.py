@@ -90,7 +90,7 @@ def test_an_unlabelled_part_is_left_out_with_a_word(tmp_path: Path) -> None:
     source = FolderSource(tmp_path)
     assert source.classes == ("cat",)
     assert source.num_rows == 2
-    assert source.notes == (f"{tmp_path / 'unlabeled'} has no labels and is left out",)
+    assert f"{tmp_path / 'unlabeled'} has no labels and is left out" in source.notes
     put(tmp_path / "inside", "cat/train/a.png", "cat/test/b.png", "cat/unlabeled/c.png")
     inside = FolderSource(tmp_path / "inside")
     assert inside.num_rows == 2
