@@ -30,7 +30,7 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     below 0: what is within rounding of it is 0.
 
     Raises:
-        UserError: the sets have different sizes, or too few rows.
+        UserError: the sets have different sizes, too few rows, or features that are not finite.
     """
     if len(a) != len(b):
         raise UserError(
@@ -39,6 +39,13 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
         )
     if len(a) < 2:
         raise UserError("a Fréchet distance needs two rows on each side at least")
+    for features in (a, b):
+        if not np.isfinite(features).all():  # the eigenvalues of such a matrix can end the process
+            rows = int((~np.isfinite(features).all(axis=1)).sum())
+            raise UserError(
+                f"the classifier's features of {rows} of {len(features)} pictures are not finite; "
+                "its training has diverged: train it anew, or judge by another"
+            )
     metric = FrechetInceptionDistance(feature=_Given(a.shape[1]))
     metric.update(torch.from_numpy(np.asarray(a, dtype=np.float64)), real=True)
     metric.update(torch.from_numpy(np.asarray(b, dtype=np.float64)), real=False)

@@ -48,3 +48,13 @@ def test_different_counts_are_refused() -> None:
 def test_a_single_row_is_refused() -> None:
     with pytest.raises(UserError, match="two rows"):
         frechet_distance(np.zeros((1, 2)), np.zeros((1, 2)))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_features_that_are_not_finite_are_a_user_error(value: float) -> None:
+    sound = np.random.default_rng(0).normal(size=(20, 64))
+    broken = sound.copy()
+    broken[[3, 5], 1] = value
+    for pair in ((sound, broken), (broken, sound)):
+        with pytest.raises(UserError, match="of 2 of 20 pictures are not finite"):
+            frechet_distance(*pair)
