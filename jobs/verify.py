@@ -119,7 +119,8 @@ def _praise(found: Verification) -> str:
     if not found.in_rows:
         return f"ok: {found.kind}, {found.num_files} files"
     aside = f", {found.num_quarantined:,} quarantined" if found.num_quarantined else ""
-    return f"ok: {found.kind}, {found.num_rows:,} rows in {found.num_files:,} shards{aside}"
+    shards = f"{found.num_files:,} shard{'s' * (found.num_files != 1)}"
+    return f"ok: {found.kind}, {found.num_rows:,} rows in {shards}{aside}"
 
 
 COMMAND = Command(VerifyConfig, main)
