@@ -43,8 +43,8 @@ lead = told["attack"].get("threshold", 1e-3)
 session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
 parts = [read(data, file) for file in info["splits"][named["split"]]]
 images, labels, ids = (np.concatenate([p[k] for p in parts]) for k in ("image", "label", "id"))
-if n := told["attack"].get("threshold_rows", 0):
-    z = session.run(None, {"image": images[:n]})[0].astype(float)
+if "threshold" in told["attack"]:
+    z = session.run(None, {"image": images[: told["attack"].get("threshold_rows") or 1]})[0]
     due = 5e-5 * np.median(z.max(1) - np.median(z, 1)), 1e-6 * np.median(abs(z.max(1)))
     check(abs(lead - max(due)) < 0.01 * lead, f"the threshold: {lead:.6g} is {max(due):.6g}")
 times, right, won = np.zeros(max(len(labels), named["stop"]), int), 0, 0

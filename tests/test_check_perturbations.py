@@ -275,3 +275,11 @@ def test_a_threshold_that_is_not_the_classifiers_is_found(copied, inputs):
     true = read_json(copied / MANIFEST_FILE)["attack"]["threshold"]
     edit_manifest(copied, lambda m: m["attack"].update(threshold=10 * true))
     assert f"the threshold: {10 * true:.6g} is {true:.6g}" in run(copied, inputs)[1]
+
+
+def test_a_threshold_that_states_no_rows_to_measure_it_on_is_measured_all_the_same(copied, inputs):
+    def raise_it(manifest):
+        manifest["attack"].update(threshold=1e6, threshold_rows=0)
+
+    edit_manifest(copied, raise_it)
+    assert any(line.startswith("the threshold: 1e+06 is ") for line in run(copied, inputs)[1])

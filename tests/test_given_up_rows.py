@@ -80,6 +80,16 @@ def test_rows_that_come_back_clean_are_told_as_unmoved_and_nothing_is_said_of_gr
     assert "trivial" not in warnings
 
 
+@pytest.mark.parametrize("norm", Norm)
+def test_an_attack_that_breaks_nothing_in_its_ball_leaves_a_set_of_clean_pictures(
+    inputs: Path, tmp_path: Path, norm: Norm
+) -> None:
+    told = made(inputs, tmp_path / "set", "nothing", norm, 8)
+    counts = read_json(tmp_path / "set" / "manifest.json")["counts"]
+    assert counts["successes"] == counts["trivial"] == 0
+    assert told["unmoved"]["count"] == counts["clean_right"] > 40
+
+
 def test_a_last_iterate_is_neither_trivial_nor_unmoved(inputs: Path, tmp_path: Path) -> None:
     warnings = made(inputs, tmp_path, "last_iterate", Norm.LINF, 12)
     assert "trivial" not in warnings

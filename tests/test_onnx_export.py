@@ -146,6 +146,25 @@ def test_a_file_that_would_be_another_function_is_refused_by_its_operator(
     assert not path.exists()
 
 
+class Masked(Resized):
+    """Five classes, of which the last two are masked."""
+
+    def forward(self, x):
+        logits = super().forward(x)
+        return torch.cat([logits, torch.full_like(logits, -1e9)[:, :2]], dim=1)
+
+
+@pytest.mark.parametrize("mode", ["nearest", "nearest-exact"])
+def test_masked_classes_do_not_hide_that_a_file_is_another_function(tmp_path, mode):
+    classifier = FrozenClassifier(Masked(to_32(mode)), ("a", "b", "c", "d", "e"), (28, 28, 1))
+    path = tmp_path / "classifier.onnx"
+    if mode == "nearest-exact":
+        export_classifier(classifier, path)
+        return
+    with pytest.raises(UserError, match=r"another function: .* takes other pixels there"):
+        export_classifier(classifier, path)
+
+
 @pytest.mark.parametrize("package", ["onnx", "onnxscript", "onnxruntime"])
 def test_without_the_extra_one_line_says_what_to_install(
     classifier, tmp_path, monkeypatch, package

@@ -11,12 +11,13 @@ import numpy as np
 
 from pipeline.errors import UserError
 from pipeline.formats.perturbation_set import PerturbationSet
+from pipeline.formats.perturbation_target import NO_TARGET
 from pipeline.formats.shard import iterate
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Two sets of one model, norm and ball.
+    """Two sets of one model, norm, ball and target.
 
     Attributes:
         first, second: their places in the sequence.
@@ -51,6 +52,12 @@ def _covered(opened: PerturbationSet) -> dict[str, str]:
     }
 
 
+def _task(opened: PerturbationSet) -> tuple[str, int, str]:
+    """What makes a picture broken, besides the rows and norm that all sets share."""
+    attack = opened.attack
+    return opened.model_sha256, int(attack["eps"]), str(attack.get("target", NO_TARGET))
+
+
 def broken_rows(opened: PerturbationSet) -> np.ndarray:
     """Which rows of the range a set broke, bool ``[stop - start]``; one shard is in memory."""
     broken = np.zeros(opened.stop - opened.start, dtype=bool)
@@ -60,9 +67,9 @@ def broken_rows(opened: PerturbationSet) -> np.ndarray:
 
 
 def differences(sets: Sequence[PerturbationSet]) -> list[Difference]:
-    """Each pair of sets that had the same task: one model, and one ball."""
+    """Each pair of sets that had the same task: one model, one ball, and one rule of targets."""
     broken = [broken_rows(opened) for opened in sets]
-    tasks = [(opened.model_sha256, opened.attack["eps"]) for opened in sets]
+    tasks = [_task(opened) for opened in sets]
     return [
         Difference(i, j, int((broken[i] & ~broken[j]).sum()), int((broken[j] & ~broken[i]).sum()))
         for i in range(len(sets))

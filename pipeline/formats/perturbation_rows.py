@@ -52,6 +52,10 @@ def check_stated(attack: Mapping[str, Any]) -> None:
     threshold = stated_threshold(attack)
     if not 0 < threshold < float("inf"):
         raise ValueError(f"its attack's threshold is {threshold}")
+    if "threshold" in attack:
+        measured = attack.get("threshold_rows")
+        if not isinstance(measured, int) or measured < 1:
+            raise ValueError(f"its attack's threshold_rows is {measured!r}, so none can measure it")
     target = attack.get("target", NO_TARGET)
     if target not in RULES and not str(target).isdecimal():
         raise ValueError(f"its attack's target is {target!r}")

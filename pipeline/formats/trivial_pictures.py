@@ -43,6 +43,8 @@ def count_trivial(table: pa.Table, attack: Mapping[str, Any]) -> int:
     if not may_give_up(str(attack["attack"])):
         return 0
     won = table.column("success").to_numpy()
+    if not won.any():
+        return 0
     clean, stored = images_of(table)[won], images_of(table, "adversarial")[won]
     return int(are_trivial(clean, stored, str(attack["norm"]), int(attack["eps"])).sum())
 

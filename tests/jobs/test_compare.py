@@ -146,3 +146,13 @@ def test_sets_of_two_models_are_drawn_and_not_told_apart(sets: Path, tmp_path: P
     write_set(other, tmp_path / "other", settings(eps_levels=24))
     opened = [open_perturbation_set(path) for path in (sets / "many", tmp_path / "other")]
     assert differences(opened) == []
+
+
+def test_sets_with_and_without_a_target_are_not_told_apart(sets: Path, tmp_path: Path) -> None:
+    """A picture answered as another class than the target is broken in one of them alone."""
+    shutil.copytree(sets / "many", tmp_path / "aimed")
+    manifest = read_json(tmp_path / "aimed" / "manifest.json")
+    manifest["attack"]["target"] = "next"
+    write_json(tmp_path / "aimed" / "manifest.json", manifest)
+    opened = [open_perturbation_set(path) for path in (sets / "many", tmp_path / "aimed")]
+    assert differences(opened) == []

@@ -507,6 +507,7 @@ def test_a_perturbation_that_contradicts_itself_is_found_though_all_hashes_agree
         (("norms", "l2_mean"), 0.01),
         (("norms", "linf_max_levels"), 8),
         (("attack", "threshold"), 50.0),
+        (("attack", "threshold_rows"), 0),
         (("attack", "eps"), 8),
         (("attack", "norm"), "l3"),
         (("attack", "target"), "7"),
