@@ -57,10 +57,11 @@ def doubtful_rows(table: pa.Table, attack: Mapping[str, Any]) -> dict[str, int]:
         attack: the manifest's.
 
     Returns:
-        unmoved: rows, right when clean, whose picture did not change at all. gradient_free: rows
-        that an attack without gradients broke after others had not. last_restart: rows that the
-        last restart broke. within_threshold: rows, right when clean, whose picture is answered
-        wrongly (with a target, as that) by less than the set's threshold, which is no success.
+        unmoved: rows that were attacked (right when clean, and not of the target's class) and
+        whose picture did not change at all. gradient_free: rows that an attack without gradients
+        broke after others had not. last_restart: rows that the last restart broke.
+        within_threshold: rows, right when clean, whose picture is answered wrongly (with a target,
+        as that) by less than the set's threshold, which is no success.
     """
     right = labels_of(table, "clean_prediction") == labels_of(table)
     won = table.column("success").to_numpy()
@@ -70,12 +71,12 @@ def doubtful_rows(table: pa.Table, attack: Mapping[str, Any]) -> dict[str, int]:
     last = table.column("found_restart").to_numpy() == restarts - 1
     said, target = labels_of(table, "adversarial_prediction"), labels_of(table, "target")
     turned = np.where(target == UNTARGETED, said != labels_of(table), said == target)
-    turned &= target != labels_of(table)
+    attacked = right & (target != labels_of(table))  # a picture of the target's class is not
     return {
-        "unmoved": int((right & (table.column("linf").to_numpy() == 0)).sum()),
+        "unmoved": int((attacked & (table.column("linf").to_numpy() == 0)).sum()),
         "gradient_free": int((won & ~alone & np.isin(found, GRADIENT_FREE)).sum()),
         "last_restart": int((won & last & (restarts > 1)).sum()),
-        "within_threshold": int((right & turned & ~won).sum()),
+        "within_threshold": int((attacked & turned & ~won).sum()),
     }
 
 

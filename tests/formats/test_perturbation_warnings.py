@@ -39,6 +39,12 @@ def test_each_count_is_of_the_rows_that_it_names():
     assert doubtful_rows(rows_table(restarts[:1]), {"restarts": 1})["last_restart"] == 0
 
 
+def test_a_picture_of_the_targets_class_is_not_attacked_and_not_called_unmoved():
+    rows = [(label, label, False, 0, "pgd", "pgd", 0) for label in (3, 3, 4)]
+    table = rows_table(rows).drop_columns("target").append_column("target", pa.array([3] * 3))
+    assert doubtful_rows(table, {"target": "3"}) == {**NONE, "unmoved": 1}
+
+
 def warned(attack=PGD, num_classes=10, **counts):
     counts = {"rows": 1000, "clean_right": 900, "successes": 100, **NONE, "trivial": 0, **counts}
     return {w.code: (w.count, w.of) for w in row_warnings(counts, attack, num_classes)}
