@@ -7,11 +7,13 @@ import torch
 from torch import Tensor
 
 from pipeline.attacks import losses
-from pipeline.attacks.aim import towards
+from pipeline.attacks.aim import odds_towards, towards
 from pipeline.attacks.base import Loss, Model, State
 from pipeline.attacks.call_sizes import smaller_calls
 from pipeline.fixed_batch import call_sizes, in_fixed_batches, padded_calls
 
+# Losses that rise and fall with a probability, and so look at all classes.
+_OF_ODDS = (losses.log_odds, losses.cross_entropy)
 _BACKWARD = 1.25  # of a forward pass, on a small convolutional network
 # A row of a call of 64 costs a tenth more than one of 256, and half as much as one of 8.
 _WORTH_FILLING = 64
@@ -67,10 +69,12 @@ class Asker:
                 smaller=self._smaller_for(x.shape[0]),
             ):
                 probe = part.detach().requires_grad_(True)
-                logits = self._call(probe)
+                logits = seen = self._call(probe)
                 if aimed:
-                    logits = towards(logits, rest.pop(0))
-                values = loss(logits, *rest)
+                    targets = rest.pop(0)
+                    seen = (odds_towards if loss in _OF_ODDS else towards)(logits, targets)
+                    logits = towards(logits, targets)
+                values = loss(seen, *rest)
                 (gradient,) = torch.autograd.grad(values.sum(), probe)
                 found.append((logits.detach()[:real], values.detach()[:real], gradient[:real]))
         logits, values, gradient = (torch.cat(parts) for parts in zip(*found, strict=True))

@@ -4,8 +4,9 @@ For a row that is to be answered as class t all attacks see a model with two log
 of the other classes, which counts as the right answer, and t. So its margin is
 ``z_t - max_{i≠t} z_i``, above 0 exactly where the answer is t. That is the loss which Carlini and
 Wagner, "Towards evaluating the robustness of neural networks", 2016 (arXiv 1608.04644), found best
-of seven (f_6); FAB, DeepFool and the like step to the border of t; and attacks on the cross-entropy
-raise ``-log(1 - p_t)`` of those two logits, whose gradient points along that of the margin.
+of seven (f_6), and FAB, DeepFool and the like step to the border of t. Attacks on the cross-entropy
+raise the target's log odds among all classes, ``z_t - log Σ_{i≠t} exp z_i``, which point along
+``log p_t``.
 """
 
 from collections.abc import Callable

@@ -8,6 +8,7 @@ from attack_driver import conv_network, lattice_pictures
 from linear_models import classifier_with_margin, dual_norm
 from torch import Tensor
 
+from pipeline.attacks import losses
 from pipeline.attacks.aim import towards
 from pipeline.attacks.apgd import Apgd
 from pipeline.attacks.ascent import Ascent
@@ -23,6 +24,7 @@ from pipeline.attacks.fmn import Fmn
 from pipeline.attacks.lbfgs import Lbfgs
 from pipeline.attacks.mi_fgsm import MiFgsm
 from pipeline.attacks.pgd import Pgd
+from pipeline.attacks.queries import Asker
 from pipeline.attacks.square import Square
 from pipeline.attacks.towards import Run, attack_towards
 from pipeline.errors import UserError
@@ -67,6 +69,22 @@ def test_the_two_logits_are_the_strongest_other_class_and_the_target() -> None:
     logits = torch.tensor([[4.0, 1.0, 3.0, 0.0], [1.0, 6.0, 2.0, 5.0]])
     assert towards(logits, torch.tensor([2, 2])).tolist() == [[4.0, 3.0], [6.0, 2.0]]
     assert towards(logits, torch.tensor([0, 3])).tolist() == [[3.0, 4.0], [6.0, 5.0]]
+
+
+def test_log_odds_towards_a_class_point_along_its_log_probability() -> None:
+    logits = torch.tensor([[4.0, 1.0, 3.0, 0.0], [1.0, 6.0, 2.0, 5.0]], requires_grad=True)
+    targets, right = torch.tensor([2, 0]), torch.zeros(2, dtype=torch.int64)
+    asker = Asker(lambda x: x.flatten(1), 2, logits[:, :, None, None].detach())
+    seen, values, gradient = asker.gradient(
+        logits[:, :, None, None].detach(), losses.log_odds, right, targets=targets
+    )
+    log_p = logits.log_softmax(dim=1).gather(1, targets[:, None]).squeeze(1)
+    (due,) = torch.autograd.grad(log_p.sum(), logits)
+    parallel = torch.cosine_similarity(gradient.flatten(1), due)
+    torch.testing.assert_close(parallel, torch.ones(2))
+    p = log_p.detach().exp()
+    torch.testing.assert_close(values, (p / (1 - p)).log())
+    assert torch.equal(seen, towards(logits.detach(), targets))  # what verdicts go by
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda a: type(a).__name__)

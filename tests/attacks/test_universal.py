@@ -140,7 +140,9 @@ def test_on_new_digits_it_fools_far_more_often_than_noise_and_has_its_bits_in_an
 
     noise = np.random.default_rng(0).choice([-60, 60], size=(20, 8, 8, 1))
     by_noise = np.mean([rate(delta.astype(np.int16)) for delta in noise])
-    assert rate(deltas[0]) > by_noise + 0.15, by_noise
+    other = make_universal(replace(attack, seed=1), classifier, x, label, rows_per_call=64).delta
+    fools = np.mean([rate(deltas[0]), rate(other.transpose(1, 2, 0))])  # seeds lie 0.05 apart
+    assert fools > by_noise + 0.15, by_noise
 
 
 def test_of_several_beginnings_the_one_that_fools_most_of_the_sample_is_kept() -> None:
