@@ -1,5 +1,6 @@
 """Universal sets: one perturbation, made once; the same bytes however rows are cut and ordered."""
 
+import itertools
 import shutil
 import subprocess
 import sys
@@ -190,14 +191,21 @@ def test_verify_tells_a_row_that_is_not_its_picture_plus_the_perturbation(
     path = Path(shutil.copytree(straight, tmp_path / "set"))
     kept = (path / DELTA_FILE).read_bytes()
 
-    def one_level(table: pa.Table) -> pa.Table:
-        pictures = images_of(table, "adversarial").copy()
-        change = 1 if pictures[3, 4, 4, 0] < images_of(table)[3, 4, 4, 0] else -1
-        pictures[3, 4, 4, 0] = np.clip(int(pictures[3, 4, 4, 0]) + change, 0, 255)
+    def exchanged(table: pa.Table) -> pa.Table:
+        """The changes of two pixels of row 3 exchanged, so that no distance differs."""
+        pictures, clean = images_of(table, "adversarial").copy(), images_of(table)[3].flatten()
+        change = pictures[3].flatten().astype(int) - clean
+        first, second = next(
+            (i, j)
+            for i, j in itertools.combinations(range(clean.size), 2)
+            if change[i] != change[j]
+            and {0 <= clean[i] + change[j] <= 255, 0 <= clean[j] + change[i] <= 255} == {True}
+        )
+        pictures[3].reshape(-1)[[first, second]] = clean[[first, second]] + change[[second, first]]
         place = table.column_names.index("adversarial")
         return table.set_column(place, table.schema.field(place), image_column(pictures))
 
-    replant(path, "part-00001.parquet", one_level)
+    replant(path, "part-00001.parquet", exchanged)
     assert verify_directory(path).faults.lines() == [f"part-00001.parquet: row 3: {NOT_DELTA}"]
     classifier, info = Classifier.load(inputs / "classifier"), load_dataset(inputs / "digits")
     report = verify_perturbation_set(path, classifier, info)
