@@ -71,9 +71,10 @@ class Asker:
                 probe = part.detach().requires_grad_(True)
                 logits = seen = self._call(probe)
                 if aimed:
-                    targets = rest.pop(0)
-                    seen = (odds_towards if loss in _OF_ODDS else towards)(logits, targets)
-                    logits = towards(logits, targets)
+                    aims, of_all = rest.pop(0), logits
+                    logits = seen = towards(of_all, aims)
+                    if loss in _OF_ODDS:
+                        seen = odds_towards(of_all, aims)
                 values = loss(seen, *rest)
                 (gradient,) = torch.autograd.grad(values.sum(), probe)
                 found.append((logits.detach()[:real], values.detach()[:real], gradient[:real]))

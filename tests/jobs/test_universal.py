@@ -199,7 +199,8 @@ def test_verify_tells_a_row_that_is_not_its_picture_plus_the_perturbation(
             (i, j)
             for i, j in itertools.combinations(range(clean.size), 2)
             if change[i] != change[j]
-            and {0 <= clean[i] + change[j] <= 255, 0 <= clean[j] + change[i] <= 255} == {True}
+            and 0 <= clean[i] + change[j] <= 255
+            and 0 <= clean[j] + change[i] <= 255
         )
         pictures[3].reshape(-1)[[first, second]] = clean[[first, second]] + change[[second, first]]
         place = table.column_names.index("adversarial")
