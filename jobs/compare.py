@@ -14,9 +14,9 @@ from noisestack.command import Command
 from noisestack.config import JobConfig
 from pipeline.formats.claim import claim_output
 from pipeline.formats.output import atomic_path, write_json
-from pipeline.formats.perturbation_comparison import Difference, check_same_rows, differences
-from pipeline.formats.perturbation_set import PerturbationSet, open_perturbation_set
-from pipeline.formats.perturbation_warnings import GRADIENT_FREE
+from pipeline.formats.perturbation.comparison import Difference, check_same_rows, differences
+from pipeline.formats.perturbation.set import PerturbationSet, open_perturbation_set
+from pipeline.formats.perturbation.warnings import GRADIENT_FREE
 from pipeline.plots.robustness import comparison_figure, figures_of
 
 PICTURE_FILE, RESULTS_FILE = "accuracy.png", "comparison.json"

@@ -47,15 +47,15 @@ from pipeline.errors import UserError
 from pipeline.formats.claim import claim_output
 from pipeline.formats.dataset import DatasetInfo, images_of, load_dataset, read_rows
 from pipeline.formats.output import atomic_path
-from pipeline.formats.perturbation_set import (
+from pipeline.formats.perturbation.set import (
     CLASSIFIER_FILE,
     LEVELS,
     open_perturbation_set,
     write_perturbation_manifest,
 )
-from pipeline.formats.perturbation_target import resolved_target
-from pipeline.formats.perturbation_verdict import SHARE
-from pipeline.formats.perturbation_warnings import TrustWarning, row_warnings
+from pipeline.formats.perturbation.target import resolved_target
+from pipeline.formats.perturbation.verdict import SHARE
+from pipeline.formats.perturbation.warnings import TrustWarning, row_warnings
 from pipeline.formats.shard import read_part
 from pipeline.formats.splits import judged_split
 from pipeline.intervals import clopper_pearson

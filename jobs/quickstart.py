@@ -21,7 +21,7 @@ from pipeline.classifier import Classifier
 from pipeline.errors import UserError
 from pipeline.formats.dataset import load_dataset
 from pipeline.formats.output import read_json
-from pipeline.formats.perturbation_set import open_perturbation_set
+from pipeline.formats.perturbation.set import open_perturbation_set
 from pipeline.formats.sample_set import iterate_samples, open_sample_set
 from pipeline.formats.shard import images_of, iterate, labels_of
 from pipeline.plots.class_sheet import rows_by_class

@@ -15,8 +15,8 @@ from noisestack.config import JobConfig
 from pipeline.classifier import FrozenClassifier
 from pipeline.errors import UserError
 from pipeline.formats.dataset import load_dataset
-from pipeline.formats.perturbation_check import verify_perturbation_set
-from pipeline.formats.perturbation_set import read_perturbation_manifest
+from pipeline.formats.perturbation.check import verify_perturbation_set
+from pipeline.formats.perturbation.set import read_perturbation_manifest
 from pipeline.perturbation_trust import stale_warnings
 from pipeline.perturber import judge_of
 from pipeline.user_models.load import load_judge

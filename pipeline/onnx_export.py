@@ -25,7 +25,7 @@ from pipeline.chain.noise import Purpose, keyed_uniform
 from pipeline.classifier import FrozenClassifier
 from pipeline.errors import UserError
 from pipeline.formats.output import sha256_of_file, write_bytes
-from pipeline.formats.perturbation_verdict import logit_spread
+from pipeline.formats.perturbation.verdict import logit_spread
 from pipeline.importable import told
 
 # Those of ONNX 1.13 (December 2022), which onnxruntime reads since 1.14.

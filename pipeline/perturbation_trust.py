@@ -1,6 +1,6 @@
 """What speaks against a perturbation set's accuracy, as its classifier and its attack show it.
 
-What its rows show is in `pipeline.formats.perturbation_warnings`.
+What its rows show is in `pipeline.formats.perturbation.warnings`.
 """
 
 from typing import Any
@@ -11,10 +11,10 @@ from pipeline.attacks.repeatability import Repeat
 from pipeline.attacks.trust import look_at_model
 from pipeline.classifier import FrozenClassifier
 from pipeline.formats.dataset import DatasetInfo, images_of, labels_of, read_rows
-from pipeline.formats.perturbation_check import Judge
-from pipeline.formats.perturbation_set import PerturbationSet
-from pipeline.formats.perturbation_verdict import threshold_of
-from pipeline.formats.perturbation_warnings import (
+from pipeline.formats.perturbation.check import Judge
+from pipeline.formats.perturbation.set import PerturbationSet
+from pipeline.formats.perturbation.verdict import threshold_of
+from pipeline.formats.perturbation.warnings import (
     GRADIENT_FREE,
     LOST,
     NOT_REPEATABLE,
@@ -75,7 +75,7 @@ def measured_threshold(
         rows: at most so many, with or without a label.
 
     Raises:
-        UserError: see `formats.perturbation_verdict.threshold_of`.
+        UserError: see `formats.perturbation.verdict.threshold_of`.
     """
     table = read_rows(info, split, 0, min(rows, info.num_rows(split)))
     logits = judge.logits_of(images_of(table))

@@ -28,21 +28,21 @@ from pipeline.attacks.universal import Found, UniversalAttack, found
 from pipeline.classifier import FrozenClassifier
 from pipeline.errors import UserError
 from pipeline.formats.dataset import DatasetInfo, images_of, labels_of, load_dataset, read_rows
-from pipeline.formats.perturbation_check import Judge, check_rows
-from pipeline.formats.perturbation_set import (
+from pipeline.formats.perturbation.check import Judge, check_rows
+from pipeline.formats.perturbation.set import (
     LEVELS,
     PerturbationColumns,
     linf_levels,
     perturbation_table,
     squared_l2_levels,
 )
-from pipeline.formats.perturbation_target import NO_TARGET, targets_of
-from pipeline.formats.perturbation_verdict import MARGIN, margins_of, stated_threshold
-from pipeline.formats.perturbation_warnings import doubtful_rows
+from pipeline.formats.perturbation.target import NO_TARGET, targets_of
+from pipeline.formats.perturbation.trivial_pictures import count_trivial
+from pipeline.formats.perturbation.universal import read_delta, with_delta
+from pipeline.formats.perturbation.verdict import MARGIN, margins_of, stated_threshold
+from pipeline.formats.perturbation.warnings import doubtful_rows
 from pipeline.formats.quarantine import BadRow, write_quarantine
 from pipeline.formats.shard import read_part, write_shard
-from pipeline.formats.trivial_pictures import count_trivial
-from pipeline.formats.universal import read_delta, with_delta
 from pipeline.pictures import from_unit, to_unit
 from pipeline.user_models.load import load_same_classifier
 
@@ -151,7 +151,7 @@ class Perturber:
         device: a torch device.
         classifier_sha256: the identity that the classifier must have; None for any.
         threshold: by how much another class must lead, in logits; see
-            `formats.perturbation_verdict`.
+            `formats.perturbation.verdict`.
 
     Raises:
         UserError: the classifier is another one here, or the perturbation of a universal attack is

@@ -12,8 +12,8 @@ from pipeline.attacks.universal import UniversalAttack, make_universal
 from pipeline.errors import UserError
 from pipeline.formats.dataset import load_dataset
 from pipeline.formats.keyed_sample import keyed_sample
-from pipeline.formats.perturbation_verdict import MARGIN
-from pipeline.formats.universal import write_delta
+from pipeline.formats.perturbation.universal import write_delta
+from pipeline.formats.perturbation.verdict import MARGIN
 from pipeline.pictures import to_unit
 from pipeline.user_models.load import load_same_classifier
 

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.formats import perturbation_set, sample_set
+from pipeline.formats import sample_set
 from pipeline.formats.dataset import DATASET_FILE, dataset_table, write_dataset_info
 from pipeline.formats.output import read_json, sha256_of_json, write_json
+from pipeline.formats.perturbation import set as perturbation_set
 from pipeline.formats.quarantine import BadRow, write_quarantine
 from pipeline.formats.seal import SEAL, sealed
 from pipeline.formats.shard import Shard, read_part, shards_from_json, write_shard

@@ -13,7 +13,7 @@ from pipeline.attacks.own import OwnAttack
 from pipeline.classifier import save_classifier
 from pipeline.errors import UserError
 from pipeline.formats.output import read_json
-from pipeline.formats.perturbation_set import write_perturbation_manifest
+from pipeline.formats.perturbation.set import write_perturbation_manifest
 from pipeline.formats.seal import SEAL
 from pipeline.formats.shard import images_of, read_part
 from pipeline.verification.directory import verify_directory
@@ -103,7 +103,7 @@ def test_rows_that_are_no_numbers_are_refused_with_their_count_and_the_first(
 
 
 def test_noise_as_long_as_the_picture_is_trivial_and_a_faint_pictures_change_is_not() -> None:
-    from pipeline.formats.trivial_pictures import are_trivial
+    from pipeline.formats.perturbation.trivial_pictures import are_trivial
 
     generator = np.random.default_rng(0)
     clean = generator.integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)
@@ -130,7 +130,7 @@ def test_the_balls_point_nearest_to_one_colour_is_trivial_as_the_attacks_own_bal
     import torch
 
     from pipeline.attacks.ball import Ball
-    from pipeline.formats.trivial_pictures import are_trivial
+    from pipeline.formats.perturbation.trivial_pictures import are_trivial
 
     generator = np.random.default_rng(1)
     clean = generator.integers(0, 256, (5, 12, 12, 3), dtype=np.uint8)

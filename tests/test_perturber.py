@@ -33,7 +33,7 @@ from pipeline.formats.dataset import (
     write_dataset_info,
     write_shard,
 )
-from pipeline.formats.perturbation_set import in_ball
+from pipeline.formats.perturbation.set import in_ball
 from pipeline.formats.shard import images_of, labels_of, read_part
 from pipeline.perturbation_trust import measured_threshold
 from pipeline.perturber import Perturber, judge_of, perturb_rows

@@ -16,10 +16,10 @@ from pipeline.attacks.settings import ATTACKS, AttackSettings, default_steps, is
 from pipeline.attacks.transfer import TransferAttack
 from pipeline.attacks.universal import LOSS_CLIP, SAMPLE_ROWS, SAMPLE_SPLIT, UniversalAttack
 from pipeline.errors import UserError
-from pipeline.formats.perturbation_set import CLASSIFIER_FILE
-from pipeline.formats.perturbation_target import NO_TARGET
-from pipeline.formats.perturbation_warnings import TRANSFER
-from pipeline.formats.universal import UNIVERSAL
+from pipeline.formats.perturbation.set import CLASSIFIER_FILE
+from pipeline.formats.perturbation.target import NO_TARGET
+from pipeline.formats.perturbation.universal import UNIVERSAL
+from pipeline.formats.perturbation.warnings import TRANSFER
 from pipeline.importable import is_importable
 
 _EPS_LEVELS = 8

@@ -9,7 +9,7 @@ from jobs.common.records import Record, finished_record, remove_records
 from pipeline.attacks.universal import UniversalAttack
 from pipeline.errors import UserError
 from pipeline.formats.dataset import DatasetInfo
-from pipeline.formats.universal import DELTA_FILE
+from pipeline.formats.perturbation.universal import DELTA_FILE
 
 _SPEC = {"index": 0, "file": DELTA_FILE, "num_rows": 1}
 _TOLD = (

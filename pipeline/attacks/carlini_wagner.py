@@ -9,7 +9,7 @@ from torch import Tensor
 from pipeline.attacks.base import Norm, Queries, Rows, State, per_row
 from pipeline.attacks.lattice import gap, on_lattice
 from pipeline.attacks.rowwise import row_dot
-from pipeline.formats.perturbation_set import LEVELS
+from pipeline.formats.perturbation.set import LEVELS
 
 _BETA_1, _BETA_2, _TINY = 0.9, 0.999, 1e-8  # of Adam
 _LOOKS = 10  # at progress, in the steps of one c

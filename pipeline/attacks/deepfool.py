@@ -11,8 +11,8 @@ from pipeline.attacks.base import Norm, Queries, Rows, State, per_row, row_norm
 from pipeline.attacks.lattice import gap, on_lattice
 from pipeline.attacks.rowwise import row_dot
 from pipeline.errors import UserError
-from pipeline.formats.perturbation_set import LEVELS
-from pipeline.formats.perturbation_verdict import MARGIN
+from pipeline.formats.perturbation.set import LEVELS
+from pipeline.formats.perturbation.verdict import MARGIN
 
 # A shorter step would round to the picture that it set out from, again and again: what is missing
 # there is mostly what rounding took. With no least step 1 of 27 rows in L∞ was lost after 50

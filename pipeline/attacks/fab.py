@@ -13,7 +13,7 @@ from pipeline.attacks.base import Queries, Rows, State, per_row, row_norm
 from pipeline.attacks.hyperplane import to_hyperplane_in_box
 from pipeline.attacks.lattice import gap
 from pipeline.attacks.rowwise import row_dot
-from pipeline.formats.perturbation_verdict import MARGIN
+from pipeline.formats.perturbation.verdict import MARGIN
 
 _MOST_CLEAN = 0.1  # α_max of the source: the most that the clean picture pulls
 _BEYOND = 1.05  # η: steps to the hyperplane are stretched, so that they cross it

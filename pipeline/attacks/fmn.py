@@ -10,7 +10,7 @@ from pipeline.attacks.annealing import along_cosine
 from pipeline.attacks.base import GradientSteps, Norm, Queries, Rows, State, per_row, row_norm
 from pipeline.attacks.lattice import gap, on_lattice
 from pipeline.attacks.projection import onto_ball
-from pipeline.formats.perturbation_set import LEVELS
+from pipeline.formats.perturbation.set import LEVELS
 
 _DUAL = {Norm.LINF: Norm.L1, Norm.L2: Norm.L2, Norm.L1: Norm.LINF}
 _LAST_STEP = 0.01  # of α_0 and

@@ -26,8 +26,8 @@ from pipeline.attacks.queries import Asker
 from pipeline.attacks.repeatability import Generators, Repeat, repeated, seeded
 from pipeline.errors import UserError
 from pipeline.fixed_batch import padded_calls
-from pipeline.formats.perturbation_target import NO_TARGET
-from pipeline.formats.perturbation_verdict import MARGIN
+from pipeline.formats.perturbation.target import NO_TARGET
+from pipeline.formats.perturbation.verdict import MARGIN
 from pipeline.importable import import_function, source_sha256, told
 
 # The smallest change ends just behind the border: rounded, half of them are in front of it again.

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from pipeline.attacks.base import Model
 from pipeline.attacks.call_sizes import RowView
-from pipeline.formats.perturbation_verdict import MARGIN
+from pipeline.formats.perturbation.verdict import MARGIN
 
 
 class Rescaled(RowView):
@@ -20,7 +20,7 @@ class Rescaled(RowView):
     Args:
         base: the model, from ``[N, C, H, W]`` to logits ``[N, K]``.
         threshold: by how much a class must lead in its logits; see
-            `formats.perturbation_verdict`.
+            `formats.perturbation.verdict`.
     """
 
     def __init__(self, base: Model, threshold: float) -> None:

@@ -20,7 +20,7 @@ from pipeline.attacks.lbfgs import Lbfgs
 from pipeline.attacks.mi_fgsm import MiFgsm
 from pipeline.attacks.pgd import Pgd
 from pipeline.errors import UserError
-from pipeline.formats.perturbation_target import NO_TARGET
+from pipeline.formats.perturbation.target import NO_TARGET
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class AttackSettings:
             they aim at.
         seed: of what is drawn.
         ensemble: which version of autoattack; None for other attacks.
-        target: the class to be answered: one of `formats.perturbation_target.RULES`, or its number.
+        target: the class to be answered: one of `formats.perturbation.target.RULES`, or its number.
         draws: of a model that answers by chance, averaged; 1 for one that does not.
     """
 

@@ -14,13 +14,13 @@ import numpy as np
 from pipeline.attacks.base import Norm
 from pipeline.errors import UserError
 from pipeline.formats.dataset import DatasetInfo
-from pipeline.formats.perturbation_set import (
+from pipeline.formats.perturbation.set import (
     PerturbationSet,
     content_hash,
     open_perturbation_set,
 )
-from pipeline.formats.perturbation_target import NO_TARGET
-from pipeline.formats.perturbation_warnings import TRANSFER
+from pipeline.formats.perturbation.target import NO_TARGET
+from pipeline.formats.perturbation.warnings import TRANSFER
 from pipeline.formats.shard import images_of, read_range
 
 

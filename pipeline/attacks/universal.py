@@ -17,10 +17,10 @@ from pipeline.attacks.projection import within_box
 from pipeline.attacks.queries import Asker
 from pipeline.chain.noise import Purpose, keyed_permutation, keyed_uniform
 from pipeline.errors import UserError
-from pipeline.formats.perturbation_set import LEVELS
-from pipeline.formats.perturbation_target import NO_TARGET, RULES
-from pipeline.formats.perturbation_verdict import MARGIN
-from pipeline.formats.universal import UNIVERSAL
+from pipeline.formats.perturbation.set import LEVELS
+from pipeline.formats.perturbation.target import NO_TARGET, RULES
+from pipeline.formats.perturbation.universal import UNIVERSAL
+from pipeline.formats.perturbation.verdict import MARGIN
 
 STEPS, SAMPLE_ROWS, SAMPLE_SPLIT = 100, 2000, "train"
 BATCH = 128  # pictures a step

@@ -18,9 +18,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import UserError
-from pipeline.formats import perturbation_set, sample_set
+from pipeline.formats import sample_set
 from pipeline.formats.dataset import DATASET_FILE, load_dataset
 from pipeline.formats.output import read_json, write_json
+from pipeline.formats.perturbation import set as perturbation_set
 from pipeline.formats.seal import sealed
 from pipeline.formats.shard import Shard, images_of, read_range, write_shard
 from pipeline.pictures import encode_png

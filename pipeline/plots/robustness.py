@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, PercentFormatter
 
 from pipeline.formats.output import atomic_path
-from pipeline.formats.perturbation_set import LEVELS
+from pipeline.formats.perturbation.set import LEVELS
 from pipeline.formats.shard import iterate, labels_of, shards_from_json
 from pipeline.intervals import clopper_pearson
 

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from pipeline.formats.output import atomic_path
-from pipeline.formats.universal import UNIVERSAL, read_delta
+from pipeline.formats.perturbation.universal import UNIVERSAL, read_delta
 
 UNIVERSAL_PICTURE_FILE = "universal.png"
 

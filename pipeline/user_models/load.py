@@ -8,7 +8,7 @@ import torch
 from pipeline.classifier import Classifier, FrozenClassifier
 from pipeline.errors import UserError
 from pipeline.formats.dataset import DatasetInfo, check_fits
-from pipeline.formats.perturbation_check import Judge
+from pipeline.formats.perturbation.check import Judge
 from pipeline.importable import is_importable
 from pipeline.user_models.function import load_from_function
 from pipeline.user_models.onnx_file import OnnxJudge

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.errors import UserError
-from pipeline.formats.perturbation_rows import (
+from pipeline.formats.perturbation.rows import (
     Tally,
     add_tally,
     check_stated,
@@ -15,9 +15,9 @@ from pipeline.formats.perturbation_rows import (
     tally_of,
     wrong_figures,
 )
-from pipeline.formats.perturbation_set import MANIFEST_FILE, PerturbationSet
-from pipeline.formats.perturbation_warnings import NOT_REPEATABLE, ROW_CODES, row_warnings
-from pipeline.formats.universal import DELTA_FILE, UNIVERSAL, read_delta
+from pipeline.formats.perturbation.set import MANIFEST_FILE, PerturbationSet
+from pipeline.formats.perturbation.universal import DELTA_FILE, UNIVERSAL, read_delta
+from pipeline.formats.perturbation.warnings import NOT_REPEATABLE, ROW_CODES, row_warnings
 from pipeline.sampling.labels import plan_of
 from pipeline.verification.faults import Faults
 

@@ -20,7 +20,7 @@ from pipeline.formats.hugging_face import EXPORT_FILE
 from pipeline.formats.id_ledger import ROWS_IN_MEMORY, IdLedger
 from pipeline.formats.model import CARD_FILE
 from pipeline.formats.output import is_temporary, read_json
-from pipeline.formats.perturbation_rows import Tally
+from pipeline.formats.perturbation.rows import Tally
 from pipeline.verification.evaluation_check import EVALUATION_FILE, check_evaluation
 from pipeline.verification.export_check import check_export
 from pipeline.verification.faults import Faults

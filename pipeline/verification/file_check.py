@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pipeline.errors import UserError
 from pipeline.formats.id_ledger import digests_of
 from pipeline.formats.output import sha256_of_file
-from pipeline.formats.perturbation_rows import Tally, add_tally
+from pipeline.formats.perturbation.rows import Tally, add_tally
 from pipeline.formats.shard import Shard, open_parquet
 from pipeline.verification.faults import Faults
 from pipeline.verification.listing import Rows

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.errors import UserError
-from pipeline.formats import perturbation_set, quarantine, sample_set
+from pipeline.formats import quarantine, sample_set
 from pipeline.formats.dataset import (
     DATASET_FILE,
     content_holds,
@@ -20,6 +20,7 @@ from pipeline.formats.dataset import (
     read_dataset_info,
 )
 from pipeline.formats.output import read_json, sha256_of_file
+from pipeline.formats.perturbation import set as perturbation_set
 from pipeline.formats.seal import seal_holds
 from pipeline.formats.shard import Shard
 from pipeline.verification.claims import Claims, PerturbationClaims, SampleClaims

@@ -10,7 +10,7 @@ from pipeline.attacks.ball import Ball
 from pipeline.attacks.base import Norm
 from pipeline.attacks.engine import attack_rows
 from pipeline.errors import UserError
-from pipeline.formats.perturbation_verdict import MARGIN
+from pipeline.formats.perturbation.verdict import MARGIN
 
 
 def test_the_steepest_values_share_a_length_of_one() -> None:

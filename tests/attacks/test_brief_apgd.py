@@ -15,7 +15,7 @@ from pipeline.attacks.ball import Ball
 from pipeline.attacks.base import Norm
 from pipeline.attacks.brief_apgd import BriefApgd
 from pipeline.attacks.engine import attack_rows
-from pipeline.formats.perturbation_verdict import MARGIN
+from pipeline.formats.perturbation.verdict import MARGIN
 
 LossName = Literal["ce", "dlr", "targeted"]
 BALL = Ball(Norm.LINF, 3)

@@ -11,7 +11,7 @@ from pipeline.attacks.base import Norm
 from pipeline.attacks.brief_fab import BriefFab
 from pipeline.attacks.engine import attack_rows
 from pipeline.attacks.fab import FabTargeted
-from pipeline.formats.perturbation_verdict import MARGIN
+from pipeline.formats.perturbation.verdict import MARGIN
 
 
 @pytest.mark.parametrize(("norm", "levels"), [(Norm.LINF, 2), (Norm.L2, 8)])

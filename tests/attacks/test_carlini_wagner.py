@@ -15,7 +15,7 @@ from minimal_norm import (
 
 from pipeline.attacks.base import Norm
 from pipeline.attacks.carlini_wagner import CarliniWagner, _first_c, _to_tanh_space
-from pipeline.formats.perturbation_verdict import MARGIN
+from pipeline.formats.perturbation.verdict import MARGIN
 
 
 @pytest.mark.parametrize("classes", [2, 4])

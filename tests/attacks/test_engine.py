@@ -19,7 +19,7 @@ from pipeline.attacks.mi_fgsm import MiFgsm
 from pipeline.attacks.pgd import Pgd
 from pipeline.attacks.square import Square
 from pipeline.errors import UserError
-from pipeline.formats.perturbation_verdict import MARGIN
+from pipeline.formats.perturbation.verdict import MARGIN
 
 LINF8 = Ball(Norm.LINF, 8)
 

@@ -31,7 +31,7 @@ from pipeline.attacks.square import Square
 from pipeline.attacks.square_l1 import SquareL1
 from pipeline.attacks.square_l2 import SquareL2
 from pipeline.errors import UserError
-from pipeline.formats.perturbation_verdict import MARGIN
+from pipeline.formats.perturbation.verdict import MARGIN
 
 LINF8 = Ball(Norm.LINF, 8)
 

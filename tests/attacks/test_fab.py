@@ -23,7 +23,7 @@ from pipeline.attacks.base import Norm
 from pipeline.attacks.engine import Attacked, attack_rows
 from pipeline.attacks.fab import FabTargeted
 from pipeline.attacks.hyperplane import to_hyperplane_in_box
-from pipeline.formats.perturbation_verdict import MARGIN
+from pipeline.formats.perturbation.verdict import MARGIN
 
 ORDER = {Norm.LINF: np.inf, Norm.L2: 2, Norm.L1: 1}
 

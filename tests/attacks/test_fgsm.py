@@ -10,7 +10,7 @@ from pipeline.attacks.ball import Ball
 from pipeline.attacks.base import Norm
 from pipeline.attacks.engine import attack_rows
 from pipeline.attacks.fgsm import fgsm
-from pipeline.formats.perturbation_verdict import MARGIN
+from pipeline.formats.perturbation.verdict import MARGIN
 
 ROWS = torch.tensor([3, 8])
 

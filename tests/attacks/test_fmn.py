@@ -18,7 +18,7 @@ from torch import Tensor
 from pipeline.attacks.base import Norm, row_norm
 from pipeline.attacks.fmn import Fmn
 from pipeline.attacks.projection import onto_ball
-from pipeline.formats.perturbation_verdict import MARGIN
+from pipeline.formats.perturbation.verdict import MARGIN
 
 ALL = (Norm.L2, Norm.LINF, Norm.L1)
 

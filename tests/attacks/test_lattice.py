@@ -13,7 +13,7 @@ from pipeline.attacks.fmn import Fmn
 from pipeline.attacks.lattice import gap, on_lattice
 from pipeline.attacks.lbfgs import Lbfgs
 from pipeline.attacks.projection import within_box
-from pipeline.formats.perturbation_verdict import MARGIN
+from pipeline.formats.perturbation.verdict import MARGIN
 
 
 def smallest_of_whole_levels(model: Linear) -> Tensor:

@@ -15,7 +15,7 @@ from pipeline.attacks.engine import attack_rows
 from pipeline.attacks.fgsm import fgsm
 from pipeline.attacks.mi_fgsm import MiFgsm
 from pipeline.attacks.pgd import Pgd
-from pipeline.formats.perturbation_verdict import MARGIN
+from pipeline.formats.perturbation.verdict import MARGIN
 
 ROWS = torch.tensor([3, 8])
 

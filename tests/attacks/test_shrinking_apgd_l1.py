@@ -11,7 +11,7 @@ from pipeline.attacks.ball import Ball
 from pipeline.attacks.base import Norm, row_norm
 from pipeline.attacks.engine import attack_rows
 from pipeline.attacks.shrinking_apgd_l1 import ShrinkingApgdL1
-from pipeline.formats.perturbation_verdict import MARGIN
+from pipeline.formats.perturbation.verdict import MARGIN
 
 STARTS = {100: (0, 30, 60), 21: (0, 7, 14), 1: (0, 1, 1)}
 

@@ -14,7 +14,7 @@ from pipeline.attacks.base import Norm, State
 from pipeline.attacks.engine import attack_rows
 from pipeline.attacks.square import Square
 from pipeline.errors import UserError
-from pipeline.formats.perturbation_verdict import MARGIN
+from pipeline.formats.perturbation.verdict import MARGIN
 
 LINF8 = Ball(Norm.LINF, 8)
 GREY = 120.0 / 255

@@ -28,7 +28,7 @@ from pipeline.attacks.queries import Asker
 from pipeline.attacks.square import Square
 from pipeline.attacks.towards import Run, attack_towards
 from pipeline.errors import UserError
-from pipeline.formats.perturbation_verdict import MARGIN
+from pipeline.formats.perturbation.verdict import MARGIN
 
 BALL = Ball(Norm.LINF, 12)
 ATTACKS: list[StepAttack] = [

@@ -15,7 +15,7 @@ from pipeline.attacks.base import Norm
 from pipeline.attacks.universal import BATCH, UniversalAttack, found, make_universal
 from pipeline.classifier import Classifier
 from pipeline.errors import UserError
-from pipeline.formats.universal import with_delta
+from pipeline.formats.perturbation.universal import with_delta
 from pipeline.pictures import to_unit
 
 ATTACK = UniversalAttack(Norm.LINF, 6, steps=20)

@@ -13,8 +13,8 @@ from noisestack.__main__ import main
 from pipeline.attacks.base import Norm
 from pipeline.classifier import save_classifier
 from pipeline.formats.output import read_json, write_json
-from pipeline.formats.perturbation_comparison import broken_rows, differences
-from pipeline.formats.perturbation_set import open_perturbation_set
+from pipeline.formats.perturbation.comparison import broken_rows, differences
+from pipeline.formats.perturbation.set import open_perturbation_set
 from pipeline.plots.robustness import comparison_figure, figures_of
 
 

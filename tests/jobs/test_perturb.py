@@ -42,8 +42,8 @@ from pipeline.formats.dataset import (
     write_shard,
 )
 from pipeline.formats.output import read_json
-from pipeline.formats.perturbation_check import verify_perturbation_set
-from pipeline.formats.perturbation_set import (
+from pipeline.formats.perturbation.check import verify_perturbation_set
+from pipeline.formats.perturbation.set import (
     CLASSIFIER_FILE,
     MANIFEST_FILE,
     open_perturbation_set,

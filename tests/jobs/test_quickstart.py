@@ -8,7 +8,7 @@ import pytest
 from jobs.quickstart import QuickstartConfig, main
 from pipeline.classifier import Classifier
 from pipeline.formats.dataset import load_dataset
-from pipeline.formats.perturbation_check import verify_perturbation_set
+from pipeline.formats.perturbation.check import verify_perturbation_set
 from pipeline.formats.sample_set import open_sample_set
 from pipeline.stack import Stack
 

@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from pipeline.formats.perturbation_set import PerturbationColumns, perturbation_table
+from pipeline.formats.perturbation.set import PerturbationColumns, perturbation_table
 from pipeline.plots.perturbations import (
     PerturbationExamples,
     choose_examples,

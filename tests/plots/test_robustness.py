@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from pipeline.formats.perturbation_set import PerturbationColumns, perturbation_table
+from pipeline.formats.perturbation.set import PerturbationColumns, perturbation_table
 from pipeline.formats.shard import write_shard
 from pipeline.plots.robustness import (
     ROBUSTNESS_FILE,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import UserError
-from pipeline.formats.perturbation_target import UNTARGETED
+from pipeline.formats.perturbation.target import UNTARGETED
 
 # What a lead must exceed in the logits that attacks see, which are brought to one spread, 20 (see
 # `pipeline.attacks.rescaled`); and in the logits themselves in sets that state no threshold.

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.formats.perturbation_target import are_targets, resolved_target, targets_of
+from pipeline.formats.perturbation.target import are_targets, resolved_target, targets_of
 
 LOGITS = np.array([[3.0, -1.0, 0.0, 2.0], [0.0, 5.0, 1.0, -2.0], [1.0, 0.0, 0.5, 7.0]])
 LABELS, ROWS = np.array([0, 1, 3]), np.array([4, 9, 200])

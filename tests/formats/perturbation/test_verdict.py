@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.formats.perturbation_verdict import (
+from pipeline.formats.perturbation.verdict import (
     MARGIN,
     SHARE,
     logit_spread,

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.errors import UserError
-from pipeline.formats.perturbation_set import PerturbationSet
-from pipeline.formats.perturbation_target import NO_TARGET
+from pipeline.formats.perturbation.set import PerturbationSet
+from pipeline.formats.perturbation.target import NO_TARGET
 from pipeline.formats.shard import iterate
 
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.formats.perturbation_set import (
+from pipeline.formats.perturbation.set import (
     LEVELS,
     l1_levels,
     linf_levels,
     squared_l2_levels,
 )
-from pipeline.formats.perturbation_warnings import TRANSFER
+from pipeline.formats.perturbation.warnings import TRANSFER
 from pipeline.formats.shard import images_of
 from pipeline.importable import is_importable
 

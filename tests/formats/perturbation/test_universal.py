@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.formats.universal import DELTA_FILE, read_delta, with_delta, write_delta
+from pipeline.formats.perturbation.universal import DELTA_FILE, read_delta, with_delta, write_delta
 
 SHAPE = (3, 4, 1)
 DELTA = np.random.default_rng(0).integers(-6, 7, SHAPE).astype(np.int16)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.formats.perturbation_set import (
+from pipeline.formats.perturbation.set import (
     LEVELS,
     NORMS,
     changed_values,
@@ -20,12 +20,12 @@ from pipeline.formats.perturbation_set import (
     picture_hashes,
     squared_l2_levels,
 )
-from pipeline.formats.perturbation_target import NO_TARGET, RULES, UNTARGETED, may_be_targets
-from pipeline.formats.perturbation_verdict import stated_threshold, successes
-from pipeline.formats.perturbation_warnings import doubtful_rows
+from pipeline.formats.perturbation.target import NO_TARGET, RULES, UNTARGETED, may_be_targets
+from pipeline.formats.perturbation.trivial_pictures import count_trivial
+from pipeline.formats.perturbation.universal import NOT_DELTA, with_delta
+from pipeline.formats.perturbation.verdict import stated_threshold, successes
+from pipeline.formats.perturbation.warnings import doubtful_rows
 from pipeline.formats.shard import images_of
-from pipeline.formats.trivial_pictures import count_trivial
-from pipeline.formats.universal import NOT_DELTA, with_delta
 from pipeline.intervals import clopper_pearson
 
 _CONSTANT = ("attack", "norm", "eps", "steps", "seed")

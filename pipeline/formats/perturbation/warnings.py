@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 from scipy.stats import binom
 
-from pipeline.formats.perturbation_target import UNTARGETED
-from pipeline.formats.perturbation_verdict import stated_threshold
+from pipeline.formats.perturbation.target import UNTARGETED
+from pipeline.formats.perturbation.verdict import stated_threshold
 from pipeline.formats.shard import labels_of
 from pipeline.importable import is_importable
 from pipeline.intervals import clopper_pearson
@@ -87,7 +87,7 @@ def row_warnings(
 
     Args:
         counts: rows, clean_right, successes, those of `doubtful_rows`, and trivial, of
-            `formats.trivial_pictures.count_trivial`.
+            `formats.perturbation.trivial_pictures.count_trivial`.
         attack: the manifest's.
     """
     rows, right = counts["rows"], counts["clean_right"]

@@ -14,10 +14,11 @@ import pyarrow as pa
 from pipeline.errors import UserError
 from pipeline.formats.dataset import DatasetInfo, images_of, labels_of, read_rows
 from pipeline.formats.output import sha256_of_file
-from pipeline.formats.perturbation_rows import contradictions
-from pipeline.formats.perturbation_set import PerturbationSet, open_perturbation_set, schema
-from pipeline.formats.perturbation_target import NO_TARGET, UNTARGETED, are_targets
-from pipeline.formats.perturbation_verdict import (
+from pipeline.formats.perturbation.rows import contradictions
+from pipeline.formats.perturbation.set import PerturbationSet, open_perturbation_set, schema
+from pipeline.formats.perturbation.target import NO_TARGET, UNTARGETED, are_targets
+from pipeline.formats.perturbation.universal import UNIVERSAL, read_delta
+from pipeline.formats.perturbation.verdict import (
     THRESHOLD_TOLERANCE,
     margins_of,
     stated_threshold,
@@ -25,11 +26,10 @@ from pipeline.formats.perturbation_verdict import (
     threshold_of,
 )
 from pipeline.formats.shard import read_part
-from pipeline.formats.universal import UNIVERSAL, read_delta
 
 # Another machine, or a GPU, may compute a logit with other last bits; a recorded prediction whose
 # logit is within this share of the set's threshold of the highest is counted as a near tie and not
-# as a fault: 36 times what was measured between runtimes (see `perturbation_verdict`).
+# as a fault: 36 times what was measured between runtimes (see `verdict`).
 TIE = 0.5
 
 
@@ -115,7 +115,7 @@ def check_rows(
         tie: tolerance of a logit below the highest; 0 demands the very prediction.
         delta: int16 ``[H, W, C]``, of a set with one perturbation for all pictures.
         clean_logits: the judge's for the dataset's rows, where they are known.
-        alone: whether what the rows imply by themselves is checked too; see `perturbation_rows`.
+        alone: whether what the rows imply by themselves is checked too; see `rows`.
     """
     names = ("label", "clean_prediction", "adversarial_prediction", "target", "margin", "row", "id")
     columns = {name: table.column(name).to_numpy() for name in names}

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.formats.perturbation_warnings import doubtful_rows, row_warnings
+from pipeline.formats.perturbation.warnings import doubtful_rows, row_warnings
 
 PGD = {"attack": "pgd", "restarts": 3}
 # Of `doubtful_rows`.

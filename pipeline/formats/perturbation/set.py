@@ -21,8 +21,8 @@ import pyarrow as pa
 
 from pipeline.errors import UserError
 from pipeline.formats.output import read_json, sha256_of_json, write_json
-from pipeline.formats.perturbation_target import UNTARGETED
-from pipeline.formats.perturbation_verdict import stated_threshold, successes
+from pipeline.formats.perturbation.target import UNTARGETED
+from pipeline.formats.perturbation.verdict import stated_threshold, successes
 from pipeline.formats.seal import sealed
 from pipeline.formats.shard import Shard, check_present, image_column, shards_from_json
 
@@ -79,7 +79,7 @@ class PerturbationSet:
         model_sha256, dataset_sha256: identities of the classifier and of the dataset.
         split, start, stop: the rows of the dataset that the set covers, ``start <= row < stop``.
         attack: attack, norm, eps (levels of 1/255; 0 for no ball), steps, step_size, seed, target,
-            threshold (see `perturbation_verdict`; sets made before it was stated have none).
+            threshold (see `verdict`; sets made before it was stated have none).
         shards: in the order of the rows.
         quarantine: files with the rows that could not be attacked, in the order of the rows.
         manifest: all of it.
@@ -184,7 +184,7 @@ def perturbation_table(columns: PerturbationColumns, attack: dict[str, Any]) -> 
 
     Args:
         attack: with the keys attack, norm, eps (levels), steps and seed, draws unless it is 1, and
-            threshold unless it is `perturbation_verdict.MARGIN`.
+            threshold unless it is `verdict.MARGIN`.
     """
     num = len(columns.rows)
     squared = squared_l2_levels(columns.images, columns.adversarial)

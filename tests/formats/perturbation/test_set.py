@@ -12,15 +12,15 @@ from perturbation_faults import settings, write_inputs, write_set
 
 from pipeline.errors import UserError
 from pipeline.formats.output import read_json, write_json
-from pipeline.formats.perturbation_set import (
+from pipeline.formats.perturbation.set import (
     MANIFEST_FILE,
     PerturbationColumns,
     open_perturbation_set,
     perturbation_table,
     schema,
 )
-from pipeline.formats.perturbation_target import UNTARGETED
-from pipeline.formats.perturbation_verdict import MARGIN, margins_of, successes
+from pipeline.formats.perturbation.target import UNTARGETED
+from pipeline.formats.perturbation.verdict import MARGIN, margins_of, successes
 from pipeline.formats.shard import images_of
 
 ATTACK = {"attack": "pgd", "norm": "l2", "eps": 9, "steps": 4, "step_size": None, "seed": 2}

@@ -16,7 +16,7 @@ import numpy as np
 
 from pipeline.errors import UserError
 from pipeline.formats.output import write_bytes
-from pipeline.formats.perturbation_set import in_ball
+from pipeline.formats.perturbation.set import in_ball
 
 UNIVERSAL = "universal"  # the attack's name in a manifest
 DELTA_FILE = "universal.npy"

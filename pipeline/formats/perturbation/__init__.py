@@ -1,0 +1,1 @@
+"""Perturbation sets: the rows, their arithmetic, what is written, read back and checked."""
