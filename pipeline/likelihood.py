@@ -57,18 +57,6 @@ class Bound:
         return self.standard_error / self.num_coefficients / math.log(2)
 
 
-def posterior_variances(layer: Layer) -> float:
-    """The posterior's own variance, as the source has it; ``sigma_{T-1}^2`` in the last layer."""
-    return posterior_scale(layer).variance or layer.sigma_from**2
-
-
-def gaussian_density(x: Tensor, mean: Tensor, variance: float) -> Tensor:
-    """``-log N(x; mean, variance I)`` for real-valued pictures, nats, ``[N]``."""
-    squares = (x - mean).square().flatten(1).sum(dim=1) / variance
-    density: Tensor = 0.5 * (squares + x[0].numel() * math.log(2 * math.pi * variance))
-    return density
-
-
 def discretised_density(x: Tensor, mean: Tensor, variance: float) -> Tensor:
     """``-log P(x)`` of 8-bit pixels under ``N(mean, variance)``, nats, ``[N]``.
 

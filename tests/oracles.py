@@ -48,6 +48,12 @@ def covariance_matrix(eigenvalues: Sequence[float], seed: int) -> Tensor:
     return directions @ torch.diag(values) @ directions.T
 
 
+def gaussian_density(x: Tensor, mean: Tensor, variance: float) -> Tensor:
+    """``-log N(x; mean, variance I)`` of real-valued pictures ``[N, ...]``, nats, ``[N]``."""
+    squares = (x - mean).square().flatten(1).sum(dim=1) / variance
+    return 0.5 * (squares + x[0].numel() * math.log(2 * math.pi * variance))
+
+
 @dataclass(frozen=True)
 class Gaussian:
     """``N(mean, covariance)`` over pictures of ``shape`` ``(C, h, w)``."""

@@ -11,12 +11,24 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipeline.chain.haar import details, low_pass, merge
+from pipeline.chain.haar import low_pass, merge
 from pipeline.chain.schedule import Layer
 
 
 def noise_down(z_t: Tensor, layer: Layer, eps: Tensor) -> Tensor:
-    """One layer down: ``z_{t-1}`` from ``z_t`` and standard normal ``eps`` of its shape."""
+    """One layer down: ``z_{t-1} = L z_t + sqrt(sigma_{t-1}^2 - sigma_t^2) eps``.
+
+    The reference form of the noising chain, which tests compose layer by layer. Training and the
+    bound draw ``z_t`` from its marginal, in one step.
+
+    Args:
+        z_t: ``[N, C, h, w]`` at level t.
+        layer: layer t; ``L`` is the identity where it keeps the resolution.
+        eps: standard normal draws, of the shape of ``z_{t-1}``.
+
+    Returns:
+        ``z_{t-1}``: ``[N, C, h, w]``, or ``[N, C, h/2, w/2]`` where the resolution changes.
+    """
     low = low_pass(z_t) if layer.changes_resolution else z_t
     return low + math.sqrt(layer.sigma_from**2 - layer.sigma_to**2) * eps
 
@@ -59,26 +71,6 @@ def tuned_variance(layer: Layer, mse: float) -> float:
     """
     scale = posterior_scale(layer)
     return scale.variance + (1 - scale.rho) ** 2 * mse
-
-
-def sample_posterior(
-    z: Tensor, x: Tensor, layer: Layer, eps: Tensor, eps_detail: Tensor | None
-) -> Tensor:
-    """A draw of ``z_t ~ q(z_t | z_{t-1}, x)``.
-
-    Args:
-        z: ``z_{t-1}``, ``[N, C, h, w]``.
-        x: the picture low-passed to level t's resolution.
-        eps: standard normal of z's shape.
-        eps_detail: standard normal ``[N, 3, C, h, w]``, needed where the resolution changes.
-    """
-    scale = posterior_scale(layer)
-    if not layer.changes_resolution:
-        return posterior_mean(z, x, layer) + math.sqrt(scale.variance) * eps
-    if eps_detail is None:
-        raise ValueError("a resolution change needs eps_detail")
-    low = posterior_mean(z, low_pass(x), layer) + math.sqrt(scale.variance) * eps
-    return merge(low, details(x) + layer.sigma_to * eps_detail)
 
 
 def raise_resolution(low: Tensor, layer: Layer, tau2: Tensor, eps_detail: Tensor) -> Tensor:

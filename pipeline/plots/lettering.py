@@ -7,7 +7,6 @@ import matplotlib
 from PIL import ImageFont
 
 INK = (27, 27, 34)
-FAINT = (112, 112, 124)
 PAPER = (255, 255, 255)
 
 

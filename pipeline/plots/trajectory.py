@@ -1,17 +1,14 @@
 """A sample's way up the stack: its levels from noise to picture, side by side."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
 from torch import Tensor
 
 from pipeline.chain.schedule import Schedule, build_schedule
-from pipeline.pictures import from_signed, to_image
-from pipeline.plots.lettering import FAINT, INK, PAPER, fitted, typeface
+from pipeline.pictures import from_signed
 from pipeline.sampling.options import SamplingOptions
 from pipeline.sampling.sample import trajectory
 from pipeline.stack import Stack
@@ -19,8 +16,6 @@ from pipeline.stack import Stack
 # Noise is drawn with half its deviation from the grey in the middle: 5 % of its pixels then
 # reach black or white, where its whole deviation would send 32 % there.
 _NOISE_CONTRAST = 2.0
-_MARGIN, _GAP = 12, 8
-_LETTERS = 12
 
 
 @dataclass(frozen=True)
@@ -128,49 +123,3 @@ def sigma_text(sigma: float) -> str:
     if sigma >= 10 or sigma == 0:
         return f"{sigma:.0f}"
     return f"{sigma:.1f}" if sigma >= 1 else f"{float(f'{sigma:.2g}')}"
-
-
-def trajectory_sheet(way: Trajectory, *, cell: int = 84) -> Image.Image:
-    """A row a sample, RGB; above each column t, sigma and the resolution.
-
-    Args:
-        cell: the longer side of a picture on the sheet, pixels.
-    """
-    height, width = way.levels[-1].size
-    tall, wide = cell * height // max(height, width), cell * width // max(height, width)
-    font = typeface(_LETTERS)
-    left = _MARGIN + _name_width(way.names, 120)
-    header = 3 * (_LETTERS + 4)
-    sheet = Image.new(
-        "RGB",
-        (
-            left + len(way.levels) * (wide + _GAP) - _GAP + _MARGIN,
-            2 * _MARGIN + header + len(way.names) * (tall + _GAP) - _GAP,
-        ),
-        PAPER,
-    )
-    draw = ImageDraw.Draw(sheet)
-    for column, level in enumerate(way.levels):
-        x = left + column * (wide + _GAP)
-        lines = (f"t = {level.t}", f"σ = {sigma_text(level.sigma)}", f"{_size_text(level)} px")
-        for number, line in enumerate(lines):
-            ink = FAINT if number else INK
-            draw.text((x, _MARGIN + number * (_LETTERS + 4)), line, ink, font)
-        for row, image in enumerate(level.images):
-            enlarged = to_image(image).resize((wide, tall), Image.Resampling.NEAREST)
-            sheet.paste(enlarged, (x, _MARGIN + header + row * (tall + _GAP)))
-    for row, name in enumerate(way.names):
-        y = _MARGIN + header + row * (tall + _GAP) + tall // 2
-        draw.text((left - _MARGIN, y), fitted(name, _LETTERS, 120), INK, font, anchor="rm")
-    return sheet
-
-
-def _size_text(level: Level) -> str:
-    height, width = level.size
-    return f"{width}×{height}"
-
-
-def _name_width(names: Sequence[str], widest: int) -> int:
-    font = typeface(_LETTERS)
-    width = max((font.getlength(fitted(name, _LETTERS, widest)) for name in names), default=0)
-    return int(width) + 1 + _MARGIN if width else 0

@@ -7,12 +7,11 @@ circles made into ellipses (stretch); all that is counted, since nobody sees it 
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self
 
 from PIL import Image, ImageOps
 
 Fit = Literal["crop", "pad", "stretch"]
-FITS: tuple[Fit, ...] = get_args(Fit)
 _MOST_NAMED = 6  # sizes that are counted one by one; photographs may have thousands
 
 # Pillow's bicubic widens its kernel when it shrinks a picture, so nothing aliases.

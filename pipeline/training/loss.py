@@ -10,8 +10,6 @@ from collections.abc import Callable
 from torch import Tensor
 
 from pipeline.chain.haar import low_pass_to
-from pipeline.chain.schedule import Layer
-from pipeline.chain.transition import posterior_mean
 from pipeline.networks.condition import drop
 from pipeline.stack_spec import StackSpec
 from pipeline.training.draws import RowDraws
@@ -55,12 +53,3 @@ def stage_loss(
     share = x_r[0].numel() / x[0].numel()
     weight = weighting.weight(sigma, low, high, sigma_d)
     return weighting.stage_scale(share) * (weight * error).sum() / draws.total
-
-
-def source_loss(x_hat: Tensor, z: Tensor, z_next: Tensor, layer: Layer) -> Tensor:
-    """``|Dec_t(z_{t-1}, c) - z_t|^2``, summed over the picture, ``[N]``; same resolution only.
-
-    The loss as the source states it. Training uses `stage_loss`; a test holds the two gradients
-    equal.
-    """
-    return (posterior_mean(z, x_hat, layer) - z_next).square().sum(dim=(1, 2, 3))

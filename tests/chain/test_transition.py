@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from oracles import haar_matrices, sample_moments, standard_error_of_covariance
 from torch import Tensor
 
-from pipeline.chain.haar import low_pass_to
+from pipeline.chain.haar import details, low_pass, low_pass_to, merge
 from pipeline.chain.noise import Purpose, keyed_normal
 from pipeline.chain.schedule import Layer, Stage, build_schedule
 from pipeline.chain.transition import (
@@ -22,7 +22,6 @@ from pipeline.chain.transition import (
     posterior_mean,
     posterior_scale,
     raise_resolution,
-    sample_posterior,
     tuned_variance,
 )
 
@@ -44,6 +43,17 @@ def low_matrix(layer: Layer) -> Tensor:
 
 def coarse_shape(layer: Layer) -> tuple[int, ...]:
     return (2, layer.side_from, layer.side_from)
+
+
+def sample_posterior(
+    z: Tensor, x: Tensor, layer: Layer, eps: Tensor, eps_detail: Tensor | None
+) -> Tensor:
+    """A draw of ``z_t ~ q(z_t | z_{t-1}, x)``, with ``x`` low-passed to level t's resolution."""
+    spread = math.sqrt(posterior_scale(layer).variance) * eps
+    if eps_detail is None:
+        return posterior_mean(z, x, layer) + spread
+    low = posterior_mean(z, low_pass(x), layer) + spread
+    return merge(low, details(x) + layer.sigma_to * eps_detail)
 
 
 def posterior_map(layer: Layer, x: Tensor) -> tuple[Callable[[Tensor], Tensor], Tensor]:
@@ -155,7 +165,9 @@ def test_the_posterior_of_a_picture_follows_the_marginals_up_the_chain() -> None
     for layer in schedule.layers:
         small = (1, layer.side_from, layer.side_from)
         eps = keyed_normal(seeds, rows, layer.index, Purpose.STEP, small).double()
-        detail = keyed_normal(seeds, rows, layer.index, Purpose.DETAIL, (3, *small)).double()
+        detail = None
+        if layer.changes_resolution:
+            detail = keyed_normal(seeds, rows, layer.index, Purpose.DETAIL, (3, *small)).double()
         z = sample_posterior(z, low_pass_to(x, layer.side_to), layer, eps, detail)
         residual = z - low_pass_to(x, layer.side_to)
         covariance = layer.sigma_to**2 * torch.eye(residual[0].numel()).double()
@@ -194,8 +206,3 @@ def test_the_last_layer_gives_the_denoised_picture_and_keeps_a_finite_tuned_vari
     z, x = random(1, *SHAPE), random(1, *SHAPE, seed=1)
     assert torch.equal(posterior_mean(z, x, LAST), x)
     assert tuned_variance(LAST, 0.04) == 0.04
-
-
-def test_a_change_of_resolution_without_noise_for_the_details_is_refused() -> None:
-    with pytest.raises(ValueError, match="eps_detail"):
-        sample_posterior(random(1, 2, 2, 2), random(1, *SHAPE), CHANGE, random(1, 2, 2, 2), None)

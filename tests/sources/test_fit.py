@@ -1,11 +1,13 @@
 """Resizing: circles stay circles unless stretched; what was cut or filled is counted exactly."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.sources.fit import FITS, Fit, FitCounts, resized
+from pipeline.sources.fit import Fit, FitCounts, resized
 
 
 def disc(height: int, width: int, radius: float) -> Image.Image:
@@ -57,7 +59,7 @@ def test_pad_keeps_every_pixel_and_fills_the_rest() -> None:
     assert (framed[35:] == 7).all()
 
 
-@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize("fit", get_args(Fit))
 @pytest.mark.parametrize("size", [(1, 5000), (5000, 1), (1, 1)])
 @pytest.mark.parametrize("target", [(32, 32), (1, 16), (16, 1)])
 def test_the_longest_pictures_come_to_the_asked_size(
@@ -68,7 +70,7 @@ def test_the_longest_pictures_come_to_the_asked_size(
     assert np.asarray(image).min() == np.asarray(image).max() == 50
 
 
-@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize("fit", get_args(Fit))
 def test_equal_proportions_lose_nothing_and_no_fit_differs(fit: Fit) -> None:
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60), np.uint8))
     assert np.array_equal(resized(image, 20, 30, fit, 9), resized(image, 20, 30, "stretch", 0))

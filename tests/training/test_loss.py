@@ -15,8 +15,13 @@ from pipeline.chain.haar import low_pass_to
 from pipeline.chain.schedule import Layer, Stage
 from pipeline.chain.transition import noise_down, posterior_mean
 from pipeline.training.draws import RowDraws
-from pipeline.training.loss import source_loss, stage_loss
+from pipeline.training.loss import stage_loss
 from pipeline.training.weighting import WEIGHTINGS, Elbo, Weighting
+
+
+def source_loss(x_hat: Tensor, z: Tensor, z_next: Tensor, layer: Layer) -> Tensor:
+    """``|Dec_t(z_{t-1}, c) - z_t|^2``, summed over the picture, ``[N]``; same resolution only."""
+    return (posterior_mean(z, x_hat, layer) - z_next).square().sum(dim=(1, 2, 3))
 
 
 @pytest.mark.parametrize("log_snr", [-4.0, 0.0, 4.0])

@@ -87,11 +87,6 @@ class VerificationReport:
     robust_accuracy: float
     faults: tuple[str, ...]
 
-    @property
-    def ok(self) -> bool:
-        """No fault was found."""
-        return not self.faults
-
 
 def check_rows(
     table: pa.Table,

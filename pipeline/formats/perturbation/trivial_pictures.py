@@ -20,7 +20,6 @@ from pipeline.formats.perturbation.warnings import TRANSFER
 from pipeline.formats.shard import images_of
 from pipeline.importable import is_importable
 
-COLUMNS = ("success", "image", "adversarial")
 _COLOURS = (0, 128, LEVELS)  # black, mid grey, white: what a search may begin at
 # A faint picture is near the black one: there a change as long as the picture may well be found.
 _FAINT = 0.05  # of the white picture's size
@@ -37,7 +36,7 @@ def count_trivial(table: pa.Table, attack: Mapping[str, Any]) -> int:
     """How many broken rows hold a trivial picture; 0 for Noisestack's own attacks.
 
     Args:
-        table: rows with `COLUMNS`.
+        table: rows with the columns success, image and adversarial.
         attack: the manifest's.
     """
     if not may_give_up(str(attack["attack"])):

@@ -14,13 +14,10 @@ from pipeline.chain.schedule import Schedule, Stage, build_schedule
 from pipeline.networks.condition import ConditionSpec
 from pipeline.pictures import from_signed
 from pipeline.plots.trajectory import (
-    Level,
-    Trajectory,
     choose_levels,
     displayed,
     record_trajectory,
     sigma_text,
-    trajectory_sheet,
 )
 from pipeline.sampling import SamplingOptions, sample
 from pipeline.stack import Stack
@@ -111,29 +108,6 @@ def test_the_recorded_levels_are_those_of_the_schedule_and_end_in_the_sample(sta
         assert level.size == (schedule.sides[level.t],) * 2
     drawn = sample(stack, seeds, indices, labels, options)
     assert np.array_equal(way.levels[-1].images, drawn)
-
-
-def test_the_sheet_shows_each_level_in_a_square_of_the_same_size() -> None:
-    rng = np.random.default_rng(0)
-    levels = tuple(
-        Level(t, sigma, rng.integers(0, 256, (2, side, side, 3), dtype=np.uint8))
-        for t, sigma, side in ((0, 80.0, 4), (3, 1.0, 8), (5, 0.0, 8))
-    )
-    cell = 16
-    sheet = np.asarray(trajectory_sheet(Trajectory(("a", "b"), levels, 5), cell=cell))
-    found = [
-        any(
-            np.array_equal(sheet[y : y + cell, x : x + cell], enlarged)
-            for y in range(sheet.shape[0] - cell + 1)
-            for x in range(sheet.shape[1] - cell + 1)
-        )
-        for level in levels
-        for image in level.images
-        for enlarged in (
-            image.repeat(cell // len(image), axis=0).repeat(cell // len(image), axis=1),
-        )
-    ]
-    assert found == [True] * 6
 
 
 @pytest.mark.parametrize(
