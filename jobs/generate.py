@@ -34,6 +34,7 @@ from pipeline.sampling.labels import (
     per_class,
     refuse_untrained,
 )
+from pipeline.sampling.options import ALL_LEVELS
 from pipeline.sampling.workers import SampleJob, StackWorker, StageWorker
 from pipeline.stack import Stack
 from pipeline.stack_spec import StackSpec
@@ -99,10 +100,10 @@ class GenerateConfig(JobConfig):
         None, ge=0, le=100, description="guidance weight, 1 is none of it; none for the model's own"
     )
     guidance_low: float = Field(
-        0.0, ge=0, le=1e6, description="guidance acts above this noise level"
+        0.0, ge=0, le=ALL_LEVELS, description="guidance acts above this noise level"
     )
     guidance_high: float = Field(
-        1e6, gt=0, le=1e6, description="guidance acts up to this noise level"
+        ALL_LEVELS, gt=0, le=ALL_LEVELS, description="guidance acts up to this noise level"
     )
     threshold: float | None = Field(
         None, gt=0, le=1, description="percentile of dynamic thresholding; none for none"

@@ -2,7 +2,6 @@
 
 import secrets
 from dataclasses import dataclass, replace
-from math import inf
 from typing import Any
 
 from pipeline.class_names import label_called
@@ -99,7 +98,6 @@ def _label(prompt: str, classes: tuple[str, ...]) -> int:
 
 def _options(request: ImageRequest, model: ServedModel) -> SamplingOptions:
     """The options in full, so that requests which mean the same share batches."""
-    high = inf if request.guidance_high is None else request.guidance_high
     guidance_field = _one_of(request, "guidance", "guidance_scale")
     layers_field = _one_of(request, "layers", "num_inference_steps")
     layers = _shared_layers(request, model) or request.layers
@@ -109,7 +107,7 @@ def _options(request: ImageRequest, model: ServedModel) -> SamplingOptions:
         ("layers", None if layers is None else tuple(layers), layers_field),
         ("guidance", getattr(request, guidance_field), guidance_field),
         ("threshold", request.threshold, "threshold"),
-        ("guidance_interval", (request.guidance_low, high), "guidance_low"),
+        ("guidance_interval", (request.guidance_low, request.guidance_high), "guidance_low"),
     )
     options = SamplingOptions()
     for name, value, field in given:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipeline.sampling import SAMPLERS
+from pipeline.sampling.options import ALL_LEVELS
 from pipeline.stack_spec import StackSpec
 from serve.rendering import FileFormat, Resampling
 from serve.settings import MAX_IMAGES
@@ -77,8 +78,8 @@ class ImageRequest(BaseModel):
     guidance_low: float = Field(
         0.0, ge=0, allow_inf_nan=False, description="Guidance acts above this noise level."
     )
-    guidance_high: float | None = Field(
-        None, gt=0, allow_inf_nan=False, description="Guidance acts up to this noise level."
+    guidance_high: float = Field(
+        ALL_LEVELS, gt=0, allow_inf_nan=False, description="Guidance acts up to this noise level."
     )
     threshold: float | None = Field(
         None, allow_inf_nan=False, description="Percentile of dynamic thresholding; 1 is the top."

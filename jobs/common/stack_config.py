@@ -5,12 +5,12 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from jobs.common.stream import CACHE_GB
+from jobs.common.stream import CACHE_GB, DataMode
 from jobs.common.training import Workers
 from noisestack.config import JobConfig, describe
 from pipeline.sampling import SamplerName
 from pipeline.training.trainer import Recipe
-from pipeline.training.weighting import WEIGHTINGS
+from pipeline.training.weighting import WEIGHTINGS, WeightingName
 
 # What decides neither the model's defaults nor the weights, but for the last bits of sums that are
 # added in another order: a run may go on with other values.
@@ -63,7 +63,7 @@ class TrainStackConfig(JobConfig):
         le=1,
         description="the resolution rises where the details' power is this part of the noise's",
     )
-    weighting: Literal["edm", "elbo", "min_snr", "uniform"] = Field(
+    weighting: WeightingName = Field(
         "edm",
         description="how much each noise level counts; by elbo the losses add up to what the "
         "bound's layers tend to as these grow many",
@@ -100,7 +100,7 @@ class TrainStackConfig(JobConfig):
     checkpoint_every: int = Field(500, ge=1, description="steps between checkpoints")
     log_every: int = Field(50, ge=1, description="steps between lines of progress")
     grid_rows: int = Field(4, ge=0, description="samples of each class in a checkpoint's grid")
-    data: Literal["auto", "resident", "streaming"] = Field(
+    data: DataMode = Field(
         "auto",
         description="resident: each worker keeps all pictures in memory; streaming: it reads them "
         "as it goes; auto: resident up to 1 GiB. Both train on the same batches",

@@ -1,7 +1,8 @@
 """Samplers: from noise to pictures. `sample` is the one door that jobs and endpoints use."""
 
-from pipeline.sampling.options import SAMPLERS, SamplerName, SamplingOptions
+from pipeline.sampling.options import SamplingOptions
 from pipeline.sampling.sample import climb_stage, is_exact, sample, trajectory
+from pipeline.sampling.samplers import SAMPLERS, SamplerName
 
 __all__ = [
     "SAMPLERS",

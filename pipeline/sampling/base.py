@@ -13,6 +13,7 @@ from pipeline.chain.haar import NUM_BANDS
 from pipeline.chain.noise import Purpose, keyed_normal
 from pipeline.chain.schedule import Layer, Schedule
 from pipeline.chain.transition import raise_resolution
+from pipeline.stack_spec import StackSpec
 
 
 class Denoiser(Protocol):
@@ -63,6 +64,22 @@ class Sampler(ABC):
             rows: the keys of the rows, for samplers that draw noise.
             history: of the layer before; None at the start of a stage.
         """
+
+
+@dataclass(frozen=True)
+class NamedSampler:
+    """An entry of `SAMPLERS`: what a config calls a sampler, and how a stack gets it.
+
+    Attributes:
+        name: what configs and requests call it.
+        build: from a stack's spec to the sampler for it.
+        without_errors: the sampler that draws in its place where a stack has no error curves; None
+            for one that needs none.
+    """
+
+    name: str
+    build: Callable[[StackSpec], Sampler]
+    without_errors: str | None = None
 
 
 def prior(layer: Layer, rows: Rows, shape: tuple[int, int, int], like: Tensor) -> Tensor:

@@ -12,7 +12,8 @@ from pipeline.errors import UserError
 from pipeline.sampling.base import Denoiser, Rows, climb, prior, walk
 from pipeline.sampling.guidance import Guided
 from pipeline.sampling.labels import refuse_untrained
-from pipeline.sampling.options import SAMPLERS, SamplingOptions
+from pipeline.sampling.options import SamplingOptions
+from pipeline.sampling.samplers import SAMPLERS
 from pipeline.stack_spec import StackSpec
 
 
@@ -46,7 +47,7 @@ class Climber:
             tuple(len(spec.stages) - 1 - s for s in range(len(spec.stages))),
         )
         self._schedule = build_schedule(spec.stages, chosen.layers)
-        self._sampler = SAMPLERS[chosen.sampler](spec)
+        self._sampler = SAMPLERS[chosen.sampler].build(spec)
 
     def levels(self, rows: Rows, labels: np.ndarray) -> Iterator[Tensor]:
         """All levels of the chain, ``z_0`` first."""

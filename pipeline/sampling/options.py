@@ -1,29 +1,13 @@
 """What a user may choose about sampling, and the names of the samplers."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from math import inf
-from typing import Literal
 
-from pipeline.chain.transition import posterior_scale
 from pipeline.errors import UserError
-from pipeline.sampling.ancestral import Ancestral
-from pipeline.sampling.base import Sampler
-from pipeline.sampling.ddim import Ddim
-from pipeline.sampling.dpmpp_2m import DpmPp2M
-from pipeline.sampling.heun import Heun
+from pipeline.sampling.samplers import SAMPLERS
 from pipeline.stack_spec import StackSpec
 
-SamplerName = Literal["ancestral", "ddpm", "ddim", "heun", "dpmpp_2m"]
-
-# From a stack's spec to the sampler for it: one for each `SamplerName`.
-SAMPLERS: dict[str, Callable[[StackSpec], Sampler]] = {
-    "ancestral": lambda spec: Ancestral(spec.decoder_variance),
-    "ddpm": lambda _: Ancestral(lambda layer: posterior_scale(layer).variance),
-    "ddim": lambda _: Ddim(),
-    "heun": lambda _: Heun(),
-    "dpmpp_2m": lambda _: DpmPp2M(),
-}
+ALL_LEVELS = 1e6
+"""A noise level above all that a stack may have: guidance up to here acts at every level."""
 
 
 @dataclass(frozen=True)
@@ -34,21 +18,22 @@ class SamplingOptions:
         sampler: a key of `SAMPLERS`.
         layers: layers in each stage, coarsest first.
         guidance: classifier-free guidance weight; 1 is none.
-        guidance_interval: noise levels ``(low, high]`` at which guidance acts.
+        guidance_interval: noise levels ``(low, high]`` at which guidance acts;
+            whatever lies above `ALL_LEVELS` counts as that.
         threshold: percentile of dynamic thresholding in (0, 1], or None for none.
     """
 
     sampler: str | None = None
     layers: tuple[int, ...] | None = None
     guidance: float | None = None
-    guidance_interval: tuple[float, float] = (0.0, inf)
+    guidance_interval: tuple[float, float] = (0.0, ALL_LEVELS)
     threshold: float | None = None
 
     def resolve(self, spec: StackSpec) -> "SamplingOptions":
         """The options with the model's defaults filled in.
 
-        A stack without error curves, which is one whose training has not ended, draws by ``ddpm``
-        where its default is ``ancestral``.
+        A stack without error curves, which is one whose training has not ended, draws by another
+        sampler where its default one needs them (``ancestral``, by ``ddpm``).
 
         Raises:
             UserError: an option that this model cannot follow.
@@ -58,13 +43,14 @@ class SamplingOptions:
         guidance = spec.guidance if self.guidance is None else float(self.guidance)
         if sampler not in SAMPLERS:
             raise UserError(f"unknown sampler {sampler!r}; choose one of {', '.join(SAMPLERS)}")
-        if sampler == "ancestral" and not spec.errors:
+        instead = SAMPLERS[sampler].without_errors
+        if instead is not None and not spec.errors:
             if self.sampler is not None:
                 raise UserError(
-                    "the sampler ancestral draws with variances from the model's error curves, and "
-                    "this model has none; choose ddpm, which draws with the posterior's"
+                    f"the sampler {sampler} draws with variances from the model's error curves, "
+                    f"and this model has none; choose {instead}, which needs none"
                 )
-            sampler = "ddpm"
+            sampler = instead
         if len(layers) != len(spec.stages):
             sides = ", ".join(str(s.side) for s in spec.stages)
             raise UserError(
@@ -78,7 +64,7 @@ class SamplingOptions:
             )
         if not 0 <= guidance <= 100:
             raise UserError(f"guidance {guidance} is outside 0 to 100")
-        low, high = self.guidance_interval
+        low, high = self.guidance_interval[0], min(self.guidance_interval[1], ALL_LEVELS)
         if not 0 <= low < high:
             raise UserError(
                 f"guidance_low {low:g} and guidance_high {high:g} have no noise level between "
@@ -86,4 +72,4 @@ class SamplingOptions:
             )
         if self.threshold is not None and not 0 < self.threshold <= 1:
             raise UserError(f"threshold {self.threshold} is not a percentile in (0, 1]")
-        return SamplingOptions(sampler, layers, guidance, self.guidance_interval, self.threshold)
+        return SamplingOptions(sampler, layers, guidance, (low, high), self.threshold)

@@ -7,6 +7,7 @@ A weighting draws sigma from a density ``p`` over ``log sigma`` and weights the 
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -105,3 +106,8 @@ WEIGHTINGS: dict[str, Weighting] = {
     "min_snr": MinSnr(),
     "uniform": Uniform(),
 }
+
+if TYPE_CHECKING:
+    WeightingName = str
+else:
+    WeightingName = Literal[tuple(WEIGHTINGS)]

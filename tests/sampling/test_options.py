@@ -10,12 +10,13 @@ from small_stack import SPEC
 from jobs.common.stack_config import TrainStackConfig
 from jobs.generate import GenerateConfig
 from pipeline.errors import UserError
-from pipeline.sampling.options import SAMPLERS, SamplerName, SamplingOptions
+from pipeline.sampling.options import ALL_LEVELS, SamplingOptions
+from pipeline.sampling.samplers import SAMPLERS, SamplerName
 
 
 def test_nothing_asked_is_the_models_own_default() -> None:
     resolved = SamplingOptions().resolve(SPEC)
-    assert resolved == SamplingOptions("heun", (2, 3), 1.5, (0.0, math.inf), None)
+    assert resolved == SamplingOptions("heun", (2, 3), 1.5, (0.0, ALL_LEVELS), None)
     assert resolved.resolve(SPEC) == resolved
 
 

@@ -25,7 +25,7 @@ from pipeline.chain.schedule import Layer, Schedule, Stage, build_schedule
 from pipeline.likelihood import discretised_density
 from pipeline.pictures import from_signed
 from pipeline.sampling.base import History, Rows, Sampler, walk
-from pipeline.sampling.options import SAMPLERS
+from pipeline.sampling.samplers import SAMPLERS
 from pipeline.stack_spec import ErrorCurve
 
 # 2x2 and 4x4: the data's details have the law that the stack gives them, with a variance a band
@@ -60,13 +60,13 @@ def levels(
 def ancestral(stack: GaussianStack, name: str) -> tuple[Sampler, Callable[[Layer], float]]:
     """The sampler of that name for a stack with the exact error curves, and its true variance."""
     if name == "ddpm":
-        return SAMPLERS[name](SPEC), stack.posterior
+        return SAMPLERS[name].build(SPEC), stack.posterior
     curves = []
     for here, stage in zip(stack.stages, STAGES, strict=True):
         grid = np.geomspace(stage.sigma_low, stage.sigma_high, 400)
         errors = tuple(here.mean_squared_error(sigma) for sigma in grid)
         curves.append(ErrorCurve(tuple(np.log(grid)), errors))
-    return SAMPLERS[name](replace(SPEC, errors=tuple(curves))), stack.tuned
+    return SAMPLERS[name].build(replace(SPEC, errors=tuple(curves))), stack.tuned
 
 
 @pytest.mark.parametrize("name", ["ancestral", "ddpm"])
@@ -109,7 +109,7 @@ def test_the_last_draw_of_the_chain_has_the_law_of_the_bounds_reconstruction(x_h
     )
     rows = Rows(np.zeros(num, np.int64), np.arange(num))
     z = torch.full((num, 1, 1, 1), x_hat)
-    drawn, _ = SAMPLERS["ancestral"](spec).step(z, last, lambda z, _: z, rows, None)
+    drawn, _ = SAMPLERS["ancestral"].build(spec).step(z, last, lambda z, _: z, rows, None)
     counts = np.bincount(from_signed(drawn).ravel(), minlength=256)
     every = torch.arange(256).reshape(-1, 1, 1, 1) / 127.5 - 1
     density = discretised_density(every, torch.full_like(every, x_hat), 0.01**2)
@@ -174,7 +174,7 @@ def error_at_the_lowest_noise(sampler: Sampler, num_steps: int) -> float:
 def test_deterministic_samplers_converge_to_the_exact_flow_at_their_order(
     name: str, order: int
 ) -> None:
-    errors = [error_at_the_lowest_noise(SAMPLERS[name](SPEC), n) for n in STEPS]
+    errors = [error_at_the_lowest_noise(SAMPLERS[name].build(SPEC), n) for n in STEPS]
     slope = -np.polyfit(np.log(STEPS), np.log(errors), 1)[0]
     assert slope == pytest.approx(order, abs=0.2)
     assert errors[-1] < (0.05 if order == 1 else 0.002)
@@ -183,7 +183,7 @@ def test_deterministic_samplers_converge_to_the_exact_flow_at_their_order(
 @pytest.mark.parametrize("name", ["ddim", "heun", "dpmpp_2m"])
 def test_the_last_layer_gives_the_denoised_picture(name: str) -> None:
     single = GaussianStack((FINE,))
-    z = levels(single, build_schedule(ONE_STAGE, (8,)), SAMPLERS[name](SPEC), 4)
+    z = levels(single, build_schedule(ONE_STAGE, (8,)), SAMPLERS[name].build(SPEC), 4)
     expected = FINE.denoise(z[-2], torch.full((4,), 0.05))
     torch.testing.assert_close(z[-1], expected)
 
@@ -194,7 +194,7 @@ def test_deterministic_samplers_draw_the_datas_covariance_across_a_resolution_ch
 ) -> None:
     """Linear in (z_0, details): the map's matrix gives the covariance without Monte Carlo."""
     schedule = build_schedule(STAGES, (60, 60))
-    sampler = SAMPLERS[name](SPEC)
+    sampler = SAMPLERS[name].build(SPEC)
     spread = covariance_through(schedule, sampler)
     relative = float((spread - FINE.covariance).norm() / FINE.covariance.norm())
     assert relative < (0.08 if name == "ddim" else 0.01)
@@ -261,7 +261,7 @@ def test_history_is_handed_on_within_a_stage_and_forgotten_at_a_change() -> None
 def test_every_sampler_draws_the_same_details_at_a_change(name: str) -> None:
     """The detail bands are keyed noise of their own: no sampler adds to them or shares a draw."""
     schedule = build_schedule(STAGES, (3, 4))
-    z = levels(EXACT, schedule, SAMPLERS[name](SPEC), 3, seed=9)
+    z = levels(EXACT, schedule, SAMPLERS[name].build(SPEC), 3, seed=9)
     eps = keyed_normal([9] * 3, [0, 1, 2], 3, Purpose.DETAIL, (3, 1, 2, 2)).double()
     scale = (1.5**2 + EXACT.tau2_after(0)).sqrt()[None, :, :, None, None]
     torch.testing.assert_close(details(z[3]), scale * eps)

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from pipeline.chain.noise import Purpose
 from pipeline.chain.schedule import Layer
-from pipeline.chain.transition import posterior_mean
-from pipeline.sampling.base import History, Rows, Sampler
+from pipeline.chain.transition import posterior_mean, posterior_scale
+from pipeline.sampling.base import History, NamedSampler, Rows, Sampler
 
 
 @dataclass(frozen=True)
@@ -37,3 +37,10 @@ class Ancestral(Sampler):
             return mean, None
         eps = rows.normal(layer.index, Purpose.STEP, z, tuple(z.shape[1:]))
         return mean + variance**0.5 * eps, None
+
+
+ANCESTRAL = NamedSampler(
+    "ancestral", lambda spec: Ancestral(spec.decoder_variance), without_errors="ddpm"
+)
+# With the posterior's own variance, which needs no error curves (Ho et al., 2020).
+DDPM = NamedSampler("ddpm", lambda _: Ancestral(lambda layer: posterior_scale(layer).variance))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pipeline.chain.schedule import Layer
-from pipeline.sampling.base import History, Rows, Sampler
+from pipeline.sampling.base import History, NamedSampler, Rows, Sampler
 
 
 @dataclass(frozen=True)
@@ -23,3 +23,6 @@ class Ddim(Sampler):
     ) -> tuple[Tensor, History | None]:
         x_hat = denoise(z, layer.sigma_from)
         return x_hat + (layer.sigma_to / layer.sigma_from) * (z - x_hat), None
+
+
+DDIM = NamedSampler("ddim", lambda _: Ddim())

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pipeline.chain.schedule import Layer
-from pipeline.sampling.base import History, Rows, Sampler
+from pipeline.sampling.base import History, NamedSampler, Rows, Sampler
 
 
 @dataclass(frozen=True)
@@ -28,3 +28,6 @@ class Heun(Sampler):
             return euler, None
         slope_end = (euler - denoise(euler, layer.sigma_to)) / layer.sigma_to
         return z + delta * (slope + slope_end) / 2, None
+
+
+HEUN = NamedSampler("heun", lambda _: Heun())

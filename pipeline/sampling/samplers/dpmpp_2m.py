@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pipeline.chain.schedule import Layer
-from pipeline.sampling.base import History, Rows, Sampler
+from pipeline.sampling.base import History, NamedSampler, Rows, Sampler
 
 
 @dataclass(frozen=True)
@@ -32,3 +32,6 @@ class DpmPp2M(Sampler):
             h_before = math.log(history.sigma / layer.sigma_from)
             target = x_hat + (h / (2 * h_before)) * (x_hat - history.x_hat)
         return target + (layer.sigma_to / layer.sigma_from) * (z - target), remember
+
+
+DPMPP_2M = NamedSampler("dpmpp_2m", lambda _: DpmPp2M())

@@ -1,0 +1,43 @@
+"""Adding a thing is adding a file: what the modules of a folder offer, by name.
+
+Each kind of thing (a sampler, a source, …) has a folder, whose modules each put one or more entries
+of one class at their top. The folder's ``__init__`` gathers them here, and every list of names that
+a person sees (choices, help texts, the endpoint's schema) is built from what it gathered.
+"""
+
+from collections.abc import Iterable
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Protocol, TypeVar
+
+
+class Named(Protocol):
+    """An entry: whatever has a name that a config can give."""
+
+    @property
+    def name(self) -> str: ...
+
+
+Entry = TypeVar("Entry", bound=Named)
+
+
+def entries_of(package: str, path: Iterable[str], entry: type[Entry]) -> dict[str, Entry]:
+    """The entries at the top of a package's modules, by their names.
+
+    Modules in the order of their file names, and a module's entries in the order in which it lists
+    them: so a list of choices is the same on every machine.
+
+    Args:
+        package: ``__name__`` of the package.
+        path: its ``__path__``.
+        entry: the class of the entries.
+
+    Raises:
+        ValueError: two entries of one name.
+    """
+    found: dict[str, Entry] = {}
+    for name in sorted(module.name for module in iter_modules(path)):
+        for value in vars(import_module(f"{package}.{name}")).values():
+            if isinstance(value, entry) and found.setdefault(value.name, value) is not value:
+                raise ValueError(f"{package}: two files call theirs {value.name!r}; rename one")
+    return found

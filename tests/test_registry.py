@@ -1,0 +1,74 @@
+"""Adding a thing is adding a file: what a folder offers is found, and every list shows it."""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from jobs.common.stack_config import TrainStackConfig
+from pipeline.registry import entries_of
+from pipeline.training.weighting import WEIGHTINGS, WeightingName
+from serve.schema import ImageRequest
+
+
+@dataclass(frozen=True)
+class Dish:
+    """An entry for tests."""
+
+    name: str
+
+
+@pytest.fixture
+def kitchen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A package without modules, that can be imported, and is forgotten afterwards."""
+    package = tmp_path / "kitchen"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    before = set(sys.modules)
+    yield package
+    for name in set(sys.modules) - before:
+        if name.startswith("kitchen"):
+            del sys.modules[name]
+
+
+def module(package: Path, name: str, *lines: str) -> None:
+    here = __spec__.name if __spec__ else __name__
+    assert sys.modules[here].Dish is Dish
+    text = "\n".join((f"import sys\nDish = sys.modules[{here!r}].Dish", *lines))
+    (package / f"{name}.py").write_text(text + "\n")
+
+
+def test_entries_come_by_file_name_and_then_as_the_file_lists_them(kitchen: Path) -> None:
+    module(kitchen, "soups", "HOT = Dish('hot')", "COLD = Dish('cold')", "number = 3")
+    module(kitchen, "bread", "RYE = Dish('rye')")
+    module(kitchen, "tools")
+    assert list(entries_of("kitchen", [str(kitchen)], Dish)) == ["rye", "hot", "cold"]
+
+
+def test_what_one_file_imports_from_another_is_one_entry(kitchen: Path) -> None:
+    module(kitchen, "bread", "RYE = Dish('rye')")
+    module(kitchen, "toast", "from kitchen.bread import RYE")
+    assert list(entries_of("kitchen", [str(kitchen)], Dish)) == ["rye"]
+
+
+def test_two_entries_of_one_name_are_an_error(kitchen: Path) -> None:
+    module(kitchen, "bread", "RYE = Dish('rye')")
+    module(kitchen, "toast", "RYE = Dish('rye')")
+    with pytest.raises(ValueError, match="two files call theirs 'rye'"):
+        entries_of("kitchen", [str(kitchen)], Dish)
+
+
+def test_the_config_offers_the_weightings_that_there_are() -> None:
+    assert get_args(WeightingName) == tuple(WEIGHTINGS)
+    assert TrainStackConfig.model_fields["weighting"].annotation == WeightingName
+
+
+def test_guidance_without_a_highest_level_is_one_and_the_same_for_job_and_endpoint() -> None:
+    from jobs.generate import GenerateConfig
+
+    high = ImageRequest(prompt="3").guidance_high
+    assert GenerateConfig.model_fields["guidance_high"].default == high
