@@ -44,13 +44,13 @@ from benchmarks.datasets import CLASSES
 from jobs import perturb
 from jobs.common.perturb_config import PerturbConfig
 from pipeline.allocator import keep_freed_memory
-from pipeline.attacks.ball import Ball
 from pipeline.attacks.base import Model, Norm
-from pipeline.attacks.engine import Attacked, attack_rows
-from pipeline.attacks.ensemble import Ensemble, attack_in_turn, fast, standard
-from pipeline.attacks.pgd import Pgd
-from pipeline.attacks.towards import attack_towards
-from pipeline.perturber import Perturber
+from pipeline.attacks.engine.ensemble import Ensemble, attack_in_turn, fast, standard
+from pipeline.attacks.engine.loop import Attacked, attack_rows
+from pipeline.attacks.engine.towards import attack_towards
+from pipeline.attacks.geometry.ball import Ball
+from pipeline.attacks.methods.pgd import Pgd
+from pipeline.perturbation.perturber import Perturber
 
 STEPS, STEP_SHARE = 40, 0.1  # of PGD, and the part of the radius that each goes
 ENSEMBLE_REPEATS = {"natural": 3, "trained": 1}

@@ -32,14 +32,14 @@ from benchmarks.attack_speed import (
 from benchmarks.attackers import Task, with_adv_lib, with_pyautoattack
 from benchmarks.classifiers import FOLDERS, QUICK_ROWS, Subject, subjects
 from benchmarks.common import Options, read_options, report
-from pipeline.attacks.ball import Ball
 from pipeline.attacks.base import Norm, StepAttack
-from pipeline.attacks.carlini_wagner import CarliniWagner
-from pipeline.attacks.ddn import Ddn
-from pipeline.attacks.deepfool import DeepFool
-from pipeline.attacks.engine import attack_rows
-from pipeline.attacks.ensemble import standard
-from pipeline.attacks.fmn import Fmn
+from pipeline.attacks.engine.ensemble import standard
+from pipeline.attacks.engine.loop import attack_rows
+from pipeline.attacks.geometry.ball import Ball
+from pipeline.attacks.methods.carlini_wagner import CarliniWagner
+from pipeline.attacks.methods.ddn import Ddn
+from pipeline.attacks.methods.deepfool import DeepFool
+from pipeline.attacks.methods.fmn import Fmn
 
 ROWS = 1000
 SMALLEST: dict[str, Callable[[int], StepAttack]] = {

@@ -19,7 +19,7 @@ from benchmarks.common import alternate, median, read_options, report
 from benchmarks.generate_throughput import Call, JobTimes, calls_of, note, whole_speed
 from jobs import perturb
 from jobs.common.perturb_config import PerturbConfig
-from pipeline.perturber import Perturber
+from pipeline.perturbation.perturber import Perturber
 
 SHARD_ROWS, QUICK_SHARD_ROWS = 256, 16
 SHARDS, QUICK_SHARDS = 6, 2  # an actor; the first is start-up

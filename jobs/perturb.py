@@ -36,12 +36,12 @@ from noisestack import __version__
 from noisestack.command import Command
 from noisestack.config import describe
 from noisestack.session import ray_session
-from pipeline.attacks.audit import audit_report
-from pipeline.attacks.own import OwnAttack
-from pipeline.attacks.repeatability import Repeat
+from pipeline.attacks.methods.own import OwnAttack
+from pipeline.attacks.methods.transfer import TransferAttack
+from pipeline.attacks.methods.universal import UniversalAttack
 from pipeline.attacks.settings import AttackSettings
-from pipeline.attacks.transfer import TransferAttack
-from pipeline.attacks.universal import UniversalAttack
+from pipeline.attacks.trust.audit import audit_report
+from pipeline.attacks.trust.repeatability import Repeat
 from pipeline.classifier import FrozenClassifier
 from pipeline.errors import UserError
 from pipeline.formats.claim import claim_output
@@ -59,20 +59,20 @@ from pipeline.formats.perturbation.warnings import TrustWarning, row_warnings
 from pipeline.formats.shard import read_part
 from pipeline.formats.splits import judged_split
 from pipeline.intervals import clopper_pearson
-from pipeline.onnx_export import export_classifier
-from pipeline.perturbation_trust import (
+from pipeline.perturbation.perturber import Perturber, Settings, attack_record, judge_of
+from pipeline.perturbation.trust import (
     look_at_rows,
     lost_warnings,
     measured_threshold,
     repeat_report,
     repeat_warnings,
 )
-from pipeline.perturber import Perturber, Settings, attack_record, judge_of
+from pipeline.perturbation.universal_maker import UniversalMaker
 from pipeline.plots.perturbations import choose_examples, perturbation_figure
 from pipeline.plots.robustness import draw_robustness
 from pipeline.plots.universal import draw_universal
-from pipeline.universal_maker import UniversalMaker
 from pipeline.user_models.load import load_classifier
+from pipeline.user_models.onnx_export import export_classifier
 
 PICTURE_FILE = "perturbations.png"
 _COUNTED = (

@@ -17,8 +17,8 @@ from pipeline.errors import UserError
 from pipeline.formats.dataset import load_dataset
 from pipeline.formats.perturbation.check import verify_perturbation_set
 from pipeline.formats.perturbation.set import read_perturbation_manifest
-from pipeline.perturbation_trust import stale_warnings
-from pipeline.perturber import judge_of
+from pipeline.perturbation.perturber import judge_of
+from pipeline.perturbation.trust import stale_warnings
 from pipeline.user_models.load import load_judge
 from pipeline.verification.directory import Verification, verify_directory
 

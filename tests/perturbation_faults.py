@@ -10,7 +10,7 @@ from digit_models import digit_network
 from digit_set import CLASSES, write_digits
 
 from pipeline.attacks.base import Norm
-from pipeline.attacks.own import OwnAttack
+from pipeline.attacks.methods.own import OwnAttack
 from pipeline.attacks.settings import AttackSettings
 from pipeline.classifier import Classifier, save_classifier
 from pipeline.formats.dataset import DatasetInfo, load_dataset
@@ -20,8 +20,8 @@ from pipeline.formats.perturbation.verdict import MARGIN
 from pipeline.formats.perturbation.warnings import row_warnings
 from pipeline.formats.shard import read_part, write_shard
 from pipeline.intervals import clopper_pearson
-from pipeline.perturbation_trust import measured_threshold
-from pipeline.perturber import Perturber, attack_record
+from pipeline.perturbation.perturber import Perturber, attack_record
+from pipeline.perturbation.trust import measured_threshold
 
 COUNTED = (
     "clean_right", "successes", "within_threshold", "unmoved", "gradient_free", "last_restart",

@@ -19,7 +19,7 @@ from pipeline.formats.output import read_json, write_json
 from pipeline.formats.perturbation.set import CLASSIFIER_FILE, MANIFEST_FILE, picture_hashes
 from pipeline.formats.quarantine import BadRow, write_quarantine
 from pipeline.formats.shard import image_column, images_of
-from pipeline.onnx_export import export_classifier
+from pipeline.user_models.onnx_export import export_classifier
 
 CHECKER = Path(__file__).resolve().parent.parent / "docs" / "check_perturbations.py"
 SETS = {

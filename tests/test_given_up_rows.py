@@ -9,7 +9,7 @@ from digit_set import CLASSES
 from perturbation_faults import write_inputs, write_set
 
 from pipeline.attacks.base import Norm
-from pipeline.attacks.own import OwnAttack
+from pipeline.attacks.methods.own import OwnAttack
 from pipeline.classifier import save_classifier
 from pipeline.errors import UserError
 from pipeline.formats.output import read_json
@@ -129,7 +129,7 @@ def test_the_balls_point_nearest_to_one_colour_is_trivial_as_the_attacks_own_bal
 ) -> None:
     import torch
 
-    from pipeline.attacks.ball import Ball
+    from pipeline.attacks.geometry.ball import Ball
     from pipeline.formats.perturbation.trivial_pictures import are_trivial
 
     generator = np.random.default_rng(1)

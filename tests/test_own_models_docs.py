@@ -11,7 +11,7 @@ import torch
 from linear_models import TwoClassLinear, dual_norm
 
 from pipeline.attacks.base import Norm
-from pipeline.attacks.own import OwnAttack, attack_with
+from pipeline.attacks.methods.own import OwnAttack, attack_with
 from pipeline.importable import import_function
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "own_models.md"

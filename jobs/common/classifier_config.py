@@ -6,8 +6,8 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from noisestack.config import JobConfig, describe
-from pipeline.attacks.ball import check_size, whole_levels
 from pipeline.attacks.base import Norm
+from pipeline.attacks.geometry.ball import check_size, whole_levels
 from pipeline.errors import UserError
 from pipeline.training.averaging import Averaging
 from pipeline.training.classifier import ClassifierRecipe

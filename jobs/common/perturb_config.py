@@ -9,12 +9,12 @@ from pydantic import Field, field_validator
 from jobs.common.bad_rows import DESCRIPTION, OnBadRow
 from noisestack.config import JobConfig
 from noisestack.paths import as_path
-from pipeline.attacks.ball import check_size, whole_levels
 from pipeline.attacks.base import Norm
-from pipeline.attacks.own import OwnAttack, takes_eps
+from pipeline.attacks.geometry.ball import check_size, whole_levels
+from pipeline.attacks.methods.own import OwnAttack, takes_eps
+from pipeline.attacks.methods.transfer import TransferAttack
+from pipeline.attacks.methods.universal import LOSS_CLIP, SAMPLE_ROWS, SAMPLE_SPLIT, UniversalAttack
 from pipeline.attacks.settings import ATTACKS, AttackSettings, default_steps, is_bounded
-from pipeline.attacks.transfer import TransferAttack
-from pipeline.attacks.universal import LOSS_CLIP, SAMPLE_ROWS, SAMPLE_SPLIT, UniversalAttack
 from pipeline.errors import UserError
 from pipeline.formats.perturbation.set import CLASSIFIER_FILE
 from pipeline.formats.perturbation.target import NO_TARGET

@@ -6,7 +6,7 @@ from typing import Any
 
 from jobs.common.pools import Pool
 from jobs.common.records import Record, finished_record, remove_records
-from pipeline.attacks.universal import UniversalAttack
+from pipeline.attacks.methods.universal import UniversalAttack
 from pipeline.errors import UserError
 from pipeline.formats.dataset import DatasetInfo
 from pipeline.formats.perturbation.universal import DELTA_FILE

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from pipeline.attacks.rowwise import never_alone
+from pipeline.attacks.geometry.rowwise import never_alone
 from pipeline.chain.noise import Purpose, keyed_normal, keyed_uniform
 
 Model = Callable[[Tensor], Tensor]

@@ -4,21 +4,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.attacks.apgd import Apgd
-from pipeline.attacks.apgd_l1 import ApgdL1
-from pipeline.attacks.ascent import Ascent
-from pipeline.attacks.ball import Ball
 from pipeline.attacks.base import MOST_RESTARTS, MOST_STEPS, Norm, StepAttack
-from pipeline.attacks.carlini_wagner import CarliniWagner
-from pipeline.attacks.ddn import Ddn
-from pipeline.attacks.deepfool import DeepFool
-from pipeline.attacks.ensemble import SQUARES, Ensemble, fast, standard
-from pipeline.attacks.fab import FabTargeted
-from pipeline.attacks.fgsm import fgsm
-from pipeline.attacks.fmn import Fmn
-from pipeline.attacks.lbfgs import Lbfgs
-from pipeline.attacks.mi_fgsm import MiFgsm
-from pipeline.attacks.pgd import Pgd
+from pipeline.attacks.engine.ensemble import SQUARES, Ensemble, fast, standard
+from pipeline.attacks.geometry.ball import Ball
+from pipeline.attacks.methods.apgd import Apgd
+from pipeline.attacks.methods.apgd_l1 import ApgdL1
+from pipeline.attacks.methods.ascent import Ascent
+from pipeline.attacks.methods.carlini_wagner import CarliniWagner
+from pipeline.attacks.methods.ddn import Ddn
+from pipeline.attacks.methods.deepfool import DeepFool
+from pipeline.attacks.methods.fab import FabTargeted
+from pipeline.attacks.methods.fgsm import fgsm
+from pipeline.attacks.methods.fmn import Fmn
+from pipeline.attacks.methods.lbfgs import Lbfgs
+from pipeline.attacks.methods.mi_fgsm import MiFgsm
+from pipeline.attacks.methods.pgd import Pgd
 from pipeline.errors import UserError
 from pipeline.formats.perturbation.target import NO_TARGET
 

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.attacks.ball import Ball
 from pipeline.attacks.base import Norm
-from pipeline.attacks.engine import attack_rows
-from pipeline.attacks.pgd import Pgd
+from pipeline.attacks.engine.loop import attack_rows
+from pipeline.attacks.geometry.ball import Ball
+from pipeline.attacks.methods.pgd import Pgd
 from pipeline.classifier import Classifier
 from pipeline.errors import UserError
 from pipeline.networks.classifier import ClassifierNetwork
@@ -217,7 +217,7 @@ def evaluate_under_pgd(
     classifier: Classifier, images: np.ndarray, labels: np.ndarray, *, levels: int, steps: int
 ) -> Evaluation:
     """Count the answers that are right and stay so under PGD in L∞, the attack of
-    `pipeline.attacks.pgd` from one random point.
+    `pipeline.attacks.methods.pgd` from one random point.
 
     Args:
         images: uint8 ``[N, H, W, C]``.

@@ -1,4 +1,4 @@
-"""A classifier as the ONNX file that `pipeline.onnx_export` writes: it can judge, not be attacked,
+"""A classifier as the ONNX file that `onnx_export` writes: it can judge, not be attacked,
 since onnxruntime gives no gradients."""
 
 from pathlib import Path

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.attacks import losses
-from pipeline.attacks.ball import Ball
 from pipeline.attacks.base import Loss, Model, Rows, State, StepAttack
+from pipeline.attacks.geometry.ball import Ball
 
 
 class FreeBall(Ball):

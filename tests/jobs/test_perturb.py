@@ -26,13 +26,13 @@ from torch import nn
 from jobs.perturb import COMMAND, PICTURE_FILE, PerturbConfig, _say_attack, main
 from noisestack.__main__ import main as verify
 from noisestack.flags import read_config
-from pipeline.attacks.apgd import Apgd
-from pipeline.attacks.audit import Audit
-from pipeline.attacks.ball import Ball, whole_levels
 from pipeline.attacks.base import Norm
-from pipeline.attacks.ensemble import Ensemble
-from pipeline.attacks.fgsm import fgsm
-from pipeline.attacks.pgd import Pgd
+from pipeline.attacks.engine.ensemble import Ensemble
+from pipeline.attacks.geometry.ball import Ball, whole_levels
+from pipeline.attacks.methods.apgd import Apgd
+from pipeline.attacks.methods.fgsm import fgsm
+from pipeline.attacks.methods.pgd import Pgd
+from pipeline.attacks.trust.audit import Audit
 from pipeline.classifier import Classifier, save_classifier
 from pipeline.errors import UserError
 from pipeline.formats.dataset import (
@@ -52,7 +52,7 @@ from pipeline.formats.perturbation.set import (
 from pipeline.formats.shard import read_range
 from pipeline.intervals import clopper_pearson
 from pipeline.networks.classifier import ClassifierNetwork, ClassifierShape
-from pipeline.perturber import Perturber
+from pipeline.perturbation.perturber import Perturber
 from pipeline.plots.robustness import ROBUSTNESS_FILE
 from pipeline.verification.directory import verify_directory
 

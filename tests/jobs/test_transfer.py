@@ -14,7 +14,7 @@ from in_this_process import perturb_here
 from jobs.compare import CompareConfig
 from jobs.compare import main as compare
 from jobs.perturb import COMMAND, PerturbConfig, main
-from pipeline.attacks.transfer import TransferAttack
+from pipeline.attacks.methods.transfer import TransferAttack
 from pipeline.classifier import Classifier, save_classifier
 from pipeline.errors import UserError
 from pipeline.formats.dataset import load_dataset

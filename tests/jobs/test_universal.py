@@ -18,7 +18,7 @@ from planted_sets import rehash, replant
 from jobs.perturb import COMMAND, PerturbConfig, main
 from noisestack.flags import read_config
 from pipeline.attacks.base import Norm
-from pipeline.attacks.universal import UniversalAttack
+from pipeline.attacks.methods.universal import UniversalAttack
 from pipeline.classifier import Classifier, save_classifier
 from pipeline.errors import UserError
 from pipeline.formats.dataset import dataset_table, load_dataset, write_dataset_info, write_shard
@@ -27,10 +27,10 @@ from pipeline.formats.perturbation.check import verify_perturbation_set
 from pipeline.formats.perturbation.set import CLASSIFIER_FILE, MANIFEST_FILE, open_perturbation_set
 from pipeline.formats.perturbation.universal import DELTA_FILE, NOT_DELTA, with_delta
 from pipeline.formats.shard import image_column, images_of, labels_of, read_range
-from pipeline.onnx_export import export_classifier
-from pipeline.perturber import Perturber
+from pipeline.perturbation.perturber import Perturber
+from pipeline.perturbation.universal_maker import UniversalMaker
 from pipeline.plots.universal import UNIVERSAL_PICTURE_FILE
-from pipeline.universal_maker import UniversalMaker
+from pipeline.user_models.onnx_export import export_classifier
 from pipeline.verification.directory import verify_directory
 
 

@@ -16,10 +16,10 @@ from torch import nn
 
 from pipeline.attacks.base import Norm
 from pipeline.attacks.settings import AttackSettings
-from pipeline.attacks.trust import look_at_model
+from pipeline.attacks.trust.model_check import look_at_model
 from pipeline.errors import UserError
 from pipeline.formats.dataset import DatasetInfo
-from pipeline.perturber import perturb_rows
+from pipeline.perturbation.perturber import perturb_rows
 from pipeline.pictures import to_unit
 from pipeline.user_models.boundary import BroughtModule
 from pipeline.user_models.load import load_classifier

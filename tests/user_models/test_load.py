@@ -14,9 +14,9 @@ from torch import nn
 from pipeline.classifier import Classifier, save_classifier
 from pipeline.errors import UserError
 from pipeline.networks.classifier import ClassifierNetwork
-from pipeline.onnx_export import export_classifier
 from pipeline.pictures import to_unit
 from pipeline.user_models.load import load_classifier, load_judge
+from pipeline.user_models.onnx_export import export_classifier
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""What only AutoAttack's ensembles are made of."""

@@ -1,0 +1,1 @@
+"""What drives attacks over rows."""

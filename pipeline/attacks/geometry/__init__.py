@@ -1,0 +1,1 @@
+"""Where pictures may lie: norms, balls, the lattice of whole levels, projections."""

@@ -1,0 +1,1 @@
+"""The attacks that a person chooses from, one a file."""

@@ -1,0 +1,1 @@
+"""Whether the result of an attack is worth anything."""

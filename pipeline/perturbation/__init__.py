@@ -1,0 +1,1 @@
+"""Perturbation sets: how their rows are made, and whether they are to be trusted."""
