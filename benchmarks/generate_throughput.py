@@ -26,7 +26,7 @@ import numpy as np
 
 from benchmarks.common import alternate, median, read_options, report
 from jobs import generate
-from jobs.generate import GenerateConfig
+from jobs.generate.config import GenerateConfig
 from pipeline.chain.schedule import Stage
 from pipeline.networks.condition import ConditionSpec
 from pipeline.sampling import SamplingOptions, sample

@@ -31,12 +31,12 @@ from numpy.typing import NDArray
 from ray._private.internal_api import node_stats
 
 from benchmarks.common import Options, alternate, median, report, sampling
-from jobs.common.ingest_config import IngestConfig
 from jobs.common.pools import Pool
 from jobs.common.records import remove_records
 from jobs.common.row_ranges import RowRanges
 from jobs.common.sharded import run_shards
 from jobs.ingest import main as ingest
+from jobs.ingest.config import IngestConfig
 from noisestack.session import ray_session
 from pipeline.formats.claim import claim_output
 from pipeline.formats.sample_set import MANIFEST_FILE, sample_table, write_manifest

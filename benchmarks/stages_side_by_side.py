@@ -21,8 +21,8 @@ import torch
 
 from benchmarks.common import alternate, median, read_options, report
 from benchmarks.datasets import pictures, write_dataset
-from jobs.common.stack_config import TrainStackConfig
 from jobs.train_stack import plan_runs, plan_stack, train_runs
+from jobs.train_stack.config import TrainStackConfig
 from noisestack.session import ray_session
 from pipeline.allocator import keep_freed_memory
 from pipeline.formats.dataset import DatasetInfo

@@ -22,8 +22,8 @@ from ray._private.internal_api import node_stats
 from benchmarks.common import Options, in_own_process, read_options, report, watch_memory
 from benchmarks.datasets import CLASSES, ROWS_PER_SHARD, write_shards
 from benchmarks.scale import watch_store
-from jobs.common.stack_config import TrainStackConfig
 from jobs.train_stack import main as train_stack
+from jobs.train_stack.config import TrainStackConfig
 from noisestack.session import ray_session
 
 # The memory of a worker must not grow with the data set; nothing may be spilled to disk.

@@ -31,6 +31,7 @@ from pipeline.plots.trajectory import record_trajectory
 from pipeline.report import write_report
 from pipeline.report.data import Figures, LossCurve, ReportData, Step
 from pipeline.stack import Stack
+from pipeline.verification.evaluation_check import EVALUATION_FILE
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 _WAYS = (2, 5, 8)  # the digits whose way up the stack the report shows
@@ -157,7 +158,7 @@ def _gather(place: Path, steps: tuple[Step, ...]) -> ReportData:
     samples = open_sample_set(place / "samples")
     table = next(iter(iterate_samples(samples)))
     perturbed = open_perturbation_set(place / "perturbations")
-    evaluation = read_json(place / "evaluation" / evaluate.RESULTS_FILE)
+    evaluation = read_json(place / "evaluation" / EVALUATION_FILE)
     manifest = read_json(place / "perturbations" / "manifest.json")
     options = samples.origin["options"]
     labels = np.array([label for label in _WAYS if label < len(stack.classes)])

@@ -67,4 +67,6 @@ def _say(line: str, exit_code: int) -> int:
 def _called_as() -> str:
     """`python -m jobs.ingest` when that is how it was started, else the program's own name."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
-    return f"python -m {spec.name}" if spec is not None else sys.argv[0]
+    if spec is None:
+        return sys.argv[0]
+    return f"python -m {spec.name.removesuffix('.__main__')}"  # a job that is a folder

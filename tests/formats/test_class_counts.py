@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jobs.common.stack_config import TrainStackConfig
 from jobs.train_stack import plan_stack
+from jobs.train_stack.config import TrainStackConfig
 from pipeline.formats.class_counts import class_counts, class_notes, untrained_classes
 from pipeline.formats.dataset import DatasetInfo, dataset_table, write_dataset_info, write_shard
 

@@ -20,8 +20,8 @@ from in_this_process import in_this_process
 from PIL import Image
 
 from jobs import ingest
-from jobs.common.ingest_config import IngestConfig
 from jobs.ingest import COMMAND
+from jobs.ingest.config import IngestConfig
 from noisestack.__main__ import main
 from pipeline.errors import UserError
 from pipeline.formats.dataset import DatasetInfo, images_of, iterate_shards, labels_of, load_dataset

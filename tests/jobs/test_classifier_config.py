@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from jobs.common.classifier_config import TrainClassifierConfig
+from jobs.train_classifier.config import TrainClassifierConfig
 from pipeline.errors import UserError
 from pipeline.training.averaging import Averaging
 from pipeline.training.objectives.inner import InnerAttack

@@ -11,7 +11,9 @@ from digit_models import digit_network
 from digit_set import CLASSES, digits, with_validation, write_digits
 from small_stack import SPEC, small_stack
 
-from jobs.evaluate import RESULTS_FILE, EvaluateConfig, bound_of, main
+from jobs.evaluate import main
+from jobs.evaluate.config import EvaluateConfig
+from jobs.evaluate.figures import bound_of
 from pipeline.classifier import Classifier, save_classifier
 from pipeline.errors import UserError
 from pipeline.formats.dataset import (
@@ -30,6 +32,7 @@ from pipeline.report.reading import headlines, readings
 from pipeline.stack import save_stack
 from pipeline.stack_spec import ErrorCurve
 from pipeline.verification.directory import verify_directory
+from pipeline.verification.evaluation_check import EVALUATION_FILE
 
 NUM_TRAIN, NUM_TEST = 200, 100
 
@@ -88,7 +91,7 @@ def test_the_test_pictures_themselves_have_distance_0_and_the_classifiers_accura
     assert frechet["samples_to_test"] == 0
     assert frechet["train_to_test"] > 0.1
     assert result["bound"] is None
-    file = tmp_path / "out" / RESULTS_FILE
+    file = tmp_path / "out" / EVALUATION_FILE
     assert read_json(file) == result
     before = file.stat().st_mtime_ns
     assert main(config(inputs, samples, tmp_path / "out")) == result
@@ -272,7 +275,7 @@ def test_a_count_that_one_side_lacks_is_refused(inputs: Path, tmp_path: Path) ->
         main(config(inputs, samples, tmp_path / "out", count=150))
     with pytest.raises(UserError, match="the sample set has only 150 pictures"):
         main(config(inputs, samples, tmp_path / "out", count=151))
-    assert not (tmp_path / "out" / RESULTS_FILE).exists()
+    assert not (tmp_path / "out" / EVALUATION_FILE).exists()
 
 
 def test_other_shapes_and_classes_are_refused(inputs: Path, tmp_path: Path) -> None:
@@ -292,11 +295,11 @@ def test_another_sample_sets_figures_are_refused_without_overwrite(
     images, labels = digits()
     one = write_samples(tmp_path / "one", images[:20], labels[:20])
     main(config(inputs, one, tmp_path / "out"))
-    before = (tmp_path / "out" / RESULTS_FILE).read_bytes()
+    before = (tmp_path / "out" / EVALUATION_FILE).read_bytes()
     shutil.rmtree(one)
     write_samples(tmp_path / "one", images[20:40], labels[20:40])
     with pytest.raises(UserError, match="samples"):
         main(config(inputs, one, tmp_path / "out"))
-    assert (tmp_path / "out" / RESULTS_FILE).read_bytes() == before
+    assert (tmp_path / "out" / EVALUATION_FILE).read_bytes() == before
     main(config(inputs, one, tmp_path / "out", overwrite=True))
-    assert (tmp_path / "out" / RESULTS_FILE).read_bytes() != before
+    assert (tmp_path / "out" / EVALUATION_FILE).read_bytes() != before

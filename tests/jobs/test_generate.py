@@ -13,7 +13,9 @@ from small_stack import SPEC, small_stack
 
 from jobs.common.pools import Pool
 from jobs.common.row_ranges import RowRanges
-from jobs.generate import COMMAND, GenerateConfig, label_plan, main, make_pools, shard_rows
+from jobs.generate import COMMAND, main
+from jobs.generate.config import GenerateConfig, label_plan, shard_rows
+from jobs.generate.pools import make_pools
 from pipeline.errors import UserError
 from pipeline.formats.sample_set import iterate_samples, open_sample_set
 from pipeline.formats.shard import images_of, labels_of, shards_from_json

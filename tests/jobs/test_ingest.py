@@ -15,8 +15,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from jobs import ingest
-from jobs.common.ingest_config import IngestConfig
 from jobs.ingest import COMMAND
+from jobs.ingest.config import IngestConfig
 from noisestack.flags import read_config
 from pipeline.errors import UserError
 from pipeline.formats.dataset import (

@@ -13,8 +13,8 @@ from PIL import Image
 from pydantic import ValidationError
 from torch import Tensor
 
-from jobs.common.stack_config import TrainStackConfig
 from jobs.train_stack import main
+from jobs.train_stack.config import TrainStackConfig
 from pipeline.errors import UserError
 from pipeline.formats.dataset import dataset_table, load_dataset, write_dataset_info, write_shard
 from pipeline.formats.keyed_sample import keyed_sample
@@ -207,7 +207,7 @@ def test_a_worker_of_ray_train_that_dies_is_replaced_and_ends_at_the_same_bits(
     def dying(loop_config: dict[str, Any]) -> None:  # goes to the worker by value
         import os
 
-        from jobs.common.stack_worker import train_worker
+        from jobs.train_stack.worker import train_worker
         from pipeline.training.trainer import StackTrainer as InWorker
 
         update = InWorker.update

@@ -1,4 +1,6 @@
 import errno
+import sys
+from importlib.machinery import ModuleSpec
 
 import pytest
 from example import ExampleConfig
@@ -59,3 +61,11 @@ def test_a_mistake_in_the_flags_does_not_start_main(capsys):
 def test_a_bug_keeps_its_traceback():
     with pytest.raises(ZeroDivisionError):
         run(raising(ZeroDivisionError()), "--output", "o")
+
+
+@pytest.mark.parametrize("name", ["jobs.compare", "jobs.ingest.__main__"])
+def test_help_names_the_command_as_a_person_typed_it(monkeypatch, capsys, name):
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", ModuleSpec(name, None))
+    with pytest.raises(SystemExit):
+        run(raising(AssertionError("started")), "--help")
+    assert f"usage: python -m {name.removesuffix('.__main__')} " in capsys.readouterr().out

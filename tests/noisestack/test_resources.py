@@ -14,7 +14,8 @@ from jobs.common.pools import Pool
 from jobs.common.row_ranges import RowRanges
 from jobs.common.sharded import run_shards
 from jobs.common.training import Workers, run_training
-from jobs.generate import GenerateConfig, make_pools
+from jobs.generate.config import GenerateConfig
+from jobs.generate.pools import make_pools
 from noisestack import resources
 from noisestack.resources import Demand, Supply, Waiting, refuse_impossible
 from pipeline.errors import UserError

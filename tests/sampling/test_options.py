@@ -7,8 +7,8 @@ from typing import Any, get_args
 import pytest
 from small_stack import SPEC
 
-from jobs.common.stack_config import TrainStackConfig
-from jobs.generate import GenerateConfig
+from jobs.generate.config import GenerateConfig
+from jobs.train_stack.config import TrainStackConfig
 from pipeline.errors import UserError
 from pipeline.sampling.options import ALL_LEVELS, SamplingOptions
 from pipeline.sampling.samplers import SAMPLERS, SamplerName

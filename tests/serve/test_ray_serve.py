@@ -17,8 +17,8 @@ import pytest
 import ray
 from PIL import Image
 
-from jobs.generate import GenerateConfig
 from jobs.generate import main as generate
+from jobs.generate.config import GenerateConfig
 from pipeline.formats.sample_set import iterate_samples, open_sample_set
 from pipeline.formats.shard import images_of, labels_of
 from pipeline.pictures import encode_png

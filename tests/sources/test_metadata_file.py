@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from jobs.common.ingest_config import IngestConfig
+from jobs.ingest.config import IngestConfig
 from pipeline.errors import UserError
 from pipeline.formats.quarantine import BadRow
 from pipeline.sources.base import RawRow

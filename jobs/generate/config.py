@@ -1,30 +1,15 @@
-"""Samples from a trained stack, in batch: sample indices through pools of actors into Parquet."""
+"""The config of `generate`: what each key means, and the labels that it spells."""
 
 import math
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import numpy as np
-import ray
-import torch
 from pydantic import Field, model_validator
 
-from jobs.common.pools import Pool
-from jobs.common.records import remove_records
-from jobs.common.row_ranges import RowRanges
-from jobs.common.sharded import run_shards
-from noisestack.command import Command
 from noisestack.config import JobConfig
 from noisestack.flags import flag_of
-from noisestack.resources import Demand, Waiting, require
-from noisestack.session import ray_session
-from pipeline.formats.claim import claim_output
-from pipeline.formats.sample_set import MANIFEST_FILE, write_manifest
-from pipeline.formats.shard import shards_from_json
-from pipeline.plots.sample_set import draw_sample_set
 from pipeline.sampling import SamplerName, SamplingOptions
-from pipeline.sampling.cost import fits, share_out, stage_costs
 from pipeline.sampling.label_column import Column, open_column
 from pipeline.sampling.labels import (
     LabelPlan,
@@ -35,11 +20,9 @@ from pipeline.sampling.labels import (
     refuse_untrained,
 )
 from pipeline.sampling.options import ALL_LEVELS
-from pipeline.sampling.workers import SampleJob, StackWorker, StageWorker
-from pipeline.stack import Stack
 from pipeline.stack_spec import StackSpec
 
-_COUNT = 1000  # where nothing says how many
+COUNT = 1000  # where nothing says how many
 _MOST_SHARDS, _LEAST_ROWS, _MOST_ROWS = 4096, 256, 16_384
 _MOST_SHARD_BYTES = 32 << 20  # of pictures; between stages travels four times as much
 _Number = Annotated[int, Field(ge=0)]
@@ -59,7 +42,7 @@ class GenerateConfig(JobConfig):
     count: int | None = Field(
         None,
         ge=1,
-        description=f"how many samples; none for as many as the labels say, or else {_COUNT:,}",
+        description=f"how many samples; none for as many as the labels say, or else {COUNT:,}",
     )
     seed: int = Field(0, ge=0, lt=2**63, description="keys every draw of noise")
     labels: tuple[str, ...] | None = Field(
@@ -151,60 +134,6 @@ class GenerateConfig(JobConfig):
         )
 
 
-def main(config: GenerateConfig) -> Path:
-    """Makes, or finishes, the sample set in ``config.output``; returns its directory."""
-    stack = Stack.load(config.model)
-    spec = stack.spec
-    options = config.options().resolve(spec)
-    labels = label_plan(config, spec.classes, spec.untrained)
-    count = config.count or labels.num_rows or _COUNT
-    rows_per_shard = config.rows_per_shard or shard_rows(count, spec)
-    origin = {
-        "job": "generate",
-        "model_sha256": stack.sha256,
-        "seed": config.seed,
-        "count": count,
-        "labels": labels.origin(),
-        "options": asdict(options),
-        "rows_per_shard": rows_per_shard,
-    }
-    with claim_output(
-        config.output, origin, overwrite=config.overwrite, marker=MANIFEST_FILE
-    ) as output:
-        if output.finished:
-            print(f"{output.path} is there already, made by this config")
-            return output.path
-        job = SampleJob(
-            config.model,
-            output.directory,
-            config.seed,
-            labels,
-            options,
-            device="cuda" if config.gpus_per_worker else "cpu",
-            threads=config.cpus_per_worker,
-        )
-        with ray_session():
-            records = run_shards(
-                make_pools(config, spec, job),
-                RowRanges(count, rows_per_shard),
-                output.directory,
-                describe="generate",
-                unit="samples",
-            )
-        written = shards_from_json(records, output.directory)
-        draw_sample_set(output.directory, written, spec.classes)
-        write_manifest(
-            output.directory,
-            shape=spec.shape,
-            classes=spec.classes,
-            shards=written,
-            origin=origin,
-        )
-        remove_records(output.directory)
-    print(f"{count:,} samples are in {output.path}")
-    return output.path
-
-
 def label_plan(
     config: GenerateConfig, classes: tuple[str, ...], untrained: tuple[int, ...] = ()
 ) -> LabelPlan:
@@ -249,38 +178,3 @@ def shard_rows(count: int, spec: StackSpec) -> int:
     wanted = min(max(math.ceil(count / _MOST_SHARDS), _LEAST_ROWS), most)
     calls = max(1, round(wanted / spec.rows_per_call))
     return calls * spec.rows_per_call
-
-
-def make_pools(config: GenerateConfig, spec: StackSpec, job: SampleJob) -> list[Pool]:
-    """The whole stack in each actor, or a pool of actors for each stage of it."""
-    cpus, gpus = config.cpus_per_worker, config.gpus_per_worker
-    whole = config.pools == "whole" or len(spec.stages) == 1
-    if whole or (config.pools == "auto" and _held_by_a_device(spec, gpus)):
-        return [Pool(StackWorker, {"job": job}, config.num_workers, cpus, gpus)]
-    costs = stage_costs(spec, job.options)
-    shares = share_out(config.num_workers, costs) if config.num_workers else [None] * len(costs)
-    return [
-        Pool(StageWorker, {"job": job, "stage": stage}, share, cpus, gpus, cost)
-        for stage, (share, cost) in enumerate(zip(shares, costs, strict=True))
-    ]
-
-
-def _held_by_a_device(spec: StackSpec, gpus: float) -> bool:
-    """Whether an actor's part of a device holds the whole stack; the memory of a CPU does."""
-    if not gpus:
-        return True
-    require(demand := Demand(1, 0, gpus))
-    with Waiting("generate", [demand]):
-        memory = ray.get(_device_memory.options(num_gpus=gpus).remote())
-    return fits(spec, memory * min(1.0, gpus))
-
-
-@ray.remote(num_cpus=0)
-def _device_memory() -> int:
-    """The bytes of a GPU that the cluster gives to actors."""
-    return int(torch.cuda.get_device_properties(0).total_memory)
-
-
-COMMAND = Command(GenerateConfig, main)
-if __name__ == "__main__":
-    raise SystemExit(COMMAND.run())

@@ -11,12 +11,12 @@ import ray
 from ray.exceptions import RayTaskError
 
 from jobs.common.progress import duration
-from jobs.common.side_by_side import places_for, run_side_by_side
-from jobs.common.stack_config import TrainStackConfig
-from jobs.common.stack_publisher import MODEL_DIRECTORY, publish_stack
-from jobs.common.stack_worker import StackRun, train_worker
 from jobs.common.stream import TrainingData
 from jobs.common.training import run_training
+from jobs.train_stack.config import TrainStackConfig
+from jobs.train_stack.publisher import MODEL_DIRECTORY, publish_stack
+from jobs.train_stack.side_by_side import places_for, run_side_by_side
+from jobs.train_stack.worker import StackRun, train_worker
 from noisestack.command import Command
 from noisestack.config import describe
 from noisestack.resources import Waiting, require
@@ -210,5 +210,3 @@ def _progress_line(line: dict[str, Any]) -> str:
 
 
 COMMAND = Command(TrainStackConfig, main)
-if __name__ == "__main__":
-    raise SystemExit(COMMAND.run())

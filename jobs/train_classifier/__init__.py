@@ -14,12 +14,12 @@ import ray.train.torch
 import torch
 import torch.distributed
 
-from jobs.common.classifier_config import TrainClassifierConfig
-from jobs.common.classifier_publisher import MODEL_DIRECTORY, publish_classifier
 from jobs.common.progress import duration
 from jobs.common.ranks import TrainRanks
 from jobs.common.stream import TrainingData, training_batches
 from jobs.common.training import Workers, run_training
+from jobs.train_classifier.config import TrainClassifierConfig
+from jobs.train_classifier.publisher import MODEL_DIRECTORY, publish_classifier
 from noisestack.command import Command
 from noisestack.session import ray_session
 from pipeline.errors import UserError
@@ -241,6 +241,3 @@ def _refuse_not_finite(losses: list[float], step: int) -> None:
 
 
 COMMAND = Command(TrainClassifierConfig, main)
-
-if __name__ == "__main__":
-    raise SystemExit(COMMAND.run())

@@ -6,7 +6,7 @@ from typing import Any
 import ray
 import torch
 
-from jobs.common.classifier_config import TrainClassifierConfig
+from jobs.train_classifier.config import TrainClassifierConfig
 from noisestack.config import describe
 from pipeline.classifier import Classifier, save_classifier
 from pipeline.errors import UserError

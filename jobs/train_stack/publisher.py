@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from jobs.common.stack_worker import StackRun, sample_grid
+from jobs.train_stack.worker import StackRun, sample_grid
 from pipeline.errors import UserError
 from pipeline.formats.dataset import DatasetInfo
 from pipeline.formats.keyed_sample import keyed_sample

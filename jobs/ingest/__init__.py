@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.common.bad_rows import refuse_quarantine, set_aside
-from jobs.common.ingest_config import IngestConfig
 from jobs.common.pools import Pool
 from jobs.common.records import Record, record_path, remove_records
 from jobs.common.row_ranges import RowRanges
 from jobs.common.sharded import run_shards
+from jobs.ingest.config import IngestConfig
 from noisestack.command import Command
 from noisestack.config import describe
 from noisestack.session import ray_session
@@ -225,5 +225,3 @@ def _tell(info: DatasetInfo, config: IngestConfig, source: Source) -> None:
 
 
 COMMAND = Command(IngestConfig, main)
-if __name__ == "__main__":
-    raise SystemExit(COMMAND.run())

@@ -1,0 +1,127 @@
+"""Judges a sample set: labels, Fréchet distance, copies of training pictures, and the bound."""
+
+from typing import Any
+
+from jobs.evaluate.config import EvaluateConfig
+from jobs.evaluate.figures import agreement, bound_of, copies, frechet
+from noisestack.command import Command
+from pipeline.classifier import Classifier
+from pipeline.errors import UserError
+from pipeline.formats.claim import claim_output
+from pipeline.formats.dataset import check_fits, load_dataset
+from pipeline.formats.output import read_json, write_json
+from pipeline.formats.sample_set import open_sample_set
+from pipeline.formats.splits import TEST, judged_split, train_split
+from pipeline.stack import Stack
+from pipeline.verification.evaluation_check import EVALUATION_FILE
+
+_FIGURES = 2  # what the figures are; 1 had the bound of the test split's first rows
+
+
+def main(config: EvaluateConfig) -> dict[str, Any]:
+    """Computes the figures, prints them, writes and returns them."""
+    samples = open_sample_set(config.samples)
+    info = load_dataset(config.dataset)
+    split = judged_split(info, config.split)
+    train_split(info, "the evaluation")
+    classifier = Classifier.load(config.classifier)
+    check_fits(
+        info,
+        shape=classifier.shape,
+        classes=classifier.classes,
+        what=f"the classifier {config.classifier}",
+    )
+    check_fits(
+        info,
+        shape=samples.shape,
+        classes=samples.classes or info.classes,
+        what=f"the sample set {samples.path}",
+    )
+    stack = None if config.model is None else Stack.load(config.model)
+    if stack is not None and samples.origin.get("model_sha256") != stack.sha256:
+        raise UserError(f"{samples.path} was made by another model than {config.model}")
+    parts = {
+        "job": "evaluate",
+        "figures": _FIGURES,
+        "samples": samples.sha256,
+        "dataset": info.sha256,
+        **({} if split == TEST else {"split": split}),
+        "classifier": classifier.sha256,
+        "model": stack.sha256 if stack else None,
+        **config.model_dump(
+            mode="json",
+            include={
+                "count",
+                "neighbours",
+                "bound_layers",
+                "bound_rows",
+                "bound_rows_per_layer",
+                "seed",
+            },
+        ),
+    }
+    with claim_output(
+        config.output, parts, overwrite=config.overwrite, marker=EVALUATION_FILE
+    ) as output:
+        if output.finished:
+            result: dict[str, Any] = read_json(output.directory / EVALUATION_FILE)
+        else:
+            result = {
+                "agreement": agreement(samples, classifier),
+                "frechet": frechet(samples, info, split, classifier, config),
+                "copies": copies(samples, info, split, config),
+                "bound": None if stack is None else bound_of(stack, info, split, config),
+                "split": split,
+                "made_from": parts,
+            }
+            write_json(output.directory / EVALUATION_FILE, result)
+    _tell(result)
+    print(f"the figures are in {output.path / EVALUATION_FILE}")
+    return result
+
+
+def _tell(result: dict[str, Any]) -> None:
+    agreement, frechet, copies = result["agreement"], result["frechet"], result["copies"]
+    split = result.get("split", TEST)
+    if agreement:
+        print(
+            f"labels: the classifier gives {agreement['rate']:.1%} of {agreement['asked']:,} "
+            f"samples their label (95 % interval {agreement['low95']:.1%} to "
+            f"{agreement['high95']:.1%})"
+        )
+    ratio = frechet["ratio_to_floor"]
+    print(
+        f"Fréchet distance, {frechet['count']:,} pictures a side: samples to {split} "
+        f"{frechet['samples_to_test']:.3f}, floor (train to {split}) "
+        f"{frechet['train_to_test']:.3f}, "
+        + (
+            "no ratio: the floor is 0, the two sides' pictures are the same"
+            if ratio is None
+            else f"ratio {ratio:.2f}"
+        )
+    )
+    share = copies["num_training"] / copies["num_train_split"]
+    print(
+        f"copies: {copies['num_exact']:,} of {copies['num_samples']:,} samples equal one of all "
+        f"{copies['num_train_split']:,} training pictures; {copies['num_near']:,} equal one, or "
+        f"lie as near to one of the {copies['num_training']:,} searched ({share:.1%} of the train "
+        "split) as the closest 1 % of these to each other; of real "
+        f"{split} pictures "
+        f"{copies['num_held_out_exact']:,} and {copies['num_held_out_near']:,} of "
+        f"{copies['num_held_out']:,}"
+    )
+    if result["bound"]:
+        bound = result["bound"]
+        print(
+            f"bound: {bound['bits_per_dim']:.3f} ± {bound['standard_error']:.3f} bits/dim "
+            f"with {bound['num_layers']} layers, mean of {bound['num_pictures']:,} random "
+            f"{split} pictures ± its standard error"
+        )
+        if bound["variances_from"] == split:
+            print(
+                f"warning: this model's variances were tuned on {split} pictures, so the bound "
+                "may be too low; a model trained by this version has them from the train split"
+            )
+
+
+COMMAND = Command(EvaluateConfig, main)

@@ -1,0 +1,6 @@
+"""`python -m jobs.evaluate`."""
+
+from jobs.evaluate import COMMAND
+
+if __name__ == "__main__":
+    raise SystemExit(COMMAND.run())

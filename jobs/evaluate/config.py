@@ -1,0 +1,43 @@
+"""The config of `evaluate`: what each key means."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from noisestack.config import JobConfig
+
+
+class EvaluateConfig(JobConfig):
+    """Judge a sample set, and the stack that made it, against a dataset."""
+
+    samples: Path = Field(description="the sample set's directory, as generate leaves it")
+    dataset: Path = Field(description="the dataset that the stack was trained on")
+    classifier: Path = Field(description="a classifier's directory, as train-classifier leaves it")
+    model: Path | None = Field(
+        None, description="the stack's directory, for the bound in bits/dim; none leaves it out"
+    )
+    split: str | None = Field(
+        None, description="split that samples are held against; none for test, else validation"
+    )
+    output: Path = Field(description="the directory for evaluation.json")
+    overwrite: bool = Field(False, description="replace another config's results in OUTPUT")
+    count: int | None = Field(
+        None,
+        ge=2,
+        description="pictures on each side of the Fréchet distance; none for as many as the "
+        "samples, the split and the train split all have",
+    )
+    neighbours: int = Field(
+        10_000,
+        ge=2,
+        description="training pictures searched for near copies, and held-out pictures to compare "
+        "with, at most; equal pictures are looked for in the whole train split",
+    )
+    bound_layers: int = Field(256, ge=8, description="layers T of the chain that is bounded")
+    bound_rows: int = Field(
+        512, ge=2, description="random held-out pictures that the bound averages over"
+    )
+    bound_rows_per_layer: int = Field(
+        32, ge=2, description="of these, pictures drawn for each layer's term"
+    )
+    seed: int = Field(0, ge=0, description="keys the draws of rows and of the bound's noise")

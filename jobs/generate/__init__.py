@@ -1,0 +1,75 @@
+"""Samples from a trained stack, in batch: sample indices through pools of actors into Parquet."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from jobs.common.records import remove_records
+from jobs.common.row_ranges import RowRanges
+from jobs.common.sharded import run_shards
+from jobs.generate.config import COUNT, GenerateConfig, label_plan, shard_rows
+from jobs.generate.pools import make_pools
+from noisestack.command import Command
+from noisestack.session import ray_session
+from pipeline.formats.claim import claim_output
+from pipeline.formats.sample_set import MANIFEST_FILE, write_manifest
+from pipeline.formats.shard import shards_from_json
+from pipeline.plots.sample_set import draw_sample_set
+from pipeline.sampling.workers import SampleJob
+from pipeline.stack import Stack
+
+
+def main(config: GenerateConfig) -> Path:
+    """Makes, or finishes, the sample set in ``config.output``; returns its directory."""
+    stack = Stack.load(config.model)
+    spec = stack.spec
+    options = config.options().resolve(spec)
+    labels = label_plan(config, spec.classes, spec.untrained)
+    count = config.count or labels.num_rows or COUNT
+    rows_per_shard = config.rows_per_shard or shard_rows(count, spec)
+    origin = {
+        "job": "generate",
+        "model_sha256": stack.sha256,
+        "seed": config.seed,
+        "count": count,
+        "labels": labels.origin(),
+        "options": asdict(options),
+        "rows_per_shard": rows_per_shard,
+    }
+    with claim_output(
+        config.output, origin, overwrite=config.overwrite, marker=MANIFEST_FILE
+    ) as output:
+        if output.finished:
+            print(f"{output.path} is there already, made by this config")
+            return output.path
+        job = SampleJob(
+            config.model,
+            output.directory,
+            config.seed,
+            labels,
+            options,
+            device="cuda" if config.gpus_per_worker else "cpu",
+            threads=config.cpus_per_worker,
+        )
+        with ray_session():
+            records = run_shards(
+                make_pools(config, spec, job),
+                RowRanges(count, rows_per_shard),
+                output.directory,
+                describe="generate",
+                unit="samples",
+            )
+        written = shards_from_json(records, output.directory)
+        draw_sample_set(output.directory, written, spec.classes)
+        write_manifest(
+            output.directory,
+            shape=spec.shape,
+            classes=spec.classes,
+            shards=written,
+            origin=origin,
+        )
+        remove_records(output.directory)
+    print(f"{count:,} samples are in {output.path}")
+    return output.path
+
+
+COMMAND = Command(GenerateConfig, main)
