@@ -18,6 +18,7 @@ from pipeline.formats.perturbation.comparison import Difference, check_same_rows
 from pipeline.formats.perturbation.set import PerturbationSet, open_perturbation_set
 from pipeline.formats.perturbation.warnings import GRADIENT_FREE
 from pipeline.plots.robustness import comparison_figure, figures_of
+from pipeline.plots.titles import target_title
 
 PICTURE_FILE, RESULTS_FILE = "accuracy.png", "comparison.json"
 _FIGURES = ("clean_accuracy", "robust_accuracy", "robust_accuracy_interval_95")
@@ -62,7 +63,11 @@ def main(config: CompareConfig) -> Path:
         _tell(sets, names, pairs)
         if not output.finished:
             figures = [figures_of(opened.path, opened.manifest) for opened in sets]
-            figure = comparison_figure(list(zip(names, figures, strict=True)))
+            labels = [
+                ", ".join(filter(None, (name, target_title(opened.manifest))))
+                for name, opened in zip(names, sets, strict=True)
+            ]
+            figure = comparison_figure(list(zip(labels, figures, strict=True)))
             with atomic_path(output.directory / PICTURE_FILE) as temporary:
                 figure.savefig(temporary, format="png")
             write_json(output.directory / RESULTS_FILE, _report(sets, names, pairs))

@@ -70,6 +70,7 @@ from pipeline.perturbation.trust import (
 from pipeline.perturbation.universal_maker import UniversalMaker
 from pipeline.plots.perturbations import choose_examples, perturbation_figure
 from pipeline.plots.robustness import draw_robustness
+from pipeline.plots.titles import attack_title
 from pipeline.plots.universal import draw_universal
 from pipeline.user_models.load import load_classifier
 from pipeline.user_models.onnx_export import export_classifier
@@ -400,10 +401,8 @@ def _draw(
     num_examples: int,
 ) -> None:
     table = read_part(directory / record["file"], 0, record["num_rows"])
-    attack = manifest["attack"]
     title = (
-        f"{attack['attack']}, {attack['norm']}"
-        f"{', eps ' + str(attack['eps']) + '/255' if attack['eps'] else ''}: "
+        f"{attack_title(manifest)}: "
         f"accuracy {manifest['clean_accuracy']:.1%} → {manifest['robust_accuracy']:.1%}"
     )
     figure = perturbation_figure(choose_examples(table, classes, num_examples), title)

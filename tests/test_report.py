@@ -251,6 +251,13 @@ def test_a_figure_short_of_its_mark_is_called_so(change: dict[str, Any], name: s
     assert {line for line, good in verdicts(worse).items() if good is False} == {name}
 
 
+@pytest.mark.parametrize(("ratio", "explained"), [(0.97, True), (1.0, False), (2.5, False)])
+def test_a_frechet_ratio_below_one_is_explained(ratio: float, explained: bool) -> None:
+    frechet = {**EVALUATION["frechet"], "ratio_to_floor": ratio}
+    meanings = [r.meaning for r in readings(Figures.from_json({**EVALUATION, "frechet": frechet}))]
+    assert any("does not mean better than real" in meaning for meaning in meanings) == explained
+
+
 @pytest.mark.parametrize(("num_near", "good"), [(10, True), (28, True), (29, False)])
 def test_samples_are_as_new_as_real_pictures_that_were_not_trained_on(
     num_near: int, good: bool

@@ -7,6 +7,7 @@ from jobs.evaluate.figures import agreement, bound_of, copies, frechet
 from noisestack.command import Command
 from pipeline.classifier import Classifier
 from pipeline.errors import UserError
+from pipeline.evaluation.frechet import RATIO_BELOW_ONE
 from pipeline.formats.claim import claim_output
 from pipeline.formats.dataset import check_fits, load_dataset
 from pipeline.formats.output import read_json, write_json
@@ -100,16 +101,9 @@ def _tell(result: dict[str, Any]) -> None:
             else f"ratio {ratio:.2f}"
         )
     )
-    share = copies["num_training"] / copies["num_train_split"]
-    print(
-        f"copies: {copies['num_exact']:,} of {copies['num_samples']:,} samples equal one of all "
-        f"{copies['num_train_split']:,} training pictures; {copies['num_near']:,} equal one, or "
-        f"lie as near to one of the {copies['num_training']:,} searched ({share:.1%} of the train "
-        "split) as the closest 1 % of these to each other; of real "
-        f"{split} pictures "
-        f"{copies['num_held_out_exact']:,} and {copies['num_held_out_near']:,} of "
-        f"{copies['num_held_out']:,}"
-    )
+    if ratio is not None and ratio < 1:
+        print(RATIO_BELOW_ONE)
+    _tell_copies(copies, split)
     if result["bound"]:
         bound = result["bound"]
         print(
@@ -122,6 +116,27 @@ def _tell(result: dict[str, Any]) -> None:
                 f"warning: this model's variances were tuned on {split} pictures, so the bound "
                 "may be too low; a model trained by this version has them from the train split"
             )
+
+
+def _tell_copies(copies: dict[str, Any], split: str) -> None:
+    share = copies["num_training"] / copies["num_train_split"]
+    print(
+        f"copies: {copies['num_exact']:,} of {copies['num_samples']:,} samples are equal to a "
+        f"training picture; all {copies['num_train_split']:,} were compared"
+    )
+    near = ""
+    if copies["threshold"] is not None:
+        near = (
+            f" or lie within {copies['threshold']:.3g} of one of {copies['num_training']:,} that "
+            f"were searched, {share:.1%} of the train split (Euclidean distance, pixels from 0 to "
+            "1; 1 % of the searched pictures have another of them as near)"
+        )
+    print(f"near copies: {copies['num_near']:,} samples are equal to a training picture{near}")
+    print(
+        f"for comparison: of {copies['num_held_out']:,} {split} pictures, which were not trained "
+        f"on, {copies['num_held_out_exact']:,} are equal to a training picture and "
+        f"{copies['num_held_out_near']:,} are equal or near"
+    )
 
 
 COMMAND = Command(EvaluateConfig, main)

@@ -2,9 +2,8 @@
 
 A draw is addressed by ``(seed, index, layer, purpose)``. A sample therefore does not depend on its
 neighbours in the batch, on the number of workers, on retries, or on who asked for it. Sampling,
-attacks, bounds, error curves and orders of rows draw here. Training draws on the device, from
-torch's generators with keyed seeds (`pipeline.training.draws`); splits and samples of ids go by the
-SHA-256 of an id.
+attacks, bounds, error curves and orders of rows draw here. docs/mathematics.md lists these draws
+with their keys, and those that are made elsewhere, such as training's.
 
 The generator is Philox4x32-10 (Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as
 1, 2, 3", SC 2011), in torch integer operations over the whole batch at once. The 128-bit counter

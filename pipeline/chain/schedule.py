@@ -1,8 +1,9 @@
 """The levels ``t = 0 ... T`` of the chain: a noise level and a resolution each.
 
-``z_T = x`` is the picture and ``z_0`` is noise: as ``t`` grows, sigma falls to ``sigma_T = 0`` and
-the resolution rises. A stage is a run of consecutive layers whose input has one resolution: layer
-``t`` turns ``z_{t-1}`` into ``z_t`` and belongs to the stage of ``r_{t-1}``.
+Time runs from noise to picture, against the field's habit: ``z_0`` is noise and ``z_T = x`` is the
+picture. As ``t`` grows, sigma falls to ``sigma_T = 0`` and the resolution rises. A stage is a run
+of consecutive layers whose input has one resolution: layer ``t`` turns ``z_{t-1}`` into ``z_t`` and
+belongs to the stage of ``r_{t-1}``.
 """
 
 from collections.abc import Sequence
@@ -38,7 +39,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Layer:
-    """Layer ``t``: from ``z_{t-1}`` at ``sigma_from`` to ``z_t`` at ``sigma_to``.
+    """Layer ``t``: from ``z_{t-1}`` at ``sigma_from`` to ``z_t`` at ``sigma_to``, less noisy.
 
     Attributes:
         index: ``t``, from 1 to T.
@@ -61,7 +62,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Schedule:
-    """The chain's levels.
+    """The chain's levels, from noise (``t = 0``) to picture (``t = T``).
 
     Attributes:
         sigmas: ``sigma_0 > ... > sigma_T = 0``, float64 ``[T + 1]``.

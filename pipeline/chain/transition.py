@@ -1,8 +1,9 @@
 """The chain's exact Gaussian transitions, across resolution changes too.
 
-Notation: ``z_t | x ~ N(x_r, sigma_t^2 I)`` with ``x_r`` the picture low-passed to level t's
-resolution; ``rho = sigma_t^2 / sigma_{t-1}^2``. Derivation: product of two Gaussians, as in Sohl-
-Dickstein et al. (2015); the Haar low-pass is orthonormal, so it commutes with white noise.
+Time runs from noise (``z_0``) to picture (``z_T``), against the field's habit. Notation: ``z_t | x
+~ N(x_r, sigma_t^2 I)`` with ``x_r`` the picture low-passed to level t's resolution; ``rho =
+sigma_t^2 / sigma_{t-1}^2``. Derivation: product of two Gaussians, as in Sohl- Dickstein et al.
+(2015); the Haar low-pass is orthonormal, so it commutes with white noise.
 """
 
 import math

@@ -11,6 +11,12 @@ from pipeline.errors import UserError
 # float64. Sets of equal rows came out at up to 1.4e-8 of it, and mostly below 0.
 _ROUNDING = 1e-7
 
+RATIO_BELOW_ONE = (
+    "A ratio below 1 does not mean better than real: the mean and covariance of the samples' "
+    "features are nearer to the test pictures' than those of as many training pictures are."
+)
+"""What a person is told of a distance that lies below the floor."""
+
 
 class _Given(nn.Module):
     """Stands in the place of torchmetrics' Inception network: the features are there already."""

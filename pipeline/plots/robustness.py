@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter, PercentFormatter
+from matplotlib.ticker import LogFormatter, MaxNLocator, PercentFormatter
 
 from pipeline.formats.output import atomic_path
 from pipeline.formats.perturbation.set import LEVELS
 from pipeline.formats.shard import iterate, labels_of, shards_from_json
 from pipeline.intervals import clopper_pearson
+from pipeline.plots.titles import attack_title
 
 ROBUSTNESS_FILE = "robustness.png"
 _BROKEN, _STANDING = "#cf222e", "#1f6feb"
@@ -116,9 +117,8 @@ def figures_of(directory: Path, manifest: Mapping[str, Any]) -> SetFigures:
 
 def draw_robustness(directory: Path, manifest: Mapping[str, Any]) -> SetFigures:
     """Writes ``robustness.png`` into a set's directory; returns what it shows."""
-    attack = manifest["attack"]
     figures = figures_of(directory, manifest)
-    figure = robustness_figure(figures, f"{attack['attack']}, {attack['norm']}")
+    figure = robustness_figure(figures, attack_title(manifest))
     with atomic_path(directory / ROBUSTNESS_FILE) as temporary:
         figure.savefig(temporary, format="png")
     return figures
@@ -211,7 +211,7 @@ def _dress_accuracy(axes: Axes, norm: str, end: float) -> None:
 def _draw_sizes(axes: Axes, figures: SetFigures) -> None:
     axes.set_title("how much the broken pictures changed", fontsize=10)
     axes.set_xlabel(_NAMES[figures.norm])
-    axes.set_ylabel("pictures")
+    _count_pictures(axes)
     if not figures.sizes:
         _say_none(axes, "no picture was broken")
         return
@@ -235,13 +235,15 @@ def _draw_sizes(axes: Axes, figures: SetFigures) -> None:
     assert median is not None
     axes.axvline(median, color="0.2", linestyle="--", label=f"median {median:.4g}")
     axes.set_xlim(left=0)
+    if figures.norm == "linf":
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(fontsize=8)
 
 
 def _draw_cost(axes: Axes, figures: SetFigures) -> None:
     axes.set_title("cost of a picture", fontsize=10)
     axes.set_xlabel("passes through the classifier, forward and backward")
-    axes.set_ylabel("pictures")
+    _count_pictures(axes)
     both = (
         ("broken", figures.passes_broken, _BROKEN),
         ("standing", figures.passes_standing, _STANDING),
@@ -270,6 +272,12 @@ def _draw_cost(axes: Axes, figures: SetFigures) -> None:
         which(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
     axes.set_ylim(top=axes.get_ylim()[1] * 1.3)  # room for the legend
     axes.legend(fontsize=8)
+
+
+def _count_pictures(axes: Axes) -> None:
+    """The upward axis counts pictures: matplotlib would mark halves of a few."""
+    axes.set_ylabel("pictures")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _median(counts: Mapping[int, int]) -> float:

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from pipeline.formats.output import atomic_path
 from pipeline.formats.perturbation.universal import UNIVERSAL, read_delta
+from pipeline.plots.titles import target_title
 
 UNIVERSAL_PICTURE_FILE = "universal.png"
 
@@ -40,8 +41,11 @@ def draw_universal(directory: Path, manifest: dict[str, Any]) -> None:
     delta = read_delta(directory, attack, tuple(manifest["dataset"]["shape"]))
     rate = manifest["universal"]["fooling_rate"]
     fooled = "" if rate is None else f": fools {rate:.1%}"
+    towards = target_title(manifest)
     figure = universal_figure(
-        delta, f"one perturbation, {attack['norm']}, eps {attack['eps']}/255{fooled}"
+        delta,
+        f"one perturbation, {attack['norm']}, eps {attack['eps']}/255"
+        f"{', ' if towards else ''}{towards}{fooled}",
     )
     with atomic_path(directory / UNIVERSAL_PICTURE_FILE) as temporary:
         figure.savefig(temporary, format="png")

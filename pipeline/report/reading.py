@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from pipeline.errors import UserError
+from pipeline.evaluation.frechet import RATIO_BELOW_ONE
 from pipeline.evaluation.neighbours import Copies
 from pipeline.intervals import clopper_pearson
 from pipeline.report.data import (
@@ -161,7 +162,7 @@ def _frechet(f: Frechet) -> list[Reading]:
         Reading(
             "… ratio to the floor",
             "none" if f.ratio_to_floor is None else f"{f.ratio_to_floor:.2f}",
-            "The distance in units of the floor: 1 is as good as real pictures."
+            f"The distance in units of the floor: 1 is as good as real pictures.{_below_floor(f)}"
             if f.ratio_to_floor is not None
             else "The floor is 0: as features see them, train and test pictures are the same.",
             f"{_RATIO_MARK:.0f} or less" if f.ratio_to_floor is not None else "",
@@ -171,29 +172,30 @@ def _frechet(f: Frechet) -> list[Reading]:
 
 
 def _copies(c: Copies) -> list[Reading]:
-    searched = f"{c.num_training:,} of {c.num_train_split:,} training pictures"
-    near = "equal to a training picture."
+    near = "that are equal to a training picture."
     if c.threshold is not None:
         near = (
-            f"equal to a training picture, or as near to one of {searched} "
-            f"({percent(c.num_training / c.num_train_split)} were searched) as the closest 1 % of "
-            f"these are to each other (Euclidean distance {c.threshold:.3g}, pixels from 0 to 1)."
+            "that are equal to a training picture, or lie within a Euclidean distance of "
+            f"{c.threshold:.3g} (pixels from 0 to 1) of one of {c.num_training:,} that were "
+            f"searched, {percent(c.num_training / c.num_train_split)} of the train split. Within "
+            "that distance, 1 % of the searched pictures have another of them."
         )
     found = [
         Reading(
             "Near-copies",
             f"{c.num_near:,} of {c.num_samples:,}",
-            f"Samples {near} Many would mean that the stack has learnt its pictures by heart. Of "
-            f"real test pictures, {c.num_held_out_near:,} of {c.num_held_out:,} are.",
-            f"no larger a share than of real test pictures ({percent(_real_share(c))}, the upper "
-            "end of its 95 % interval)",
+            f"Samples {near} Many near-copies would mean that the stack has learnt its pictures by "
+            f"heart. Of {c.num_held_out:,} real test pictures, which it never saw, "
+            f"{c.num_held_out_near:,} count as near-copies.",
+            f"a share of at most {percent(_real_share(c))}: the upper end of the 95 % interval of "
+            "the test pictures' share",
             _is_new(c),
         ),
         Reading(
             "… equal pictures",
             f"{c.num_exact:,} of {c.num_samples:,}",
-            f"Samples equal in every value to one of all {c.num_train_split:,} training pictures; "
-            f"of real test pictures, {c.num_held_out_exact:,} of {c.num_held_out:,} are.",
+            f"Samples that equal one of all {c.num_train_split:,} training pictures in every "
+            f"value. Of {c.num_held_out:,} real test pictures, {c.num_held_out_exact:,} do.",
         ),
     ]
     if c.median_training is not None:
@@ -275,6 +277,12 @@ def _agrees(a: Agreement) -> bool:
 
 def _near_floor(f: Frechet) -> bool | None:
     return None if f.ratio_to_floor is None else f.ratio_to_floor <= _RATIO_MARK
+
+
+def _below_floor(f: Frechet) -> str:
+    if f.ratio_to_floor is None or f.ratio_to_floor >= 1:
+        return ""
+    return f" {RATIO_BELOW_ONE}"
 
 
 def _real_share(c: Copies) -> float:

@@ -1,5 +1,8 @@
 """Keyed noise: the generator's published vectors, the draws' law, and their independence."""
 
+import ast
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +17,7 @@ from pipeline.chain.noise import (
 )
 
 SHAPE = (5, 20)
+ROOT = Path(__file__).parents[2]
 
 
 def order(seed: int, index: int, size: int, purpose: Purpose = Purpose.ORDER) -> tuple[int, ...]:
@@ -138,6 +142,23 @@ def test_a_permutation_holds_each_number_once_and_is_uniform() -> None:
 
 def test_orders_of_different_purposes_share_no_key() -> None:
     assert len({order(3, 1, 20, purpose) for purpose in Purpose}) == len(Purpose)
+
+
+def test_every_purpose_is_drawn_for_and_stands_in_the_pages_table() -> None:
+    page = (ROOT / "docs" / "mathematics.md").read_text(encoding="utf-8")
+    drawn_for = {
+        node.attr
+        for folder in ("pipeline", "jobs", "serve")
+        for path in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "Purpose"
+    }
+    listed = {line.split("`")[1] for line in page.splitlines() if line.startswith("| `")}
+    for purpose in Purpose:
+        assert purpose.name in drawn_for
+        assert purpose.name in listed
 
 
 def philox4x64(counter: int, key: tuple[int, int]) -> list[int]:

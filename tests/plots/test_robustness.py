@@ -17,6 +17,7 @@ from pipeline.plots.robustness import (
     figures_of,
     robustness_figure,
 )
+from pipeline.plots.titles import attack_title
 
 CHANGES = [3, 5, 5, 8, 8, 2]  # levels of one value
 MARGINS = [1.0, 1.0, 1.0, 1.0, -1.0, 1.0]  # the fifth withstands
@@ -93,6 +94,32 @@ def test_each_panel_tells_its_figures_in_words(tmp_path: Path) -> None:
     assert "interval" not in free
     assert "length of the change (L2), values in [0, 1]" in free
     assert f"median {5 / 255:.4g}" in free
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("none", ""),
+        ("least_likely", ", towards the least likely class"),
+        ("1", ", towards seven"),
+    ],
+)
+def test_a_title_names_attack_norm_radius_and_target(target: str, words: str) -> None:
+    attack = {"attack": "pgd", "norm": "linf", "eps": 8, "target": target}
+    manifest = {"attack": attack, "model": {"classes": ["three", "seven"]}}
+    assert attack_title(manifest) == f"pgd, linf, eps 8/255{words}"
+    attack["eps"] = 0
+    assert attack_title(manifest) == f"pgd, linf{words}"
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 7, 250])
+def test_an_axis_of_counts_marks_whole_numbers(most: int) -> None:
+    figures = SetFigures("linf", 8, 2 * most, 2 * most, {10: most}, {3: most}, {5: most})
+    _, sizes, cost = robustness_figure(figures, "a title").get_axes()
+    for axis in (sizes.yaxis, cost.yaxis, sizes.xaxis):
+        marks = axis.get_majorticklocs()
+        assert len(marks) > 1
+        assert np.array_equal(marks, np.round(marks))
 
 
 @pytest.mark.parametrize(

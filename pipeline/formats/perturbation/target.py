@@ -1,5 +1,6 @@
 """Which class a targeted attack aims a row at, as a function of what everybody can see."""
 
+from collections.abc import Sequence
 from hashlib import sha256
 
 import numpy as np
@@ -29,6 +30,26 @@ def resolved_target(target: str, classes: tuple[str, ...]) -> str:
         f"target {target!r} is neither {', '.join(RULES)} nor one of the classifier's "
         f"{len(classes)} classes ({', '.join(classes[:12])}{', …' if len(classes) > 12 else ''})"
     )
+
+
+def target_words(target: str, classes: Sequence[str]) -> str:
+    """What a targeted attack aims at, for a person: ``towards the least likely class``.
+
+    Args:
+        target: one of `RULES`, or a class's number, as a manifest has it.
+        classes: the classifier's.
+
+    Returns:
+        Empty for an attack without a target.
+    """
+    if target == NO_TARGET:
+        return ""
+    words = {
+        "least_likely": "the least likely class",
+        "random": "a random class",
+        "next": "the next class",
+    }
+    return f"towards {words[target] if target in words else classes[int(target)]}"
 
 
 def targets_of(
