@@ -7,7 +7,7 @@ SHARED := --numprocesses 2 --dist loadfile # tests with Ray in one process, the 
 MODEL ?= runs/quickstart/stack/model
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart serve check format test bench clean
+.PHONY: help install quickstart serve check format test bench gpu-check clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ test: $(INSTALLED) ## every test, those that start Ray included
 
 bench: $(PEERS) ## every measurement against its peers, in one table; three hours or so, on a machine at rest
 	$(BIN)/python -m benchmarks
+
+gpu-check: $(INSTALLED) ## on a GPU: speed, memory, exactness, and how far results lie from a CPU's
+	$(BIN)/python benchmarks/gpu_check.py
 
 $(PEERS): $(INSTALLED)
 	@$(BIN)/pip install --quiet --quiet --constraint constraints.txt --editable '.[dev,bench]'

@@ -21,13 +21,15 @@ from pipeline.formats.output import write_json
 
 OUTPUT = Path("runs/bench")
 _SHARED = {"__main__", "classifiers", "common", "datasets"}
+_OF_A_GPU = {"gpu_check"}  # compares nothing: `make gpu-check`
 
 
 def names() -> list[str]:
-    """Every benchmark there is: the modules of the package, but for what they share."""
+    """Every benchmark there is: the modules of the package, but for what they share
+    and the check of a GPU."""
     modules = pkgutil.iter_modules(benchmarks.__path__)
     found = {module.name for module in modules if not module.ispkg}
-    return sorted(found - _SHARED)
+    return sorted(found - _SHARED - _OF_A_GPU)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

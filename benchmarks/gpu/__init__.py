@@ -1,0 +1,1 @@
+"""The sections of `benchmarks.gpu_check`, each a generator of named figures."""
