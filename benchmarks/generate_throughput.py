@@ -28,7 +28,7 @@ from benchmarks.common import alternate, median, read_options, report
 from jobs import generate
 from jobs.generate.config import GenerateConfig
 from pipeline.chain.schedule import Stage
-from pipeline.networks.condition import ConditionSpec
+from pipeline.conditions import ConditionSpec
 from pipeline.sampling import SamplingOptions, sample
 from pipeline.sampling.workers import StackWorker, StageWorker
 from pipeline.stack import Stack, save_stack

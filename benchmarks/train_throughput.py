@@ -20,9 +20,9 @@ from jobs.common.training import Workers, run_training
 from jobs.train_stack.worker import StackRun, train_worker
 from noisestack.session import ray_session
 from pipeline.chain.schedule import Stage
+from pipeline.conditions import ConditionSpec
 from pipeline.formats.dataset import DatasetInfo
 from pipeline.formats.metrics import METRICS_FILE, read_metrics
-from pipeline.networks.condition import ConditionSpec
 from pipeline.pictures import to_signed
 from pipeline.stack import Stack
 from pipeline.stack_spec import StackSpec

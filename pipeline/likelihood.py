@@ -111,7 +111,7 @@ def estimate_bound(
 
     Args:
         x: pictures in [-1, 1], ``[N, C, H, W]``.
-        condition: their labels or embeddings, or None.
+        condition: theirs, see `Condition`; None is null for all rows.
         variance: the decoder's variance in each layer; a stack's is `StackSpec.decoder_variance`.
             Not fitted to these pictures: else it is no bound for them.
         reconstruction: ``-log p(x | mean, variance)`` of the last layer.

@@ -5,7 +5,7 @@ of one class at their top. The folder's ``__init__`` gathers them here, and ever
 a person sees (choices, help texts, the endpoint's schema) is built from what it gathered.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Protocol, TypeVar
@@ -16,6 +16,13 @@ class Named(Protocol):
 
     @property
     def name(self) -> str: ...
+
+
+class Explained(Named, Protocol):
+    """An entry that says what it is."""
+
+    @property
+    def help(self) -> str: ...
 
 
 Entry = TypeVar("Entry", bound=Named)
@@ -41,3 +48,8 @@ def entries_of(package: str, path: Iterable[str], entry: type[Entry]) -> dict[st
             if isinstance(value, entry) and found.setdefault(value.name, value) is not value:
                 raise ValueError(f"{package}: two files call theirs {value.name!r}; rename one")
     return found
+
+
+def explained(entries: Mapping[str, Explained]) -> str:
+    """For ``--help``: each name with what its entry says of itself."""
+    return "; ".join(f"{name}: {entry.help}" for name, entry in entries.items())

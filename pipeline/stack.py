@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import UserError
 from pipeline.formats.model import open_model, save_model
-from pipeline.networks.unet import UNet, pyramid
+from pipeline.networks.base import Network, pyramid
 from pipeline.stack_spec import StackSpec
 
 KIND = "stack"
@@ -23,7 +23,7 @@ class Stack(nn.Module):
         spec: see `StackSpec`.
         stages: the indices of the stages that it can denoise; all, unless only a part was asked
             for (where each stage has a network of its own, only these networks are there).
-        networks: ``nested``, or ``stage_<side>`` for each of the stages.
+        networks: the shared one by its name, or ``stage_<side>`` for each of the stages.
         sha256: the content hash of the model it was loaded from; empty before it is stored.
         name: the model directory's name, if it has one.
     """
@@ -32,7 +32,7 @@ class Stack(nn.Module):
         """Untrained networks.
 
         Args:
-            stages: what to hold: only these stages can be climbed; None for all. A nested network
+            stages: what to hold: only these stages can be climbed; None for all. A shared network
                 is then built up to the highest of them, with their heads alone.
         """
         super().__init__()
@@ -40,11 +40,12 @@ class Stack(nn.Module):
         self.stages = tuple(range(len(spec.stages)) if stages is None else stages)
         self.sha256 = ""
         self.name = ""
-        if spec.network == "nested":
-            unets = {"nested": UNet(spec.unet(max(self.stages), self.stages))}
-        else:
-            unets = {spec.network_name(s): UNet(spec.unet(s, (s,))) for s in self.stages}
-        self.networks = nn.ModuleDict(unets)
+        self.networks = nn.ModuleDict(
+            {
+                spec.network_name(stages[-1]): _untrained(spec, stages)
+                for stages in spec.sharing(self.stages)
+            }
+        )
 
     @classmethod
     def fresh(cls, spec: StackSpec, seed: int, stages: Sequence[int] | None = None) -> "Stack":
@@ -52,12 +53,13 @@ class Stack(nn.Module):
         trained alone starts where it starts among the others."""
         with torch.random.fork_rng([]):
             stack = cls(spec, stages)
-            for stage in stack.stages if spec.network == "stage" else (len(spec.stages) - 1,):
-                key = np.random.SeedSequence((seed % 2**64, stage)).generate_state(1, np.uint64)
+            for part in spec.sharing(stack.stages):
+                # A shared one has the last stage's key, whichever stages are there.
+                number = len(spec.stages) - 1 if spec.named_network.shared else part[-1]
+                key = np.random.SeedSequence((seed % 2**64, number)).generate_state(1, np.uint64)
                 torch.manual_seed(int(key[0]))
-                entrances = stack.stages if spec.network == "nested" else (stage,)
-                start = UNet(spec.unet(max(entrances), entrances)).state_dict()
-                stack.networks[spec.network_name(stage)].load_state_dict(start)
+                start = _untrained(spec, part).state_dict()
+                stack.network_of(part[-1]).load_state_dict(start)
         return stack
 
     @classmethod
@@ -78,12 +80,11 @@ class Stack(nn.Module):
         stored = open_model(Path(path), KIND)
         config = {k: v for k, v in stored.config.items() if k not in ("format", "kind")}
         stack = cls(StackSpec.from_json(config, str(path)), stages)
-        for name, network in stack.networks.items():
+        for part in stack.spec.sharing(stack.stages):
+            name, network = stack.spec.network_name(part[-1]), stack.network_of(part[-1])
             weights = stored.weights(f"{name}.ema")
             try:
-                network.load_state_dict(
-                    weights if stages is None else _part_of(weights, network.state_dict())
-                )
+                network.load_state_dict(weights if stages is None else network.part_of(weights))
             except RuntimeError as error:
                 raise UserError(
                     f"{path}: the weights of {name} do not fit its config.json "
@@ -108,11 +109,9 @@ class Stack(nn.Module):
     def device(self) -> torch.device:
         return next(self.parameters()).device
 
-    def network_of(self, stage: int) -> UNet:
+    def network_of(self, stage: int) -> Network:
         """The network that works in a stage."""
-        network = self.networks[self.spec.network_name(stage)]
-        assert isinstance(network, UNet)
-        return network
+        return cast(Network, self.networks[self.spec.network_name(stage)])
 
     def forward(
         self,
@@ -131,7 +130,7 @@ class Stack(nn.Module):
             stage: the stage's index.
             z: the noisy pictures, ``[N, C, h, w]`` at the stage's resolution.
             sigma: their noise levels, float32 ``[N]``.
-            condition: labels, embeddings or None; see `ConditionEmbedding`.
+            condition: see `Condition`; None is null for all rows.
             kept: dropout's factors, ``[N, spec.num_features(stage)]``; None drops nothing.
 
         Returns:
@@ -162,13 +161,9 @@ def averaged_stack(stack: Stack, averaged: Mapping[str, Tensor]) -> Stack:
     return copy.eval()
 
 
-def _part_of(weights: Mapping[str, Tensor], held: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of the stages that are held: the embedding of entrances has a row a stage."""
-    return {
-        name: tensor[: len(held[name])] if name == "entrance.weight" else tensor
-        for name, tensor in weights.items()
-        if name in held
-    }
+def _untrained(spec: StackSpec, stages: tuple[int, ...]) -> Network:
+    """The network that these stages share."""
+    return spec.named_network.network(spec.network_spec(stages))
 
 
 def save_stack(

@@ -1,8 +1,9 @@
 """Everything about a stack but its weights, and its form in a model's config.json."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,9 +12,10 @@ from torch import Tensor
 
 from pipeline.chain.schedule import Layer, Stage
 from pipeline.chain.transition import tuned_variance
+from pipeline.conditions import ConditionSpec
 from pipeline.errors import UserError
-from pipeline.networks.condition import ConditionSpec
-from pipeline.networks.unet import UNetSpec
+from pipeline.networks import NETWORKS, NetworkName
+from pipeline.networks.base import NamedNetwork, NetworkSpec
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,8 @@ class StackSpec:
         sigma_data: root mean square of the low-passed data in each stage (EDM's sigma_d).
         tau2: the data's variance in the three detail bands and C channels at each of the
             S - 1 resolution changes.
-        network: ``nested`` (one U-Net for all stages) or ``stage`` (one a stage).
-        widths, blocks: of the U-Net's level at each stage's resolution.
+        network: a key of `NETWORKS`.
+        widths, blocks: of the network's level at each stage's resolution.
         embedding: width of the conditioning vector.
         dropout: share of the feature maps that are dropped in training.
         rows_per_call: rows in each call of a network in sampling. Fixed and padded, so that a
@@ -60,7 +62,7 @@ class StackSpec:
     stages: tuple[Stage, ...]
     sigma_data: tuple[float, ...]
     tau2: tuple[tuple[tuple[float, ...], ...], ...]
-    network: Literal["nested", "stage"]
+    network: NetworkName
     widths: tuple[int, ...]
     blocks: tuple[int, ...]
     embedding: int
@@ -101,9 +103,15 @@ class StackSpec:
         """
         return tuned_variance(layer, self.mean_squared_error(layer.stage, layer.sigma_from))
 
-    def unet(self, last: int, entrances: tuple[int, ...]) -> UNetSpec:
-        """The U-Net over stages 0 to ``last`` with these entrances."""
-        return UNetSpec(
+    @property
+    def named_network(self) -> NamedNetwork:
+        """What `NETWORKS` says of the stack's networks."""
+        return NETWORKS[self.network]
+
+    def network_spec(self, entrances: tuple[int, ...]) -> NetworkSpec:
+        """The network over stages 0 to the last of the entrances."""
+        last = max(entrances)
+        return NetworkSpec(
             channels=self.shape[2],
             sides=tuple(s.side for s in self.stages[: last + 1]),
             widths=self.widths[: last + 1],
@@ -115,12 +123,17 @@ class StackSpec:
 
     def num_features(self, stage: int) -> int:
         """How many feature maps a picture of a stage passes through: what dropout draws for."""
-        entrances = range(stage + 1) if self.network == "nested" else (stage,)
-        return self.unet(stage, tuple(entrances)).num_features(stage)
+        named = self.named_network
+        entrances = range(stage + 1) if named.shared else (stage,)
+        return named.network.num_features(self.network_spec(tuple(entrances)), stage)
+
+    def sharing(self, stages: Sequence[int]) -> list[tuple[int, ...]]:
+        """Those of the stages that share a network, for each of the networks."""
+        return [tuple(stages)] if self.named_network.shared else [(stage,) for stage in stages]
 
     def network_name(self, stage: int) -> str:
-        """The name of the network that works in a stage: ``nested``, or ``stage_<side>``."""
-        return "nested" if self.network == "nested" else f"stage_{self.stages[stage].side}"
+        """The name of the network that works in a stage: ``nested``, ``stage_<side>``."""
+        return self.network if self.named_network.shared else f"stage_{self.stages[stage].side}"
 
     def to_json(self) -> dict[str, Any]:
         """The form in config.json; `from_json` reads it back."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
+from pipeline.conditions import CONDITIONS
 from pipeline.errors import UserError
 from pipeline.formats.model import StoredModel, open_model
 from pipeline.sampling import SamplingOptions, is_exact, sample
@@ -26,8 +27,9 @@ def check_model(path: Path) -> StoredModel:
         UserError: it is missing, half there or altered, or a stack that prompts cannot steer.
     """
     stored = open_model(path, KIND)
-    if stored.config.get("condition", {}).get("kind") == "embedding":
-        raise UserError(f"{path} is conditioned on embeddings, and prompts here name classes")
+    kind = stored.config.get("condition", {}).get("kind", "none")
+    if kind not in CONDITIONS or CONDITIONS[kind].kind.column not in (None, "label"):
+        raise UserError(f"{path} has the condition {kind}, and prompts here name classes")
     return stored
 
 

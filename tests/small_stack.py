@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from pipeline.chain.schedule import Stage
-from pipeline.networks.condition import ConditionSpec
+from pipeline.conditions import ConditionSpec
 from pipeline.stack import Stack
 from pipeline.stack_spec import ErrorCurve, StackSpec
 

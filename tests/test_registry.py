@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from jobs.common.stack_config import TrainStackConfig
 
+from jobs.train_stack.config import TrainStackConfig
 from pipeline.registry import entries_of
 from pipeline.training.weighting import WEIGHTINGS, WeightingName
 from serve.schema import ImageRequest

@@ -12,7 +12,7 @@ from small_stack import SPEC, small_stack
 from pipeline.chain.schedule import Stage
 from pipeline.errors import UserError
 from pipeline.formats.model import save_model
-from pipeline.networks.unet import pyramid
+from pipeline.networks.base import pyramid
 from pipeline.stack import Stack, save_stack
 from pipeline.stack_spec import ErrorCurve, StackSpec
 

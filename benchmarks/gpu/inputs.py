@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.networks.condition import ConditionSpec
+from pipeline.conditions import ConditionSpec
 from pipeline.stack_spec import StackSpec
 from pipeline.training.statistics import measure, stages_for
 from pipeline.training.trainer import Recipe

@@ -23,10 +23,10 @@ from sklearn.datasets import load_digits
 
 from pipeline.chain.schedule import Stage
 from pipeline.classifier import save_classifier
+from pipeline.conditions import ConditionSpec
 from pipeline.formats.dataset import dataset_table, write_dataset_info, write_shard
 from pipeline.formats.sample_set import sample_table, write_manifest
 from pipeline.networks.classifier import ClassifierNetwork, ClassifierShape
-from pipeline.networks.condition import ConditionSpec
 from pipeline.pictures import encode_png
 from pipeline.stack import Stack, save_stack
 from pipeline.stack_spec import StackSpec

@@ -5,7 +5,6 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-import torch
 
 from jobs.evaluate.config import EvaluateConfig
 from pipeline.chain.noise import Purpose, keyed_permutation
@@ -122,7 +121,7 @@ def bound_of(stack: Stack, info: DatasetInfo, split: str, config: EvaluateConfig
         stack,
         build_schedule(stages, split_layers(stages, config.bound_layers)),
         to_signed(chosen.images),
-        torch.from_numpy(chosen.labels) if stack.spec.classes else None,
+        stack.spec.condition.rule.read({"label": chosen.labels}),
         tau2_after=stack.spec.tau2_after,
         variance=stack.spec.decoder_variance,
         rows_per_layer=config.bound_rows_per_layer,

@@ -22,13 +22,13 @@ from noisestack.config import describe
 from noisestack.resources import Waiting, require
 from noisestack.session import ray_session
 from pipeline.chain.noise import Purpose, keyed_permutation
+from pipeline.conditions import CONDITIONS, ConditionSpec
 from pipeline.errors import UserError
 from pipeline.formats.claim import Length, claim_output
 from pipeline.formats.class_counts import untrained_classes
 from pipeline.formats.dataset import DatasetInfo, images_of, load_dataset
 from pipeline.formats.shard import iterate
 from pipeline.formats.splits import TRAIN, train_split
-from pipeline.networks.condition import ConditionSpec
 from pipeline.stack_spec import StackSpec
 from pipeline.training.checkpoint import steps_done
 from pipeline.training.statistics import check_sides, measure, stages_for
@@ -66,8 +66,7 @@ def plan_runs(
     config: TrainStackConfig, info: DatasetInfo, spec: StackSpec, output: Path
 ) -> list[StackRun]:
     """The runs that train the stack: one, or one for each stage that has its own network."""
-    everything = tuple(range(len(spec.stages)))
-    parts = [everything] if spec.network == "nested" else [(stage,) for stage in everything]
+    shared = spec.named_network.shared
     return [
         StackRun(
             data=TrainingData.of(
@@ -82,14 +81,14 @@ def plan_runs(
             spec=spec,
             stages=stages,
             recipe=config.recipe(),
-            output=output if spec.network == "nested" else output / spec.network_name(stages[0]),
+            output=output if shared else output / spec.network_name(stages[0]),
             log_every=config.log_every,
             checkpoint_every=config.checkpoint_every,
             grid_rows=config.grid_rows,
             compile=config.compile,
             channels_last=config.channels_last,
         )
-        for stages in parts
+        for stages in spec.sharing(range(len(spec.stages)))
     ]
 
 
@@ -148,13 +147,12 @@ def plan_stack(config: TrainStackConfig, info: DatasetInfo) -> StackSpec:
         UserError: the dataset lacks the labels, or the noise levels do not fall.
     """
     statistics = measure(_some_pictures(info, config.seed), config.stages)
-    labelled = config.condition == "label"
-    if labelled and not info.classes:
-        raise UserError(f"{info.path} has no labels; train with --condition none")
+    condition = CONDITIONS[config.condition].kind
+    labelled = condition.column == "label"
     return StackSpec(
         shape=info.shape,
         classes=info.classes if labelled else (),
-        condition=ConditionSpec("label", len(info.classes)) if labelled else ConditionSpec("none"),
+        condition=ConditionSpec(config.condition, condition.size_for(info)),
         stages=stages_for(
             statistics,
             sigma_max=config.sigma_max,

@@ -8,6 +8,9 @@ from pydantic import Field, field_validator, model_validator
 from jobs.common.stream import CACHE_GB, DataMode
 from jobs.common.training import Workers
 from noisestack.config import JobConfig, describe
+from pipeline.conditions import CONDITIONS, ConditionName
+from pipeline.networks import NETWORKS, NetworkName
+from pipeline.registry import explained
 from pipeline.sampling import SamplerName
 from pipeline.training.trainer import Recipe
 from pipeline.training.weighting import WEIGHTINGS, WeightingName
@@ -27,13 +30,9 @@ class TrainStackConfig(JobConfig):
     dataset: Path = Field(description="the dataset's directory")
     output: Path = Field(description="the run's directory; the model goes into OUTPUT/model")
     overwrite: bool = Field(False, description="replace another config's results in OUTPUT")
-    network: Literal["nested", "stage"] = Field(
-        "nested",
-        description="nested: one U-Net that small pictures enter at its inner levels; "
-        "stage: a network for each stage",
-    )
-    condition: Literal["label", "none"] = Field(
-        "label", description="what the pictures are drawn on: their label, or nothing"
+    network: NetworkName = Field("nested", description=explained(NETWORKS))
+    condition: ConditionName = Field(
+        "label", description=f"what the pictures are drawn on: {explained(CONDITIONS)}"
     )
     stages: tuple[int, ...] = Field(
         (14, 28),
@@ -123,7 +122,7 @@ class TrainStackConfig(JobConfig):
     )
     num_workers: tuple[int, ...] = Field(
         (1,),
-        description="training processes, of each stage where network is stage; two numbers are the "
+        description="training processes, of each stage where it has a network; two numbers are the "
         "fewest and the most, as nodes come and go; 0 trains in this process",
     )
     cpus_per_worker: int = Field(1, ge=1, description="CPUs a worker, and so its torch threads")
@@ -131,7 +130,8 @@ class TrainStackConfig(JobConfig):
     stages_at_once: int | None = Field(
         None,
         ge=1,
-        description="network stage: how many stages train at a time; none for as many as fit",
+        description="where each stage has a network: how many train at a time; none for as many "
+        "as fit",
     )
     max_failures: int = Field(3, ge=0, description="how often lost workers are replaced")
 
@@ -157,8 +157,11 @@ class TrainStackConfig(JobConfig):
             raise ValueError(
                 "batch_size is less than num_workers times accumulate: some would get no picture"
             )
-        if self.stages_at_once is not None and self.network != "stage":
-            raise ValueError("stages_at_once is for network stage; a nested one trains as a whole")
+        if self.stages_at_once is not None and NETWORKS[self.network].shared:
+            raise ValueError(
+                "stages_at_once is for networks that serve one stage each; "
+                f"{self.network} trains as a whole"
+            )
         return self
 
     def recipe(self) -> Recipe:

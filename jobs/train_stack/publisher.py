@@ -83,6 +83,6 @@ def _some_rows(
     sample = keyed_sample(info, "train", _CURVE_ROWS, seed)
     for start in range(0, len(sample.ids), 128):
         rows = slice(start, start + 128)
-        labels = torch.tensor(sample.labels[rows], device=stack.device)
+        condition = stack.spec.condition.rule.read({"label": sample.labels[rows]})
         x = to_signed(sample.images[rows]).to(stack.device)
-        yield x, labels if stack.spec.classes else None
+        yield x, None if condition is None else condition.to(stack.device)

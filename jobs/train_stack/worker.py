@@ -94,8 +94,8 @@ def train_worker(loop_config: dict[str, Any]) -> None:
         trainer.load_state(found[1], found[0])
     log = MetricsLog(output / METRICS_FILE, after_step=trainer.step) if rank == 0 else None
     meter = _Meter(recipe, trainer.step)
-    for x, labels in _batches(run, trainer, device):
-        meter.add(trainer.update(x, labels))
+    for x, condition in _batches(run, trainer, device):
+        meter.add(trainer.update(x, condition))
         # The first step too: a person sees within seconds that it moves, and how fast.
         told = trainer.step in (1, recipe.num_steps)
         if log and (told or trainer.step % run.log_every == 0):
@@ -126,10 +126,10 @@ def _batches(
     layout = torch.channels_last if run.channels_last else torch.contiguous_format
     steps = range(trainer.step, run.recipe.num_steps)
     for batch in training_batches(run.data, trainer.rows, steps):
-        labels = batch.get("label")
+        condition = run.spec.condition.rule.read(batch)
         yield (
             to_signed(batch["image"]).to(device, memory_format=layout),
-            None if labels is None else torch.tensor(labels, device=device),
+            None if condition is None else condition.to(device),
         )
 
 

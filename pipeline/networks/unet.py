@@ -6,51 +6,14 @@ sigma: each inner level also receives it, exactly as if the picture had entered 
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.chain.haar import low_pass
-from pipeline.networks.condition import ConditionEmbedding, ConditionSpec
-
-
-@dataclass(frozen=True)
-class UNetSpec:
-    """The shape of a U-Net.
-
-    Attributes:
-        channels: of the picture, 1 or 3.
-        sides: the resolutions of the levels, coarsest first, each twice the one before.
-        widths: feature channels of each level, multiples of 8.
-        blocks: residual blocks on each side of each level.
-        entrances: the levels at which a picture can enter.
-        condition: what the picture is conditioned on.
-        embedding: width of the vector that carries noise level and condition.
-    """
-
-    channels: int
-    sides: tuple[int, ...]
-    widths: tuple[int, ...]
-    blocks: tuple[int, ...]
-    entrances: tuple[int, ...]
-    condition: ConditionSpec
-    embedding: int = 128
-
-    def __post_init__(self) -> None:
-        if not len(self.sides) == len(self.widths) == len(self.blocks):
-            raise ValueError("sides, widths and blocks must have the same length")
-        if any(w % 8 for w in self.widths):
-            raise ValueError(f"widths must be multiples of 8, got {self.widths}")
-
-    def num_features(self, entrance: int) -> int:
-        """How many features dropout can take from a picture that enters at level ``entrance``: the
-        channels of all residual blocks from the innermost level to that one."""
-        pairs = zip(self.widths[: entrance + 1], self.blocks[: entrance + 1], strict=True)
-        return sum(2 * blocks * width for width, blocks in pairs)
+from pipeline.networks.base import NamedNetwork, Network, NetworkSpec
 
 
 def _norm(width: int) -> nn.GroupNorm:
@@ -108,10 +71,10 @@ class _Attention(nn.Module):
 class _Level(nn.Module):
     """One resolution: blocks on the way in, the finer-to-coarser step, blocks on the way out."""
 
-    def __init__(self, spec: UNetSpec, level: int) -> None:
+    def __init__(self, spec: NetworkSpec, level: int) -> None:
         super().__init__()
         width, count = spec.widths[level], spec.blocks[level]
-        before = spec.num_features(level - 1)
+        before = UNet.num_features(spec, level - 1)
         first = [before + number * width for number in range(2 * count)]
         self.encode = nn.ModuleList(
             ResidualBlock(width, width, spec.embedding, first[i]) for i in range(count)
@@ -127,12 +90,11 @@ class _Level(nn.Module):
             self.up = nn.Conv2d(inner, width, 3, padding=1)
 
 
-class UNet(nn.Module):
-    """The network ``F(c_in z, log sigma, c)`` of EDM's preconditioning, without the latter."""
+class UNet(Network):
+    """A `Network` whose dropout takes whole feature maps of its residual blocks."""
 
-    def __init__(self, spec: UNetSpec) -> None:
-        super().__init__()
-        self.spec = spec
+    def __init__(self, spec: NetworkSpec) -> None:
+        super().__init__(spec)
         num = len(spec.sides)
         self.levels = nn.ModuleList(_Level(spec, i) for i in range(num))
         deepest = max(spec.entrances)
@@ -144,10 +106,23 @@ class UNet(nn.Module):
             "frequencies", torch.exp(torch.linspace(math.log(0.25), math.log(8.0), 32))
         )
         self.frequencies: Tensor
-        self.condition = ConditionEmbedding(spec.condition, spec.embedding)
+        self.condition = spec.condition.rule.embedder(spec.embedding)
         self.entrance = nn.Embedding(num, spec.embedding)
         self.level_in = nn.Linear(2 * 32, spec.embedding)
         self.mix = nn.Sequential(nn.SiLU(), nn.Linear(spec.embedding, spec.embedding), nn.SiLU())
+
+    @staticmethod
+    def num_features(spec: NetworkSpec, entrance: int) -> int:
+        """The channels of all residual blocks from the innermost level to the entrance."""
+        pairs = zip(spec.widths[: entrance + 1], spec.blocks[: entrance + 1], strict=True)
+        return sum(2 * blocks * width for width, blocks in pairs)
+
+    def part_of(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Of those of a finer network: the embedding of entrances has a row a level."""
+        return {
+            name: tensor[: len(self.levels)] if name == "entrance.weight" else tensor
+            for name, tensor in super().part_of(weights).items()
+        }
 
     def _head(self, level: int) -> nn.Sequential:
         width = self.spec.widths[level]
@@ -164,16 +139,7 @@ class UNet(nn.Module):
         condition: Tensor | None,
         kept: Tensor | None = None,
     ) -> Tensor:
-        """The raw output at the resolution of the finest picture.
-
-        Args:
-            pictures: the scaled noisy picture and its low-passes, coarsest first, one for each
-                level from 0 to the entrance, ``[N, C, side, side]``.
-            log_sigma: natural logarithm of the noise level, ``[N]``.
-            condition: see `ConditionEmbedding`; None is the null condition.
-            kept: factors of the residual blocks' channels, ``[N, spec.num_features(entrance)]``:
-                dropout of whole feature maps, drawn by the caller; None drops nothing.
-        """
+        """See `Network`."""
         entrance = len(pictures) - 1
         phase = log_sigma[:, None] * self.frequencies
         features = torch.cat((phase.cos(), phase.sin()), dim=1)
@@ -213,9 +179,7 @@ class UNet(nn.Module):
         return h
 
 
-def pyramid(z: Tensor, depth: int) -> list[Tensor]:
-    """``z`` and its ``depth`` successive Haar low-passes, coarsest first."""
-    pictures = [z]
-    for _ in range(depth):
-        pictures.insert(0, low_pass(pictures[0]))
-    return pictures
+NESTED = NamedNetwork(
+    "nested", "one U-Net that small pictures enter at its inner levels", UNet, shared=True
+)
+STAGE = NamedNetwork("stage", "a network for each stage", UNet, shared=False)

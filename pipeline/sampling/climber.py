@@ -7,8 +7,6 @@ import torch
 from torch import Tensor
 
 from pipeline.chain.schedule import build_schedule
-from pipeline.class_names import NO_LABEL
-from pipeline.errors import UserError
 from pipeline.sampling.base import Denoiser, Rows, climb, prior, walk
 from pipeline.sampling.guidance import Guided
 from pipeline.sampling.labels import refuse_untrained
@@ -83,14 +81,8 @@ class Climber:
 
 
 def _condition(spec: StackSpec, labels: np.ndarray, device: torch.device | str) -> Tensor | None:
-    kind = spec.condition.kind
-    if kind == "none":
+    condition = spec.condition.rule.read({"label": labels})
+    if condition is None:
         return None
-    if kind == "embedding":
-        raise UserError("this stack is conditioned on embeddings; labels cannot be given to it")
-    classes = spec.condition.size
-    bad = (labels < NO_LABEL) | (labels >= classes)
-    if bad.any():
-        raise UserError(f"label {labels[bad][0]} is outside the model's classes 0 to {classes - 1}")
     refuse_untrained(labels, spec.classes, spec.untrained, "the labels")
-    return torch.as_tensor(labels, dtype=torch.int64, device=device)
+    return condition.to(device)

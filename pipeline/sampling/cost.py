@@ -1,7 +1,6 @@
 """What a sample costs in each stage of a stack, and how workers are shared out by it."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -79,9 +78,8 @@ class _Counter:
 def _calls(spec: StackSpec, stage: int, options: SamplingOptions | None) -> int:
     """Of the stage's network, for one sample: samplers and guidance differ in it."""
     counter = _Counter()
-    climber = Climber(counter, replace(spec, untrained=()), options, "cpu")
+    climber = Climber(counter, spec, options, "cpu")
     row = np.zeros(1, np.int64)
-    label = row if spec.condition.kind == "label" else row + NO_LABEL
     z = torch.zeros(1, *spec.picture_shape(stage))
-    climber.through(stage, z, Rows(row, row), label)
+    climber.through(stage, z, Rows(row, row), row + NO_LABEL)
     return counter.calls

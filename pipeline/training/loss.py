@@ -10,7 +10,6 @@ from collections.abc import Callable
 from torch import Tensor
 
 from pipeline.chain.haar import low_pass_to
-from pipeline.networks.condition import drop
 from pipeline.stack_spec import StackSpec
 from pipeline.training.draws import RowDraws
 from pipeline.training.weighting import Weighting
@@ -34,7 +33,7 @@ def stage_loss(
     Args:
         denoiser: a `Stack`; called with dropout's factors as well where the spec asks for dropout.
         x: full-resolution pictures in [-1, 1], ``[N, C, H, W]``.
-        condition: labels, embeddings or None.
+        condition: see `Condition`; None is null for all rows.
         draws: for these N rows, on the device of ``x``; the only source of randomness.
         drop_condition: probability with which a row's condition is made null.
     """
@@ -45,7 +44,7 @@ def stage_loss(
     noise = draws.normal(*x_r.shape[1:])
     dropped = draws.uniform() < drop_condition
     if condition is not None:
-        condition = drop(condition, dropped)
+        condition = spec.condition.rule.drop(condition, dropped)
     kept = draws.kept(spec.num_features(stage), spec.dropout)
     factors = () if kept is None else (kept,)
     x_hat = denoiser(stage, x_r + sigma[:, None, None, None] * noise, sigma, condition, *factors)

@@ -15,6 +15,7 @@ from jobs.evaluate import main
 from jobs.evaluate.config import EvaluateConfig
 from jobs.evaluate.figures import bound_of
 from pipeline.classifier import Classifier, save_classifier
+from pipeline.conditions import ConditionSpec
 from pipeline.errors import UserError
 from pipeline.formats.dataset import (
     DatasetInfo,
@@ -26,7 +27,6 @@ from pipeline.formats.output import read_json
 from pipeline.formats.sample_set import sample_table, write_manifest
 from pipeline.formats.shard import write_shard
 from pipeline.intervals import clopper_pearson
-from pipeline.networks.condition import ConditionSpec
 from pipeline.report.data import Figures
 from pipeline.report.reading import headlines, readings
 from pipeline.stack import save_stack

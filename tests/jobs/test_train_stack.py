@@ -434,7 +434,7 @@ def test_noise_levels_that_do_not_fall_are_refused_and_leave_no_output(
         ({"num_workers": (2, 1)}, "the lower first"),
         ({"num_workers": (0, 2)}, "two numbers from 1 on"),
         ({"num_workers": -1}, "num_workers is 0 or more"),
-        ({"stages_at_once": 2}, "stages_at_once is for network stage"),
+        ({"stages_at_once": 2}, "stages_at_once is for networks that serve one stage each; nested"),
         ({"steps": 0}, "greater than or equal to 1"),
     ],
 )

@@ -7,8 +7,9 @@ import torch
 from small_stack import SPEC, small_stack
 from torch import Tensor
 
-from pipeline.networks.condition import ConditionEmbedding, ConditionSpec, drop, is_null
-from pipeline.networks.unet import UNet, UNetSpec, pyramid
+from pipeline.conditions import ConditionSpec
+from pipeline.networks.base import NetworkSpec, pyramid
+from pipeline.networks.unet import UNet
 from pipeline.stack import Stack
 
 SIGMA = torch.tensor([0.5, 2.0, 7.0])
@@ -89,30 +90,6 @@ def test_no_condition_is_the_label_minus_one(stage: int) -> None:
     assert not torch.allclose(mixed[1], absent[1])
 
 
-def test_an_embedding_is_projected_and_nan_is_no_condition() -> None:
-    torch.manual_seed(0)
-    module = ConditionEmbedding(ConditionSpec("embedding", 4), 6)
-    with torch.no_grad():
-        module.null.copy_(torch.arange(6.0))
-    given = torch.randn(3, 4)
-    dropped = drop(given, torch.tensor([False, True, False]))
-    assert is_null(dropped).tolist() == [False, True, False]
-    vectors = module(dropped, 3)
-    assert torch.equal(vectors[1], module(None, 1)[0])
-    assert module.project is not None
-    torch.testing.assert_close(vectors[[0, 2]], module.project(given[[0, 2]]))
-    vectors.sum().backward()
-    weight = module.project.weight.grad
-    assert weight is not None
-    assert torch.isfinite(weight).all()
-
-
-def test_dropping_labels_makes_them_null() -> None:
-    labels = drop(torch.tensor([0, 1, 2]), torch.tensor([True, False, True]))
-    assert labels.tolist() == [-1, 1, -1]
-    assert is_null(labels).tolist() == [True, False, True]
-
-
 def test_a_network_without_condition_ignores_labels() -> None:
     stack = small_stack(condition=ConditionSpec("none"), classes=())
     z = noisy(8)
@@ -143,7 +120,7 @@ def test_a_pyramid_holds_the_picture_and_its_low_passes_coarsest_first() -> None
 
 
 def test_colour_pictures_that_are_not_square_keep_their_shape() -> None:
-    spec = UNetSpec(3, (4, 8), (8, 8), (1, 2), (0, 1), ConditionSpec("none"), embedding=8)
+    spec = NetworkSpec(3, (4, 8), (8, 8), (1, 2), (0, 1), ConditionSpec("none"), embedding=8)
     z = torch.randn(2, 3, 8, 12)
     out = UNet(spec)(pyramid(z, 1), torch.zeros(2), None)
     assert out.shape == z.shape
@@ -152,12 +129,12 @@ def test_colour_pictures_that_are_not_square_keep_their_shape() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda: UNetSpec(1, (4, 8), (8,), (1, 1), (0,), ConditionSpec("none")), "same length"),
-        (lambda: UNetSpec(1, (4,), (12,), (1,), (0,), ConditionSpec("none")), "multiples of 8"),
+        (lambda: NetworkSpec(1, (4, 8), (8,), (1, 1), (0,), ConditionSpec("none")), "same length"),
+        (lambda: NetworkSpec(1, (4,), (12,), (1,), (0,), ConditionSpec("none")), "multiples of 8"),
     ],
 )
 def test_levels_that_do_not_fit_together_are_refused(
-    change: Callable[[], UNetSpec], message: str
+    change: Callable[[], NetworkSpec], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
         change()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.chain.haar import low_pass_to
 from pipeline.chain.schedule import Schedule, Stage, build_schedule
-from pipeline.networks.condition import ConditionSpec
+from pipeline.conditions import ConditionSpec
 from pipeline.pictures import from_signed
 from pipeline.plots.trajectory import (
     choose_levels,

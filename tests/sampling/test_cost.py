@@ -7,7 +7,7 @@ import torch
 from small_stack import SPEC, small_stack
 from torch import nn
 
-from pipeline.networks.condition import ConditionSpec
+from pipeline.conditions import ConditionSpec
 from pipeline.sampling import SamplingOptions
 from pipeline.sampling.cost import fits, share_out, stage_costs, weight_bytes
 

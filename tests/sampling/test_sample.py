@@ -8,8 +8,8 @@ import pytest
 import torch
 from small_stack import SPEC, small_stack
 
+from pipeline.conditions import ConditionSpec
 from pipeline.errors import UserError
-from pipeline.networks.condition import ConditionSpec
 from pipeline.pictures import from_signed
 from pipeline.sampling import SAMPLERS, SamplingOptions, is_exact, sample, trajectory
 from pipeline.stack import Stack
@@ -101,12 +101,6 @@ def test_no_rows_are_no_pictures() -> None:
 def test_a_label_outside_the_classes_is_refused(label: int) -> None:
     with pytest.raises(UserError, match=f"label {label} is outside the model's classes 0 to 2"):
         sample(small_stack(), SEEDS[:2], INDICES[:2], np.array([0, label]))
-
-
-def test_a_stack_conditioned_on_embeddings_takes_no_labels() -> None:
-    stack = small_stack(condition=ConditionSpec("embedding", 5))
-    with pytest.raises(UserError, match="conditioned on embeddings"):
-        sample(stack, SEEDS[:1], INDICES[:1], LABELS[:1])
 
 
 def test_a_stack_without_condition_samples() -> None:

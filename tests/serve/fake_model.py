@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.chain.schedule import Stage
-from pipeline.networks.condition import ConditionSpec
+from pipeline.conditions import ConditionSpec
 from pipeline.sampling import SamplingOptions
 from pipeline.stack_spec import StackSpec
 from serve.engine import Engine

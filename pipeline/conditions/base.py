@@ -1,0 +1,96 @@
+"""What a condition is: its null form, what is stored of it, and where its values come from."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pipeline.formats.dataset import DatasetInfo
+
+
+@dataclass(frozen=True)
+class Condition(ABC):
+    """What pictures are drawn on, of one kind and size: a model's config.json holds these two.
+
+    The rows of a batch carry their conditions in one tensor ``[N, …]``, in which a row may be null;
+    None is null for all rows.
+
+    Attributes:
+        size: the number of classes, a vector's dimensions, or 0.
+        column: the dataset's column that it is read from; None for none.
+    """
+
+    size: int
+    column: ClassVar[str | None]
+
+    @classmethod
+    @abstractmethod
+    def size_for(cls, info: DatasetInfo) -> int:
+        """The size of a model that is to be trained on a dataset.
+
+        Raises:
+            UserError: the dataset lacks what pictures should be drawn on.
+        """
+
+    @abstractmethod
+    def read(self, columns: Mapping[str, np.ndarray]) -> Tensor | None:
+        """The conditions of N rows, from a dataset or a request.
+
+        Args:
+            columns: arrays of N values by their columns' names; a request has ``label`` alone.
+
+        Raises:
+            UserError: the column is not there, or a value that the model does not know.
+        """
+
+    @abstractmethod
+    def is_null(self, condition: Tensor) -> Tensor:
+        """bool ``[N]``: which rows carry no condition."""
+
+    @abstractmethod
+    def drop(self, condition: Tensor, mask: Tensor) -> Tensor:
+        """The conditions with the rows of ``mask`` (bool ``[N]``) made null."""
+
+    @abstractmethod
+    def embedder(self, width: int) -> "ConditionEmbedding":
+        """The part of a network that makes vectors of conditions, not yet trained."""
+
+
+class ConditionEmbedding(nn.Module):
+    """Maps conditions to vectors, with a learned vector for the null condition."""
+
+    def __init__(self, condition: Condition, width: int) -> None:
+        super().__init__()
+        self.rule = condition
+        self.null = nn.Parameter(torch.zeros(width))
+
+    def embed(self, condition: Tensor) -> Tensor:
+        """``[N, …]`` to ``[N, width]``; what null rows come out as is not used, but is finite."""
+        raise NotImplementedError
+
+    def forward(self, condition: Tensor | None, num_rows: int) -> Tensor:
+        """``[N, …]``, or None for null in all ``num_rows``, to ``[N, width]``."""
+        null = self.null.expand(num_rows, -1)
+        if condition is None:
+            return null
+        absent = self.rule.is_null(condition)[:, None]
+        return torch.where(absent, null, self.embed(condition))
+
+
+@dataclass(frozen=True)
+class NamedCondition:
+    """An entry of `CONDITIONS`: what configs and models call a kind of condition.
+
+    Attributes:
+        name: what configs and config.json call it.
+        help: what ``--help`` says of it, after its name.
+        kind: the class of its conditions.
+    """
+
+    name: str
+    help: str
+    kind: type[Condition]

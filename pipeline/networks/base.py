@@ -1,0 +1,106 @@
+"""What a stack needs of a network, and what it gives to one."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from pipeline.chain.haar import low_pass
+from pipeline.conditions import ConditionSpec
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """The shape of a network.
+
+    Attributes:
+        channels: of the picture, 1 or 3.
+        sides: the resolutions of the levels, coarsest first, each twice the one before.
+        widths: feature channels of each level, multiples of 8.
+        blocks: residual blocks on each side of each level.
+        entrances: the levels at which a picture can enter.
+        condition: what the picture is conditioned on.
+        embedding: width of the vector that carries noise level and condition.
+    """
+
+    channels: int
+    sides: tuple[int, ...]
+    widths: tuple[int, ...]
+    blocks: tuple[int, ...]
+    entrances: tuple[int, ...]
+    condition: ConditionSpec
+    embedding: int = 128
+
+    def __post_init__(self) -> None:
+        if not len(self.sides) == len(self.widths) == len(self.blocks):
+            raise ValueError("sides, widths and blocks must have the same length")
+        if any(w % 8 for w in self.widths):
+            raise ValueError(f"widths must be multiples of 8, got {self.widths}")
+
+
+class Network(nn.Module, ABC):
+    """``F(c_in z, log sigma, c)`` of EDM's preconditioning, without the latter.
+
+    All of its parameters train alike. What it costs is counted on a call with tensors that have a
+    shape and no numbers (`sampling.cost`), so a call must not depend on values.
+    """
+
+    def __init__(self, spec: NetworkSpec) -> None:
+        super().__init__()
+        self.spec = spec
+
+    @staticmethod
+    @abstractmethod
+    def num_features(spec: NetworkSpec, entrance: int) -> int:
+        """How many features dropout can take from a picture that enters at level ``entrance``; 0
+        where it takes none."""
+
+    @abstractmethod
+    def forward(
+        self,
+        pictures: Sequence[Tensor],
+        log_sigma: Tensor,
+        condition: Tensor | None,
+        kept: Tensor | None = None,
+    ) -> Tensor:
+        """The raw output at the resolution of the finest picture, ``[N, C, side, side]``.
+
+        Args:
+            pictures: the scaled noisy picture and its low-passes, coarsest first, one for each
+                level from 0 to the entrance, ``[N, C, side, side]``.
+            log_sigma: natural logarithm of the noise level, ``[N]``.
+            condition: see `Condition`; None is null for all rows.
+            kept: factors of the features, ``[N, num_features(spec, entrance)]``: dropout, drawn by
+                the caller; None drops nothing.
+        """
+
+    def part_of(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The weights that this network takes of one with more entrances."""
+        held = self.state_dict()
+        return {name: tensor for name, tensor in weights.items() if name in held}
+
+
+@dataclass(frozen=True)
+class NamedNetwork:
+    """An entry of `NETWORKS`: what configs and models call a network, and how stages share it.
+
+    Attributes:
+        name: what configs and config.json call it.
+        help: what ``--help`` says of it, after its name.
+        network: its class.
+        shared: whether one network serves all stages; else each stage has its own.
+    """
+
+    name: str
+    help: str
+    network: type[Network]
+    shared: bool
+
+
+def pyramid(z: Tensor, depth: int) -> list[Tensor]:
+    """``z`` and its ``depth`` successive Haar low-passes, coarsest first."""
+    pictures = [z]
+    for _ in range(depth):
+        pictures.insert(0, low_pass(pictures[0]))
+    return pictures
