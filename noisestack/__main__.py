@@ -10,7 +10,7 @@ from typing import Any
 
 from noisestack import __version__
 from noisestack.command import USER_MISTAKE, Command, interrupted
-from noisestack.flags import nearest
+from noisestack.mistakes import nearest
 from noisestack.own_packages import NAMES, imported_from
 
 # In the order in which a newcomer meets them: the module that holds COMMAND, and one line about it.

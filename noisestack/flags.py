@@ -6,9 +6,7 @@ file or a flag said so.
 
 import argparse
 import inspect
-import reprlib
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin
@@ -20,15 +18,11 @@ from pydantic_settings import CliPositionalArg, CliSettingsSource
 
 from noisestack.config import Config, JobConfig
 from noisestack.flag_values import list_of, mapping_of
+from noisestack.mistakes import choices, explain, nearest
 from noisestack.paths import refuse_address
 from pipeline.errors import UserError
 
 _POSITIONAL = get_args(CliPositionalArg)[1]  # what CliPositionalArg[...] marks a field with
-
-
-def nearest(name: str, names: Sequence[str]) -> str:
-    """The one of names that is spelt most like name."""
-    return get_close_matches(name, names, n=1, cutoff=0.0)[0]
 
 
 def flag_of(key: str) -> str:
@@ -92,7 +86,15 @@ def read_config(config_class: type[Config], argv: Sequence[str], prog: str) -> C
     except ValidationError as error:
         origins = {key: f"{file}: {key}" for key in in_file}
         origins |= {key: _spelling(key, config_class) for key in flags}
-        raise UserError(_explain(error, origins, config_class)) from error
+        raise UserError(
+            explain(
+                error,
+                origins,
+                config_class,
+                lambda key: _spelling(key, config_class),
+                _how_to_give,
+            )
+        ) from error
 
 
 def read_yaml(path: Path, config_class: type[JobConfig]) -> dict[str, Any]:
@@ -203,6 +205,11 @@ def _spelling(key: str, config_class: type[JobConfig]) -> str:
     return key.upper() if key == positional_of(config_class) else flag_of(key)
 
 
+def _how_to_give(missing: Sequence[str]) -> str:
+    how = "as a flag" if all(name.startswith("--") for name in missing) else "here"
+    return f"give it {how} or in the --config file"
+
+
 def _help(field: FieldInfo) -> str:
     if field.is_required():
         return field.description or ""
@@ -238,15 +245,6 @@ def _metavar(annotation: Any) -> str:
     return str(getattr(origin or annotation, "__name__", annotation)).upper()
 
 
-def _choices(annotation: Any) -> list[Any]:
-    """What a Literal, alone or as part of a union, allows."""
-    if get_origin(annotation) is Literal:
-        return list(get_args(annotation))
-    if get_origin(annotation) in (Union, UnionType):
-        return [choice for part in get_args(annotation) for choice in _choices(part)]
-    return []
-
-
 def _several(texts: Sequence[str], annotation: Any, flag: str) -> Any:
     """What a flag that takes a list or a mapping was told, as text."""
     read = mapping_of if "=" in _metavar(annotation) else list_of
@@ -262,41 +260,8 @@ def _as_meant(value: Any, annotation: Any) -> Any:
     "none" arrives as None, whether the key allows that or not; a number that is one of a Literal's
     choices arrives as text.
     """
-    choices = _choices(annotation)
-    allows_none = NoneType in get_args(annotation) and "none" not in choices
+    options = choices(annotation)
+    allows_none = NoneType in get_args(annotation) and "none" not in options
     if value is None:
         return None if allows_none else "none"
-    return next((choice for choice in choices if str(choice) == value), value)
-
-
-def _explain(error: ValidationError, origins: dict[str, str], config_class: type[JobConfig]) -> str:
-    """One line for all that is wrong; origins says for each given key who gave it."""
-    missing: list[str] = []
-    wrong: dict[str, list[str]] = {}  # what a key should be; a union says so once for each part
-    found: dict[str, str] = {}
-    for detail in error.errors():
-        place, message = detail["loc"], detail["msg"]
-        key = str(place[0]) if place else ""
-        if detail["type"] == "missing" and len(place) == 1:
-            missing.append(_spelling(key, config_class))
-            continue
-        items = [part + 1 for part in place[1:] if isinstance(part, int)]
-        message = message.removeprefix("Input ").removeprefix("Value error, ")
-        message = message.partition(", unable to parse")[0]
-        wrong.setdefault(key, []).append(f"item {items[0]} {message}" if items else message)
-        if detail["type"] != "value_error" and ", not " not in message:
-            found[key] = f", not {reprlib.repr(detail['input'])}"
-        if detail["type"] == "literal_error" and isinstance(detail["input"], str):
-            choices = _choices(config_class.model_fields[key].annotation)
-            if names := [choice for choice in choices if isinstance(choice, str)]:
-                found[key] += f" (the nearest is {nearest(detail['input'], names)})"
-    lines = [
-        (f"{origins[key]}: " if key in origins else "")
-        + " or ".join(dict.fromkeys(messages))
-        + found.get(key, "")
-        for key, messages in wrong.items()
-    ]
-    if missing:
-        how = "as a flag" if all(name.startswith("--") for name in missing) else "here"
-        lines.append(f"missing: {', '.join(missing)}; give it {how} or in the --config file")
-    return "; ".join(lines)
+    return next((choice for choice in options if str(choice) == value), value)

@@ -7,7 +7,7 @@ form given ``z_{t-1} ~ q(. | x)``; the last is the discretised density of 8-bit 
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ Reconstruction = Callable[[Tensor, Tensor, float], Tensor]
 
 @dataclass(frozen=True)
 class Bound:
-    """The bound's terms, each a mean over pictures.
+    """The bound's terms, each a mean over pictures, and what each picture's own are together.
 
     Attributes:
         prior: divergence of ``z_0``, nats.
@@ -33,6 +33,8 @@ class Bound:
         reconstruction: ``-log p(x | z_{T-1})``, nats.
         standard_error: of the sum, nats; a picture's terms rise and fall together, and it knows.
         num_coefficients: pixels times channels of a picture.
+        pictures: float64 ``[N]``, what each picture adds to the mean, nats. With `rows_per_layer`
+            a layer's mean stands in for pictures that were not drawn for it.
     """
 
     prior: float
@@ -40,6 +42,7 @@ class Bound:
     reconstruction: float
     standard_error: float
     num_coefficients: int
+    pictures: Tensor = field(compare=False)
 
     @property
     def nats(self) -> float:
@@ -149,12 +152,14 @@ def estimate_bound(
         ).double()
         means.append(float(terms.mean()))
         excess[torch.as_tensor(rows)] += (terms - terms.mean()) * (num / wanted)
+    mean = float(prior.mean())
     return Bound(
-        float(prior.mean()),
+        mean,
         tuple(means[:-1]),
         means[-1],
         float(excess.std()) / math.sqrt(num) if wanted > 1 else math.inf,
         x[0].numel(),
+        (excess + (mean + sum(means))).cpu(),
     )
 
 

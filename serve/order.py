@@ -7,7 +7,7 @@ from typing import Any
 from pipeline.class_names import label_called
 from pipeline.errors import UserError
 from pipeline.sampling import SamplingOptions
-from pipeline.sampling.cost import share_out
+from pipeline.sampling.steps import shared_layers
 from serve.errors import ApiError, nearest
 from serve.rendering import MAX_PIXELS, Rendering, SizeError, asked_size
 from serve.schema import ImageRequest, ServedModel
@@ -134,21 +134,14 @@ def _one_of(request: ImageRequest, ours: str, theirs: str) -> str:
 
 
 def _shared_layers(request: ImageRequest, model: ServedModel) -> tuple[int, ...] | None:
-    """``num_inference_steps`` shared among the stages as the model's own layers are.
-
-    Each stage has one at least and the last one two; as many as the model's own give those.
-    """
-    total, own = request.num_inference_steps, model.spec.layers
-    if total is None:
+    """``num_inference_steps`` shared among the stages; None where the request has none."""
+    if request.num_inference_steps is None:
         return None
-    if total < len(own) + 1:
-        message = (
-            f"num_inference_steps {total}: the model has {len(own)} stages, and needs "
-            f"{len(own) + 1} layers at least"
-        )
-        raise ApiError(400, message, code="invalid_value", param="num_inference_steps")
-    shares = share_out(total, own)
-    return shares if shares[-1] >= 2 else (*share_out(total - 2, own[:-1]), 2)
+    try:
+        return shared_layers(request.num_inference_steps, model.spec.layers)
+    except UserError as error:
+        message = f"num_inference_steps: {error}"
+        raise ApiError(400, message, code="invalid_value", param="num_inference_steps") from None
 
 
 def _rendering(request: ImageRequest, model: ServedModel) -> Rendering:

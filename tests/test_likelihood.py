@@ -222,7 +222,7 @@ def test_from_one_row_a_layer_no_error_can_be_told() -> None:
 
 def test_bits_per_dim_are_nats_over_coefficients_and_the_logarithm_of_two() -> None:
     """Eight bits for a pixel of which nothing is known, and one less for one known half."""
-    bound = Bound(1.0, (2.0, 3.0), 12 * math.log(256) - 6.0, 0.6, 12)
+    bound = Bound(1.0, (2.0, 3.0), 12 * math.log(256) - 6.0, 0.6, 12, torch.zeros(1))
     assert bound.nats == pytest.approx(12 * math.log(256))
     assert bound.bits_per_dim == pytest.approx(8)
     assert bound.standard_error_bits_per_dim == pytest.approx(0.05 / math.log(2))

@@ -70,7 +70,7 @@ def test_the_tree_names_all_that_stands_at_the_top_and_in_the_packages(tree, tra
         for path in tracked
         if path.startswith(tuple(f"{package}/" for package in PACKAGES))
         and path.count("/") == 1
-        and not path.endswith("__init__.py")
+        and not path.endswith(("__init__.py", "py.typed"))
     }
     assert (top | parts) - set(tree) == set()
 

@@ -1,0 +1,1 @@
+"""What `import noisestack as ns` offers, one noun a file; nothing here imports Ray."""

@@ -1,0 +1,299 @@
+"""A trained stack: labels in, pictures out; the way of a sample; the likelihood of pictures."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import log
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from noisestack.face.local_path import local_path
+from noisestack.face.pictures import stored_pictures, whole_number
+from pipeline import stack as stored
+from pipeline.chain.schedule import build_schedule, split_layers
+from pipeline.class_names import NO_LABEL
+from pipeline.errors import UserError
+from pipeline.likelihood import estimate_bound
+from pipeline.pictures import to_signed
+from pipeline.plots.trajectory import displayed
+from pipeline.sampling import SAMPLERS, SamplingOptions, sample, trajectory
+from pipeline.sampling.labels import all_in_turn, labels_in_turn, refuse_untrained
+from pipeline.sampling.options import ALL_LEVELS
+from pipeline.sampling.steps import shared_layers
+
+Labels = str | int | Sequence[str | int | None] | np.ndarray | Tensor | None
+
+
+@dataclass(frozen=True, eq=False)
+class Level:
+    """One level ``z_t`` of some samples, on their way from noise to picture.
+
+    Attributes:
+        t: 0 is noise, the last level the picture. (Most of the literature counts the other way.)
+        sigma: the level's noise, in units in which a picture's values are from -1 to 1.
+        z: float32 ``[N, h, w, C]``, the level itself. With the orthonormal low-pass of the chain
+            amplitudes double where the sides halve.
+        images: uint8 ``[N, h, w, C]``, the level for the eye; of the last one the picture's bytes.
+    """
+
+    t: int
+    sigma: float
+    z: np.ndarray
+    images: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class BitsPerDim:
+    """The variational bound on ``-log2 p(x | c)``, in bits a pixel and channel: lower is better.
+
+    Attributes:
+        mean: over the pictures.
+        standard_error: of the mean, over pictures and draws of noise; infinite for one picture.
+        rows: float64 ``[N]``, each picture's own bound.
+        prior, layers, reconstruction: the parts that make up the mean: of ``z_0``, of the layers 1
+            to T - 1 together, and of the 8-bit pixels given ``z_{T-1}``.
+    """
+
+    mean: float
+    standard_error: float
+    rows: np.ndarray
+    prior: float
+    layers: float
+    reconstruction: float
+
+
+class Stack:
+    """A trained stack, ready to sample. See `load_stack`.
+
+    Attributes:
+        model: the networks, a torch module.
+    """
+
+    def __init__(self, model: stored.Stack) -> None:
+        self.model = model.eval()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of their labels; empty without labels."""
+        return self.model.classes
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of a picture."""
+        return self.model.shape
+
+    @property
+    def samplers(self) -> tuple[str, ...]:
+        """The names that `sample` takes."""
+        return tuple(SAMPLERS)
+
+    @property
+    def sha256(self) -> str:
+        """The model's identity: a hash over its files."""
+        return self.model.sha256
+
+    def sample(
+        self,
+        labels: Labels = None,
+        *,
+        seed: int = 0,
+        count: int | None = None,
+        start: int = 0,
+        sampler: str | None = None,
+        steps: int | Sequence[int] | None = None,
+        guidance: float | None = None,
+        guidance_interval: tuple[float, float] = (0.0, ALL_LEVELS),
+        threshold: float | None = None,
+    ) -> np.ndarray:
+        """Pictures of the classes asked for.
+
+        Sample i is a function of seed, i, its label and the options alone: on CPUs of one kind it
+        has the bytes that the job `generate` and the endpoint give, whatever else is drawn with it.
+
+        Args:
+            labels: given to the samples in turn, sample 0 the first: names of classes as the
+                command line takes them, or labels (-1 or None for no condition); one or several,
+                or an integer array. None for all classes.
+            seed: from 0; keys every draw of noise.
+            count: how many; None for one a label.
+            start: the first sample's index.
+            sampler: one of `samplers`; None for the model's own.
+            steps: layers of the chain: one number for the whole stack, or one for each stage,
+                coarsest first; None for the model's own.
+            guidance: weight of classifier-free guidance, 0 to 100; 1 is none of it; None for the
+                model's own.
+            guidance_interval: noise levels ``(low, high]`` at which guidance acts.
+            threshold: percentile of dynamic thresholding, in (0, 1]; None for none.
+
+        Returns:
+            uint8 ``[count, H, W, C]``.
+
+        Raises:
+            UserError: a label that is no class, or options that the model cannot follow.
+        """
+        options = self._options(sampler, steps, guidance, guidance_interval, threshold)
+        return sample(self.model, *self._keys(labels, seed, count, start), options)
+
+    def trajectory(
+        self,
+        labels: Labels = None,
+        *,
+        seed: int = 0,
+        count: int | None = None,
+        start: int = 0,
+        sampler: str | None = None,
+        steps: int | Sequence[int] | None = None,
+        guidance: float | None = None,
+        guidance_interval: tuple[float, float] = (0.0, ALL_LEVELS),
+        threshold: float | None = None,
+    ) -> list[Level]:
+        """Every level of the samples that `sample` draws with the same arguments.
+
+        Returns:
+            Levels 0 (noise) to T (the picture), whose ``images`` are what `sample` returns.
+
+        Raises:
+            UserError: as `sample`.
+        """
+        options = self._options(sampler, steps, guidance, guidance_interval, threshold)
+        seeds, indices, turns = self._keys(labels, seed, count, start)
+        spec, size = self.model.spec, self.model.rows_per_call
+        assert options.layers is not None
+        schedule = build_schedule(spec.stages, options.layers)
+        parts: list[list[Tensor]] = [[] for _ in schedule.sides]
+        with torch.inference_mode():
+            for first in range(0, len(seeds), size):
+                # As many rows as `sample` gives the networks: so the bits are the same.
+                rows = np.minimum(np.arange(first, first + size), len(seeds) - 1)
+                real = min(size, len(seeds) - first)
+                chain = trajectory(self.model, seeds[rows], indices[rows], turns[rows], options)
+                for level, z in zip(parts, chain, strict=True):
+                    level.append(z[:real].cpu())
+        side = schedule.sides[-1]
+        levels = []
+        for t, (sigma, part) in enumerate(zip(schedule.sigmas, parts, strict=True)):
+            z = torch.cat(part)
+            images = displayed(z, sigma, side // schedule.sides[t])
+            levels.append(Level(t, sigma, z.movedim(1, -1).contiguous().numpy(), images))
+        return levels
+
+    def bits_per_dim(
+        self, x: np.ndarray | Tensor, c: Labels = None, *, layers: int = 256, seed: int = 0
+    ) -> BitsPerDim:
+        """How likely the stack finds pictures: the bound in bits a pixel and channel.
+
+        One keyed draw of noise a picture and layer: the same arguments give the same figures. It
+        is what the job `evaluate` averages, for every picture.
+
+        Args:
+            x: uint8 ``[N, H, W, C]``; floats ``[N, C, H, W]`` in [0, 1] where all are whole levels.
+            c: their labels, as `sample` takes them, one a picture or one for all; None for no
+                condition.
+            layers: T of the chain that is bounded; with fewer the bound is looser.
+            seed: keys the noise, with each picture's place in ``x``.
+
+        Raises:
+            UserError: pictures of another shape, a label that is no class, too few layers, or a
+                stack without error curves, whose training did not end.
+        """
+        spec = self.model.spec
+        images = stored_pictures(x, "x", self.shape)
+        if not spec.errors:
+            raise UserError("this stack has no error curves, which the bound needs; train it anew")
+        least = len(spec.stages) + 1
+        layers = whole_number(layers, "layers", least, 4096)
+        given = self._labels_of(NO_LABEL if c is None else c)
+        if len(given) not in (1, len(images)):
+            raise UserError(f"c has {len(given)} labels for {len(images)} pictures; give one each")
+        labels = np.broadcast_to(np.array(given, np.int64), len(images)).copy()
+        condition = torch.from_numpy(labels).to(self.model.device) if self.classes else None
+        bound = estimate_bound(
+            self.model,
+            build_schedule(spec.stages, split_layers(spec.stages, layers)),
+            to_signed(images).to(self.model.device),
+            condition,
+            tau2_after=spec.tau2_after,
+            variance=spec.decoder_variance,
+            seed=whole_number(seed, "seed", 0),
+        )
+        bits = 1 / bound.num_coefficients / log(2)
+        return BitsPerDim(
+            bound.bits_per_dim,
+            bound.standard_error_bits_per_dim,
+            bound.pictures.numpy() * bits,
+            bound.prior * bits,
+            sum(bound.layers) * bits,
+            bound.reconstruction * bits,
+        )
+
+    def __repr__(self) -> str:
+        sides = ", ".join(str(stage.side) for stage in self.model.spec.stages)
+        return f"<Stack of stages {sides}; {len(self.classes)} classes; pictures {self.shape}>"
+
+    def _labels_of(self, labels: Labels) -> tuple[int, ...]:
+        """The labels that are given to the samples in turn."""
+        if labels is None:
+            return all_in_turn(self.classes, self.model.spec.untrained).labels
+        if isinstance(labels, Tensor):
+            labels = labels.detach().cpu().numpy()
+        if isinstance(labels, np.ndarray):
+            labels = labels.reshape(-1).tolist()
+        several: Sequence[Any] = [labels] if isinstance(labels, str | int) else list(labels)
+        if not several:
+            raise UserError("labels is empty; name classes, or leave it out for all of them")
+        given = tuple(map(self._label_of, several))
+        refuse_untrained(np.array(given), self.classes, self.model.spec.untrained, "labels")
+        return given
+
+    def _label_of(self, label: Any) -> int:
+        if label is None:
+            return NO_LABEL
+        if isinstance(label, str):
+            return labels_in_turn((label,), self.classes, "labels").labels[0]
+        return whole_number(label, "a label", NO_LABEL, max(len(self.classes) - 1, NO_LABEL))
+
+    def _keys(
+        self, labels: Labels, seed: int, count: int | None, start: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Seeds, indices and labels of the samples, int64 ``[N]`` each."""
+        turns = np.array(self._labels_of(labels), np.int64)
+        num = len(turns) if count is None else whole_number(count, "count", 1)
+        first = whole_number(start, "start", 0, 2**63 - 1 - num)
+        indices = np.arange(first, first + num)
+        seeds = np.full(num, whole_number(seed, "seed", 0))
+        return seeds, indices, turns[indices % len(turns)]
+
+    def _options(
+        self,
+        sampler: str | None,
+        steps: int | Sequence[int] | None,
+        guidance: float | None,
+        guidance_interval: tuple[float, float],
+        threshold: float | None,
+    ) -> SamplingOptions:
+        own = self.model.spec.layers
+        if steps is None:
+            layers = own
+        elif isinstance(steps, int):
+            layers = shared_layers(whole_number(steps, "steps", 1, 4096), own)
+        else:
+            layers = tuple(whole_number(n, "steps", 1, 4096) for n in steps)
+        return SamplingOptions(sampler, layers, guidance, guidance_interval, threshold).resolve(
+            self.model.spec
+        )
+
+
+def load_stack(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Stack:
+    """The stack in a model directory, as the job `train-stack` leaves it.
+
+    Args:
+        path: the directory, such as ``runs/quickstart/stack/model``.
+        device: where it computes, such as ``cuda``. The bytes of samples are promised for CPUs.
+
+    Raises:
+        UserError: the directory is not a whole, unaltered stack.
+    """
+    return Stack(stored.Stack.load(local_path(path), device))
