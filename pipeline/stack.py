@@ -32,7 +32,7 @@ class Stack(nn.Module):
         """Untrained networks.
 
         Args:
-            stages: what to hold: only these stages can be climbed; None for all. A shared network
+            stages: what to hold: only these stages can be sampled; None for all. A shared network
                 is then built up to the highest of them, with their heads alone.
         """
         super().__init__()
@@ -119,7 +119,7 @@ class Stack(nn.Module):
         z: Tensor,
         sigma: Tensor,
         condition: Tensor | None,
-        kept: Tensor | None = None,
+        dropout_mask: Tensor | None = None,
     ) -> Tensor:
         """``x_hat(z, sigma, c)``: the expected clean picture of a stage.
 
@@ -131,7 +131,7 @@ class Stack(nn.Module):
             z: the noisy pictures, ``[N, C, h, w]`` at the stage's resolution.
             sigma: their noise levels, float32 ``[N]``.
             condition: see `Condition`; None is null for all rows.
-            kept: dropout's factors, ``[N, spec.num_features(stage)]``; None drops nothing.
+            dropout_mask: dropout's factors, ``[N, spec.num_features(stage)]``; None drops nothing.
 
         Returns:
             ``[N, C, h, w]``.
@@ -143,7 +143,7 @@ class Stack(nn.Module):
             small / (s**2 + d**2).sqrt()
             for small, d in zip(pyramid(z, stage), sigma_d, strict=True)
         ]
-        raw = self.network_of(stage)(pictures, sigma.log(), condition, kept)
+        raw = self.network_of(stage)(pictures, sigma.log(), condition, dropout_mask)
         d2 = sigma_d[-1] ** 2
         norm2 = s**2 + d2
         x_hat: Tensor = (d2 / norm2) * z + (s * sigma_d[-1] / norm2.sqrt()) * raw

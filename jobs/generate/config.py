@@ -73,9 +73,7 @@ class GenerateConfig(JobConfig):
     labels_split: str | None = Field(
         None, description="which split, where it is a dataset; none for train"
     )
-    sampler: SamplerName | None = Field(
-        None, description="how to climb the stack; none for the model's own"
-    )
+    sampler: SamplerName | None = Field(None, description="the sampler; none for the model's own")
     layers: tuple[int, ...] | None = Field(
         None, description="layers in each stage, coarsest first; none for the model's own"
     )

@@ -1,4 +1,4 @@
-"""The pools of actors that climb the stack."""
+"""The pools of actors that sample from the stack."""
 
 import ray
 import torch

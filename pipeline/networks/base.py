@@ -62,7 +62,7 @@ class Network(nn.Module, ABC):
         pictures: Sequence[Tensor],
         log_sigma: Tensor,
         condition: Tensor | None,
-        kept: Tensor | None = None,
+        dropout_mask: Tensor | None = None,
     ) -> Tensor:
         """The raw output at the resolution of the finest picture, ``[N, C, side, side]``.
 
@@ -71,8 +71,8 @@ class Network(nn.Module, ABC):
                 level from 0 to the entrance, ``[N, C, side, side]``.
             log_sigma: natural logarithm of the noise level, ``[N]``.
             condition: see `Condition`; None is null for all rows.
-            kept: factors of the features, ``[N, num_features(spec, entrance)]``: dropout, drawn by
-                the caller; None drops nothing.
+            dropout_mask: factors of the feature maps, drawn by the caller,
+                ``[N, num_features(spec, entrance)]``; None drops nothing.
         """
 
     def part_of(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -38,12 +38,12 @@ class ResidualBlock(nn.Module):
         self.features = slice(first_feature, first_feature + width)
         nn.init.zeros_(self.conv2.weight)
 
-    def forward(self, x: Tensor, embedding: Tensor, kept: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, embedding: Tensor, dropout_mask: Tensor | None) -> Tensor:
         h = self.conv1(F.silu(self.norm1(x)))
         scale, shift = self.modulate(embedding)[:, :, None, None].chunk(2, dim=1)
         h = F.silu(torch.addcmul(shift, self.norm2(h), scale + 1))
-        if kept is not None:
-            h = h * kept[:, self.features, None, None]
+        if dropout_mask is not None:
+            h = h * dropout_mask[:, self.features, None, None]
         out: Tensor = self.skip(x) + self.conv2(h)
         return out
 
@@ -137,7 +137,7 @@ class UNet(Network):
         pictures: Sequence[Tensor],
         log_sigma: Tensor,
         condition: Tensor | None,
-        kept: Tensor | None = None,
+        dropout_mask: Tensor | None = None,
     ) -> Tensor:
         """See `Network`."""
         entrance = len(pictures) - 1
@@ -149,7 +149,7 @@ class UNet(Network):
             + self.entrance.weight[entrance]
         )
         h = self._through(
-            entrance, self.stems[entrance](pictures[entrance]), pictures, embedding, kept
+            entrance, self.stems[entrance](pictures[entrance]), pictures, embedding, dropout_mask
         )
         out: Tensor = self.heads[str(entrance)](h)
         return out
@@ -160,22 +160,22 @@ class UNet(Network):
         h: Tensor,
         pictures: Sequence[Tensor],
         embedding: Tensor,
-        kept: Tensor | None,
+        dropout_mask: Tensor | None,
     ) -> Tensor:
         level = self.levels[index]
         assert isinstance(level, _Level)
         first = h
         for block in level.encode:
-            h = block(h, embedding, kept)
+            h = block(h, embedding, dropout_mask)
         if level.attention is not None:
             h = level.attention(h)
         if index > 0:
             inner = level.down(h) + self.stems[index - 1](pictures[index - 1])
-            inner = self._through(index - 1, inner, pictures, embedding, kept)
+            inner = self._through(index - 1, inner, pictures, embedding, dropout_mask)
             h = h + level.up(F.interpolate(inner, scale_factor=2.0, mode="nearest"))
         h = torch.cat((h, first), dim=1)
         for block in level.decode:
-            h = block(h, embedding, kept)
+            h = block(h, embedding, dropout_mask)
         return h
 
 

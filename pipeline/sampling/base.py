@@ -1,4 +1,4 @@
-"""The walk up the stack that all samplers share; a sampler is one method: `Sampler.step`."""
+"""The loop over layers that all samplers share; a sampler is one method: `Sampler.step`."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +25,7 @@ class Denoiser(Protocol):
 
 
 @dataclass(frozen=True)
-class Rows:
+class SampleKeys:
     """The keys of the samples in a batch: int64 ``[N]`` each."""
 
     seeds: np.ndarray
@@ -53,7 +53,7 @@ class Sampler(ABC):
         z: Tensor,
         layer: Layer,
         denoise: Callable[[Tensor, float], Tensor],
-        rows: Rows,
+        keys: SampleKeys,
         history: History | None,
     ) -> tuple[Tensor, History | None]:
         """From ``z_{t-1}`` to ``z_t``, or to its low band where the resolution changes.
@@ -61,7 +61,7 @@ class Sampler(ABC):
         Args:
             z: ``[N, C, h, w]`` at ``layer.sigma_from``.
             denoise: ``x_hat(z, sigma)`` of the layer's stage, with the condition bound.
-            rows: the keys of the rows, for samplers that draw noise.
+            keys: the keys of the rows, for samplers that draw noise.
             history: of the layer before; None at the start of a stage.
         """
 
@@ -82,29 +82,37 @@ class NamedSampler:
     without_errors: str | None = None
 
 
-def prior(layer: Layer, rows: Rows, shape: tuple[int, int, int], like: Tensor) -> Tensor:
+def prior(layer: Layer, keys: SampleKeys, shape: tuple[int, int, int], like: Tensor) -> Tensor:
     """``z_0 ~ N(0, sigma_0^2 I)`` of ``(C, h, w)``, before the chain's first layer."""
-    return layer.sigma_from * rows.normal(0, Purpose.PRIOR, like, shape)
+    return layer.sigma_from * keys.normal(0, Purpose.PRIOR, like, shape)
 
 
-def climb(
+def denoise_layers(
     denoiser: Denoiser,
     layers: Sequence[Layer],
     sampler: Sampler,
-    rows: Rows,
+    keys: SampleKeys,
     condition: Tensor | None,
     z: Tensor,
     *,
     tau2_after: Callable[[int], Tensor],
 ) -> Iterator[Tensor]:
-    """The levels above ``z``, one for each layer; starts without a history.
+    """Runs some layers from ``z`` on, without a history at first.
 
     At a resolution change every sampler draws the detail bands and forgets its history. So a chain
     that is cut there, and goes on elsewhere from the level it reached, has the same bits.
 
     Args:
+        denoiser: ``x_hat(z, sigma, c)`` of every stage.
         layers: consecutive ones, the first of which starts at ``z``.
-        tau2_after: stage to the detail bands' variance ``[3, C]`` where it ends.
+        sampler: takes each layer's step.
+        keys: of the N samples.
+        condition: labels ``[N]``, embeddings ``[N, size]``, or None.
+        z: the level before the first layer, ``[N, C, h, w]``.
+        tau2_after: maps a stage to the variance ``[3, C]`` of the detail bands where it ends.
+
+    Yields:
+        The level after each layer, ``[N, C, h, w]``.
     """
     history: History | None = None
     for layer in layers:
@@ -112,9 +120,9 @@ def climb(
         def denoise(z: Tensor, sigma: float, stage: int = layer.stage) -> Tensor:
             return denoiser(stage, z, torch.full((len(z),), sigma).to(z), condition)
 
-        z, history = sampler.step(z, layer, denoise, rows, history)
+        z, history = sampler.step(z, layer, denoise, keys, history)
         if layer.changes_resolution:
-            eps = rows.normal(layer.index, Purpose.DETAIL, z, (NUM_BANDS, *z.shape[1:]))
+            eps = keys.normal(layer.index, Purpose.DETAIL, z, (NUM_BANDS, *z.shape[1:]))
             z = raise_resolution(z, layer, tau2_after(layer.stage), eps)
             history = None
         yield z
@@ -124,7 +132,7 @@ def walk(
     denoiser: Denoiser,
     schedule: Schedule,
     sampler: Sampler,
-    rows: Rows,
+    keys: SampleKeys,
     condition: Tensor | None,
     *,
     picture_shape: Callable[[int], tuple[int, int, int]],
@@ -132,14 +140,19 @@ def walk(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> Iterator[Tensor]:
-    """All levels of the chain, ``z_0`` first and the picture ``z_T`` last: `prior` and `climb`.
+    """All levels of the chain, from noise ``z_0`` to picture ``z_T``: `prior`, `denoise_layers`.
 
     Args:
-        picture_shape: stage to ``(C, h, w)``.
-        tau2_after: see `climb`.
+        denoiser, sampler, keys, condition, tau2_after: see `denoise_layers`.
+        schedule: the chain's levels.
+        picture_shape: maps a stage to the shape ``(C, h, w)`` of its pictures.
+        device, dtype: of the levels.
+
+    Yields:
+        ``z_0`` first, then the level after each layer, ``[N, C, h, w]``.
     """
     layers = schedule.layers
     like = torch.empty(0, device=device, dtype=dtype)
-    z = prior(layers[0], rows, picture_shape(layers[0].stage), like)
+    z = prior(layers[0], keys, picture_shape(layers[0].stage), like)
     yield z
-    yield from climb(denoiser, layers, sampler, rows, condition, z, tau2_after=tau2_after)
+    yield from denoise_layers(denoiser, layers, sampler, keys, condition, z, tau2_after=tau2_after)

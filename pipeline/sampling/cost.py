@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline.class_names import NO_LABEL
-from pipeline.sampling.base import Rows
-from pipeline.sampling.climber import Climber
+from pipeline.sampling.base import SampleKeys
+from pipeline.sampling.loop import SamplingLoop
 from pipeline.sampling.options import SamplingOptions
 from pipeline.stack import Stack
 from pipeline.stack_spec import StackSpec
@@ -78,8 +78,8 @@ class _Counter:
 def _calls(spec: StackSpec, stage: int, options: SamplingOptions | None) -> int:
     """Of the stage's network, for one sample: samplers and guidance differ in it."""
     counter = _Counter()
-    climber = Climber(counter, spec, options, "cpu")
+    loop = SamplingLoop(counter, spec, options, "cpu")
     row = np.zeros(1, np.int64)
     z = torch.zeros(1, *spec.picture_shape(stage))
-    climber.through(stage, z, Rows(row, row), row + NO_LABEL)
+    loop.run_stage(stage, z, SampleKeys(row, row), row + NO_LABEL)
     return counter.calls

@@ -16,7 +16,7 @@ from pipeline.formats.output import read_json, sha256_of_file, sha256_of_json
 from pipeline.formats.sample_set import MANIFEST_FILE
 from pipeline.formats.shard import Shard, column_type, open_parquet, read_range
 from pipeline.formats.splits import TRAIN, judged_split
-from pipeline.sampling.labels import Given, LabelPlan, refuse_untrained
+from pipeline.sampling.labels import LabelPlan, SampleLabels, refuse_untrained
 from pipeline.sources.cells import plain_cells, plain_schema
 from pipeline.sources.listing import user_files
 
@@ -50,14 +50,14 @@ class Column(LabelPlan):
     def num_rows(self) -> int:
         return sum(shard.num_rows for shard in self.shards)
 
-    def rows(self, start: int, stop: int) -> Given:
+    def rows(self, start: int, stop: int) -> SampleLabels:
         parts = []
         while start < stop:
             first = start % self.num_rows
             last = min(first + stop - start, self.num_rows)
             parts.append(self._read(first, last))
             start += last - first
-        return Given(
+        return SampleLabels(
             np.concatenate([np.empty(0, np.int64), *(part.labels for part in parts)]),
             pa.concat_arrays([pa.array([], pa.string()), *(part.captions for part in parts)])
             if self.captions
@@ -87,7 +87,7 @@ class Column(LabelPlan):
         }
 
     @user_files()
-    def _read(self, start: int, stop: int) -> Given:
+    def _read(self, start: int, stop: int) -> SampleLabels:
         table = read_range(self.directory, self.shards, start, stop, [self.column])
         _plain_kind(table, self.column)
         values = pa.concat_arrays(plain_cells(table, self.column, {}).chunks)
@@ -100,7 +100,7 @@ class Column(LabelPlan):
             raise UserError(
                 f"{self._place(start + row)}: {no_class(values[row].as_py(), self.classes)}"
             )
-        return Given(
+        return SampleLabels(
             np.array([NO_LABEL if label is None else label for label in label_of], np.int64)[codes],
             values.cast(pa.string()) if self.captions else None,
         )

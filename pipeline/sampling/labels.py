@@ -18,12 +18,12 @@ from pipeline.errors import UserError
 
 
 @dataclass(frozen=True)
-class Given:
-    """What some samples are drawn on.
+class SampleLabels:
+    """The labels of N samples, and the captions that named them.
 
     Attributes:
         labels: int64 ``[N]``, -1 for no condition.
-        captions: N texts, kept beside the labels that they name; None where there were none.
+        captions: N texts that name the labels; None where the labels were not given as texts.
     """
 
     labels: np.ndarray
@@ -39,8 +39,8 @@ class LabelPlan(ABC):
         """How many samples the plan asks for; None when it serves any number."""
 
     @abstractmethod
-    def rows(self, start: int, stop: int) -> Given:
-        """What samples ``start`` to ``stop`` (exclusive) are drawn on."""
+    def rows(self, start: int, stop: int) -> SampleLabels:
+        """The labels of samples ``start`` to ``stop`` (exclusive)."""
 
     @abstractmethod
     def origin(self) -> dict[str, Any]:
@@ -58,10 +58,10 @@ class InTurn(LabelPlan):
     def num_rows(self) -> None:
         return None
 
-    def rows(self, start: int, stop: int) -> Given:
+    def rows(self, start: int, stop: int) -> SampleLabels:
         turns = np.arange(start, stop) % len(self.labels)
         captions = self.captions
-        return Given(
+        return SampleLabels(
             np.array(self.labels, np.int64)[turns],
             None if captions is None else pa.array(captions, pa.string()).take(pa.array(turns)),
         )
@@ -95,12 +95,12 @@ class PerClass(LabelPlan):
             start, done = stop, count
         return tuple(runs)
 
-    def rows(self, start: int, stop: int) -> Given:
+    def rows(self, start: int, stop: int) -> SampleLabels:
         parts = [np.empty(0, np.int64)]
         for first, behind, labels in self._rounds:
             inside = np.arange(max(start, first), min(stop, behind))
             parts.append(labels[(inside - first) % len(labels)])
-        return Given(np.concatenate(parts))
+        return SampleLabels(np.concatenate(parts))
 
     def origin(self) -> dict[str, Any]:
         return {"per_class": [[label, count] for label, count in self.counts.items()]}

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from pipeline.class_names import NO_LABEL
 from pipeline.pictures import from_signed
-from pipeline.sampling.base import Rows
-from pipeline.sampling.climber import Climber
+from pipeline.sampling.base import SampleKeys
+from pipeline.sampling.loop import SamplingLoop
 from pipeline.sampling.options import SamplingOptions
 from pipeline.stack import Stack
 
@@ -37,8 +37,8 @@ def trajectory(
     Yields:
         float32 ``[N, C, h, w]``; the last is the picture in [-1, 1], not clipped.
     """
-    climber = Climber(stack, stack.spec, options, stack.device)
-    return climber.levels(Rows(seeds, indices), labels)
+    loop = SamplingLoop(stack, stack.spec, options, stack.device)
+    return loop.levels(SampleKeys(seeds, indices), labels)
 
 
 @torch.inference_mode()
@@ -66,20 +66,20 @@ def sample(
         UserError: a label outside the classes, or options that the model cannot follow.
     """
     stack.eval()
-    climber = Climber(stack, stack.spec, options, stack.device)
+    loop = SamplingLoop(stack, stack.spec, options, stack.device)
     seeds, indices, labels = map(np.asarray, (seeds, indices, labels))
     out = np.empty((len(seeds), *stack.shape), dtype=np.uint8)
     for place, rows in _calls(len(seeds), stack.rows_per_call):
         z = None
         for stage in range(len(stack.spec.stages)):
-            z = climber.through(stage, z, Rows(seeds[rows], indices[rows]), labels[rows])
+            z = loop.run_stage(stage, z, SampleKeys(seeds[rows], indices[rows]), labels[rows])
         assert z is not None
         out[place] = from_signed(z)[: place.stop - place.start]
     return out
 
 
 @torch.inference_mode()
-def climb_stage(
+def sample_stage(
     stack: Stack,
     stage: int,
     z: np.ndarray | None,
@@ -102,14 +102,14 @@ def climb_stage(
         [-1, 1], not clipped.
     """
     stack.eval()
-    climber = Climber(stack, stack.spec, options, stack.device)
+    loop = SamplingLoop(stack, stack.spec, options, stack.device)
     seeds, indices, labels = map(np.asarray, (seeds, indices, labels))
     last = len(stack.spec.stages) - 1
     out = np.empty((len(seeds), *stack.spec.picture_shape(min(stage + 1, last))), np.float32)
     for place, rows in _calls(len(seeds), stack.rows_per_call):
         # torch.tensor: memory aligned as torch has it, whoever made the array
         start = None if z is None else torch.tensor(z[rows], device=stack.device)
-        end = climber.through(stage, start, Rows(seeds[rows], indices[rows]), labels[rows])
+        end = loop.run_stage(stage, start, SampleKeys(seeds[rows], indices[rows]), labels[rows])
         out[place] = end[: place.stop - place.start].cpu().numpy()
     return out
 

@@ -15,9 +15,9 @@ from pipeline.allocator import keep_freed_memory
 from pipeline.formats.sample_set import sample_table
 from pipeline.formats.shard import write_shard
 from pipeline.pictures import from_signed
-from pipeline.sampling.labels import Given, LabelPlan
+from pipeline.sampling.labels import LabelPlan, SampleLabels
 from pipeline.sampling.options import SamplingOptions
-from pipeline.sampling.sample import climb_stage, sample
+from pipeline.sampling.sample import sample, sample_stage
 from pipeline.stack import Stack
 
 
@@ -50,20 +50,22 @@ class SampleJob:
         return Stack.load(self.model, self.device, stages)
 
     def keys(
-        self, shard: Mapping[str, Any], given: Given
+        self, shard: Mapping[str, Any], shard_labels: SampleLabels
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Seeds, indices and labels of a shard's samples, int64 ``[N]`` each."""
         indices = np.arange(shard["start"], shard["stop"])
-        return np.full(len(indices), self.seed), indices, given.labels
+        return np.full(len(indices), self.seed), indices, shard_labels.labels
 
-    def given(self, shard: Mapping[str, Any]) -> Given:
-        """What a shard's samples are drawn on."""
+    def shard_labels(self, shard: Mapping[str, Any]) -> SampleLabels:
+        """The labels of a shard's samples, and the captions that named them."""
         return self.labels.rows(shard["start"], shard["stop"])
 
-    def store(self, shard: Mapping[str, Any], given: Given, images: np.ndarray) -> dict[str, Any]:
+    def store(
+        self, shard: Mapping[str, Any], shard_labels: SampleLabels, images: np.ndarray
+    ) -> dict[str, Any]:
         """Writes a shard's pictures, uint8 ``[N, H, W, C]``, and returns its record."""
-        _, indices, labels = self.keys(shard, given)
-        table = sample_table(self.seed, indices, labels, images, given.captions)
+        _, indices, labels = self.keys(shard, shard_labels)
+        table = sample_table(self.seed, indices, labels, images, shard_labels.captions)
         return asdict(write_shard(table, self.output, shard["file"]))
 
 
@@ -74,9 +76,9 @@ class StackWorker:
         self._job, self._stack = job, job.load()
 
     def __call__(self, shard: dict[str, Any]) -> dict[str, Any]:
-        given = self._job.given(shard)
-        images = sample(self._stack, *self._job.keys(shard, given), self._job.options)
-        return self._job.store(shard, given, images)
+        shard_labels = self._job.shard_labels(shard)
+        images = sample(self._stack, *self._job.keys(shard, shard_labels), self._job.options)
+        return self._job.store(shard, shard_labels, images)
 
 
 class StageWorker:
@@ -92,10 +94,10 @@ class StageWorker:
     def __call__(
         self, shard: dict[str, Any], carry: dict[str, np.ndarray] | None
     ) -> dict[str, Any]:
-        given = self._job.given(shard)
+        shard_labels = self._job.shard_labels(shard)
         z = None if carry is None else carry["z"]
-        keys = self._job.keys(shard, given)
-        z = climb_stage(self._stack, self._stage, z, *keys, self._job.options)
+        keys = self._job.keys(shard, shard_labels)
+        z = sample_stage(self._stack, self._stage, z, *keys, self._job.options)
         if self._stage < len(self._stack.spec.stages) - 1:
             return {"z": z}
-        return self._job.store(shard, given, from_signed(torch.from_numpy(z)))
+        return self._job.store(shard, shard_labels, from_signed(torch.from_numpy(z)))

@@ -57,12 +57,19 @@ class RowDraws:
         numbers = torch.arange(self.rows.start, self.rows.stop, device=self._device)
         return (numbers + self.uniform()) / self.total
 
-    def kept(self, num_features: int, dropped: float) -> Tensor | None:
-        """Dropout's factors ``[N, num_features]``: 0 with probability ``dropped``, else what keeps
-        their mean at 1; None where nothing is dropped."""
-        if dropped == 0:
+    def dropout_mask(self, num_features: int, dropout: float) -> Tensor | None:
+        """Factors for whole feature maps, float32 ``[N, num_features]``, whose mean is 1.
+
+        Args:
+            num_features: of a row.
+            dropout: the probability of a factor 0, in [0, 1); the others are ``1 / (1 - dropout)``.
+
+        Returns:
+            None where ``dropout`` is 0.
+        """
+        if dropout == 0:
             return None
-        return (self.uniform(num_features) >= dropped).float() / (1 - dropped)
+        return (self.uniform(num_features) >= dropout).float() / (1 - dropout)
 
     def _joined(self, tiles: list[Tensor]) -> Tensor:
         return torch.cat(tiles)[self._own]

@@ -45,8 +45,8 @@ def stage_loss(
     dropped = draws.uniform() < drop_condition
     if condition is not None:
         condition = spec.condition.rule.drop(condition, dropped)
-    kept = draws.kept(spec.num_features(stage), spec.dropout)
-    factors = () if kept is None else (kept,)
+    dropout_mask = draws.dropout_mask(spec.num_features(stage), spec.dropout)
+    factors = () if dropout_mask is None else (dropout_mask,)
     x_hat = denoiser(stage, x_r + sigma[:, None, None, None] * noise, sigma, condition, *factors)
     error = (x_hat - x_r).square().mean(dim=(1, 2, 3))
     share = x_r[0].numel() / x[0].numel()

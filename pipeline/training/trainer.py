@@ -173,10 +173,10 @@ class StackTrainer:
         return losses
 
     def _denoise(
-        self, stage: int, z: Tensor, sigma: Tensor, condition: Tensor | None, *kept: Tensor
+        self, stage: int, z: Tensor, sigma: Tensor, condition: Tensor | None, *dropout_mask: Tensor
     ) -> Tensor:
         with torch.autocast(z.device.type, torch.bfloat16, enabled=self.recipe.bf16):
-            x_hat: Tensor = self.parallel(stage, z, sigma, condition, *kept)
+            x_hat: Tensor = self.parallel(stage, z, sigma, condition, *dropout_mask)
         return x_hat.float()
 
     def _require_finite(self, what: str, values: tuple[float, ...]) -> None:

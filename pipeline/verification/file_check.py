@@ -16,7 +16,7 @@ from pipeline.formats.output import sha256_of_file
 from pipeline.formats.perturbation.rows import Tally, add_tally
 from pipeline.formats.shard import Shard, open_parquet
 from pipeline.verification.faults import Faults
-from pipeline.verification.listing import Rows
+from pipeline.verification.listing import RowRules
 
 _BATCH_ROWS, _BATCH_BYTES = 1 << 16, 64 << 20
 
@@ -26,7 +26,7 @@ class ListedFile:
     """A file that a manifest lists, and what its rows must be."""
 
     shard: Shard
-    rows: Rows
+    rows: RowRules
 
     @property
     def part(self) -> tuple[int, str]:
@@ -106,7 +106,7 @@ def _usable_columns(found: pa.Schema, file: ListedFile, faults: Faults) -> list[
 
 
 def _batch_rows(opened: pq.ParquetFile, names: list[str]) -> int:
-    """Rows of a batch: of columns with pictures as many as fill its bytes."""
+    """How many rows a batch takes: of columns with pictures, as many as fill `_BATCH_BYTES`."""
     schema = opened.schema_arrow
     kinds = [schema.field(name).type for name in names]
     sizes = [kind.shape for kind in kinds if isinstance(kind, pa.FixedShapeTensorType)]

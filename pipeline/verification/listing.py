@@ -30,7 +30,7 @@ MANIFEST_FILE = sample_set.MANIFEST_FILE
 
 
 @dataclass(frozen=True)
-class Rows:
+class RowRules:
     """What the rows of a file must be.
 
     schema: names and types of the columns. optional: those that may be absent.
@@ -64,11 +64,11 @@ class Listing:
     manifest: str
     shards: tuple[Shard, ...]
     quarantine: tuple[Shard, ...]
-    rows: Rows
+    rows: RowRules
     numbers: tuple[int, int] | None
 
 
-QUARANTINE_ROWS = Rows(quarantine.SCHEMA, None, "row")
+QUARANTINE_ROWS = RowRules(quarantine.SCHEMA, None, "row")
 
 
 def read_listing(directory: Path, faults: Faults) -> Listing | None:
@@ -113,7 +113,7 @@ def _dataset(directory: Path, stored: dict[str, Any], faults: Faults) -> Listing
         [] if info.has_captions else None,
     )
     labels = (0, len(info.classes)) if info.classes else None
-    rows = Rows(table.schema, labels, None)
+    rows = RowRules(table.schema, labels, None)
     return Listing("dataset", DATASET_FILE, shards, info.quarantine, rows, None)
 
 
@@ -127,7 +127,7 @@ def _samples(directory: Path, stored: dict[str, Any], faults: Faults) -> Listing
     none = np.empty(0, np.int64)
     images, captions = np.empty((0, *samples.shape), np.uint8), pa.array([], pa.string())
     table = sample_set.sample_table(0, none, none, images, captions)
-    rows = Rows(
+    rows = RowRules(
         table.schema,
         (-1, len(samples.classes)),
         "sample_index",
@@ -153,7 +153,7 @@ def _perturbations(directory: Path, stored: dict[str, Any], faults: Faults) -> L
         claims = PerturbationClaims(opened, tuple(schema.names), faults)
     except (KeyError, TypeError, ValueError) as error:
         faults.add("a manifest that cannot be used", MANIFEST_FILE, str(error))
-    rows = Rows(schema, (0, len(stored["model"]["classes"])), "row", claims=claims)
+    rows = RowRules(schema, (0, len(stored["model"]["classes"])), "row", claims=claims)
     numbers = (opened.start, opened.stop)
     return Listing(
         "perturbation set", MANIFEST_FILE, opened.shards, opened.quarantine, rows, numbers

@@ -24,7 +24,7 @@ from pipeline.chain.noise import Purpose, keyed_normal
 from pipeline.chain.schedule import Layer, Schedule, Stage, build_schedule
 from pipeline.likelihood import discretised_density
 from pipeline.pictures import from_signed
-from pipeline.sampling.base import History, Rows, Sampler, walk
+from pipeline.sampling.base import History, SampleKeys, Sampler, walk
 from pipeline.sampling.samplers import SAMPLERS
 from pipeline.stack_spec import ErrorCurve
 
@@ -42,7 +42,7 @@ STAGES = (Stage(2, 200.0, 1.5), Stage(4, 1.5, 0.005))
 def levels(
     stack: GaussianStack, schedule: Schedule, sampler: Sampler, num: int, seed: int = 0
 ) -> list[Tensor]:
-    rows = Rows(np.full(num, seed), np.arange(num))
+    rows = SampleKeys(np.full(num, seed), np.arange(num))
     return list(
         walk(
             stack,
@@ -107,7 +107,7 @@ def test_the_last_draw_of_the_chain_has_the_law_of_the_bounds_reconstruction(x_h
         Layer(9, 0, 1, 1, 0.05, 0.0),
         20_000,
     )
-    rows = Rows(np.zeros(num, np.int64), np.arange(num))
+    rows = SampleKeys(np.zeros(num, np.int64), np.arange(num))
     z = torch.full((num, 1, 1, 1), x_hat)
     drawn, _ = SAMPLERS["ancestral"].build(spec).step(z, last, lambda z, _: z, rows, None)
     counts = np.bincount(from_signed(drawn).ravel(), minlength=256)
@@ -200,8 +200,8 @@ def test_deterministic_samplers_draw_the_datas_covariance_across_a_resolution_ch
     assert relative < (0.08 if name == "ddim" else 0.01)
 
 
-class _Fed(Rows):
-    """Rows whose normal draws are the columns of the identity, one purpose after the other."""
+class _UnitNoise(SampleKeys):
+    """Keys whose normal draws are the columns of the identity, one purpose after the other."""
 
     def normal(self, layer: int, purpose: Purpose, like: Tensor, shape: tuple[int, ...]) -> Tensor:
         out = torch.zeros(len(self.seeds), math.prod(shape), dtype=torch.float64)
@@ -217,7 +217,7 @@ def covariance_through(schedule: Schedule, sampler: Sampler) -> Tensor:
         EXACT,
         schedule,
         sampler,
-        _Fed(np.zeros(17, np.int64), np.arange(17)),
+        _UnitNoise(np.zeros(17, np.int64), np.arange(17)),
         None,
         picture_shape=EXACT.picture_shape,
         tau2_after=EXACT.tau2_after,
@@ -238,7 +238,7 @@ class _Spy(Sampler):
         z: Tensor,
         layer: Layer,
         denoise: Callable[[Tensor, float], Tensor],
-        rows: Rows,
+        keys: SampleKeys,
         history: History | None,
     ) -> tuple[Tensor, History | None]:
         self.seen.append((layer.index, None if history is None else history.sigma))

@@ -15,7 +15,7 @@ KEY = (7, 3, 1)
 def drawn(rows: range, total: int = 100, key: tuple[int, ...] = KEY) -> list[torch.Tensor]:
     """One of each kind, in this order."""
     draws = RowDraws(key, rows, total)
-    kept = draws.kept(5, 0.3)
+    kept = draws.dropout_mask(5, 0.3)
     assert kept is not None
     return [draws.strata(), draws.normal(1, 3, 2), draws.uniform(), kept]
 
@@ -54,12 +54,12 @@ def test_strata_hold_one_draw_in_each_rows_own_part() -> None:
 
 
 def test_dropout_keeps_its_share_and_the_mean() -> None:
-    kept = RowDraws(KEY, range(4000), 4000).kept(20, 0.25)
+    kept = RowDraws(KEY, range(4000), 4000).dropout_mask(20, 0.25)
     assert kept is not None
     assert kept.unique().tolist() == pytest.approx([0, 4 / 3])
     count = kept.numel()
     assert abs(float((kept == 0).float().mean()) - 0.25) < 5 * math.sqrt(0.25 * 0.75 / count)
-    assert RowDraws(KEY, range(4), 4).kept(20, 0.0) is None
+    assert RowDraws(KEY, range(4), 4).dropout_mask(20, 0.0) is None
 
 
 @given(st.integers(1, 300), st.integers(1, 20))

@@ -8,7 +8,7 @@ from torch import Tensor
 from pipeline.chain.noise import Purpose
 from pipeline.chain.schedule import Layer
 from pipeline.chain.transition import posterior_mean, posterior_scale
-from pipeline.sampling.base import History, NamedSampler, Rows, Sampler
+from pipeline.sampling.base import History, NamedSampler, SampleKeys, Sampler
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,14 @@ class Ancestral(Sampler):
         z: Tensor,
         layer: Layer,
         denoise: Callable[[Tensor, float], Tensor],
-        rows: Rows,
+        keys: SampleKeys,
         history: History | None,
     ) -> tuple[Tensor, History | None]:
         mean = posterior_mean(z, denoise(z, layer.sigma_from), layer)
         variance = self.variance(layer)
         if variance == 0:
             return mean, None
-        eps = rows.normal(layer.index, Purpose.STEP, z, tuple(z.shape[1:]))
+        eps = keys.normal(layer.index, Purpose.STEP, z, tuple(z.shape[1:]))
         return mean + variance**0.5 * eps, None
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pipeline.chain.schedule import Layer
-from pipeline.sampling.base import History, NamedSampler, Rows, Sampler
+from pipeline.sampling.base import History, NamedSampler, SampleKeys, Sampler
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Ddim(Sampler):
         z: Tensor,
         layer: Layer,
         denoise: Callable[[Tensor, float], Tensor],
-        rows: Rows,
+        keys: SampleKeys,
         history: History | None,
     ) -> tuple[Tensor, History | None]:
         x_hat = denoise(z, layer.sigma_from)

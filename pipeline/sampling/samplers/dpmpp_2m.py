@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pipeline.chain.schedule import Layer
-from pipeline.sampling.base import History, NamedSampler, Rows, Sampler
+from pipeline.sampling.base import History, NamedSampler, SampleKeys, Sampler
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class DpmPp2M(Sampler):
         z: Tensor,
         layer: Layer,
         denoise: Callable[[Tensor, float], Tensor],
-        rows: Rows,
+        keys: SampleKeys,
         history: History | None,
     ) -> tuple[Tensor, History | None]:
         x_hat = denoise(z, layer.sigma_from)

@@ -1,4 +1,4 @@
-"""A stack climbed stage by stage, each stage by a stack that holds no other: the same bits."""
+"""A stack sampled stage by stage, each stage by a stack that holds no other: the same bits."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from small_stack import SPEC, small_stack
 
 from pipeline.chain.schedule import Stage
 from pipeline.pictures import from_signed
-from pipeline.sampling import SAMPLERS, SamplingOptions, climb_stage, sample
+from pipeline.sampling import SAMPLERS, SamplingOptions, sample, sample_stage
 from pipeline.stack import Stack, save_stack
 
 THREE = {
@@ -43,7 +43,7 @@ def test_stages_climbed_apart_give_the_bits_of_sample(
     z = None
     for stage, side in enumerate((8, 16, 16)):
         alone = Stack.load(model, stages=[stage])
-        z = climb_stage(alone, stage, z, SEEDS, INDICES, LABELS, options)
+        z = sample_stage(alone, stage, z, SEEDS, INDICES, LABELS, options)
         assert (z.dtype, z.shape) == (np.float32, (9, 1, side, side))
     assert z is not None
     assert np.array_equal(from_signed(torch.from_numpy(z)), expected)
@@ -52,10 +52,10 @@ def test_stages_climbed_apart_give_the_bits_of_sample(
 @pytest.mark.parametrize("network", ["nested", "stage"])
 def test_rows_may_be_cut_anew_between_two_stages(network: str) -> None:
     stack = small_stack(network=network)
-    z = climb_stage(stack, 0, None, SEEDS, INDICES, LABELS)
-    whole = climb_stage(stack, 1, z, SEEDS, INDICES, LABELS)
+    z = sample_stage(stack, 0, None, SEEDS, INDICES, LABELS)
+    whole = sample_stage(stack, 1, z, SEEDS, INDICES, LABELS)
     for rows in (slice(0, 2), slice(2, 9), slice(8, 9)):
-        part = climb_stage(stack, 1, z[rows], SEEDS[rows], INDICES[rows], LABELS[rows])
+        part = sample_stage(stack, 1, z[rows], SEEDS[rows], INDICES[rows], LABELS[rows])
         assert np.array_equal(part, whole[rows])
 
 

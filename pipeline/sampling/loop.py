@@ -1,4 +1,4 @@
-"""The way of a batch up the stack, under its options: all at once, or stage by stage."""
+"""The sampling loop of a stack under its options: through all stages at once, or through one."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pipeline.chain.schedule import build_schedule
-from pipeline.sampling.base import Denoiser, Rows, climb, prior, walk
+from pipeline.sampling.base import Denoiser, SampleKeys, denoise_layers, prior, walk
 from pipeline.sampling.guidance import Guided
 from pipeline.sampling.labels import refuse_untrained
 from pipeline.sampling.options import SamplingOptions
@@ -15,14 +15,17 @@ from pipeline.sampling.samplers import SAMPLERS
 from pipeline.stack_spec import StackSpec
 
 
-class Climber:
-    """A denoiser under its options, which every batch of one set of samples shares.
+class SamplingLoop:
+    """A guided denoiser, a schedule and a sampler: what all batches of one sample set share.
 
     Args:
-        denoiser: the stack, or whatever stands in for it.
-        spec: the stack's.
-        options: None for the model's own.
-        device: the denoiser's.
+        denoiser: the stack, or a stand-in that only counts calls.
+        spec: the stack's spec.
+        options: how to sample; None takes the model's defaults.
+        device: where the denoiser computes.
+
+    Raises:
+        UserError: options that the model cannot follow.
     """
 
     def __init__(
@@ -47,31 +50,51 @@ class Climber:
         self._schedule = build_schedule(spec.stages, chosen.layers)
         self._sampler = SAMPLERS[chosen.sampler].build(spec)
 
-    def levels(self, rows: Rows, labels: np.ndarray) -> Iterator[Tensor]:
-        """All levels of the chain, ``z_0`` first."""
+    def levels(self, keys: SampleKeys, labels: np.ndarray) -> Iterator[Tensor]:
+        """All levels ``z_0 ... z_T`` of N samples, each float32 ``[N, C, h, w]``.
+
+        Args:
+            keys: of the N samples.
+            labels: int64 ``[N]``, -1 for no condition.
+
+        Raises:
+            UserError: a label that the model has no class for, or that nothing was trained on.
+        """
         return walk(
             self._denoiser,
             self._schedule,
             self._sampler,
-            rows,
+            keys,
             _condition(self._spec, labels, self._device),
             picture_shape=self._spec.picture_shape,
             tau2_after=self._spec.tau2_after,
             device=self._device,
         )
 
-    def through(self, stage: int, z: Tensor | None, rows: Rows, labels: np.ndarray) -> Tensor:
-        """The level at which a stage ends, from the one at which it starts; None is the noise."""
+    def run_stage(
+        self, stage: int, z: Tensor | None, keys: SampleKeys, labels: np.ndarray
+    ) -> Tensor:
+        """Runs the layers of one stage; errors as `levels`.
+
+        Args:
+            stage: 0 is the coarsest.
+            z: the level at which the stage starts, float32 ``[N, C, h, w]``; None draws ``z_0``.
+            keys: of the N samples.
+            labels: int64 ``[N]``, -1 for no condition.
+
+        Returns:
+            The level at which the stage ends: the next stage's ``z``, or the picture ``z_T``.
+        """
         layers = [layer for layer in self._schedule.layers if layer.stage == stage]
         if z is None:
             like = torch.empty(0, device=self._device)
-            z = prior(layers[0], rows, self._spec.picture_shape(stage), like)
+            z = prior(layers[0], keys, self._spec.picture_shape(stage), like)
         level = z
-        for level in climb(  # noqa: B007
+        for level in denoise_layers(  # noqa: B007
             self._denoiser,
             layers,
             self._sampler,
-            rows,
+            keys,
             _condition(self._spec, labels, self._device),
             z,
             tau2_after=self._spec.tau2_after,
