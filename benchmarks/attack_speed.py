@@ -45,10 +45,11 @@ from jobs import perturb
 from jobs.common.perturb_config import PerturbConfig
 from pipeline.allocator import keep_freed_memory
 from pipeline.attacks.base import Model, Norm
-from pipeline.attacks.engine.ensemble import Ensemble, attack_in_turn, fast, standard
+from pipeline.attacks.engine.ensemble import Ensemble, attack_in_turn
 from pipeline.attacks.engine.loop import Attacked, attack_rows
 from pipeline.attacks.engine.towards import attack_towards
 from pipeline.attacks.geometry.ball import Ball
+from pipeline.attacks.methods.autoattack import fast, standard
 from pipeline.attacks.methods.pgd import Pgd
 from pipeline.perturbation.perturber import Perturber
 

@@ -33,9 +33,9 @@ from benchmarks.attackers import Task, with_adv_lib, with_pyautoattack
 from benchmarks.classifiers import FOLDERS, QUICK_ROWS, Subject, subjects
 from benchmarks.common import Options, read_options, report
 from pipeline.attacks.base import Norm, StepAttack
-from pipeline.attacks.engine.ensemble import standard
 from pipeline.attacks.engine.loop import attack_rows
 from pipeline.attacks.geometry.ball import Ball
+from pipeline.attacks.methods.autoattack import standard
 from pipeline.attacks.methods.carlini_wagner import CarliniWagner
 from pipeline.attacks.methods.ddn import Ddn
 from pipeline.attacks.methods.deepfool import DeepFool

@@ -37,7 +37,6 @@ from noisestack.command import Command
 from noisestack.config import describe
 from noisestack.session import ray_session
 from pipeline.attacks.methods.own import OwnAttack
-from pipeline.attacks.methods.transfer import TransferAttack
 from pipeline.attacks.methods.universal import UniversalAttack
 from pipeline.attacks.settings import AttackSettings
 from pipeline.attacks.trust.audit import audit_report
@@ -49,17 +48,17 @@ from pipeline.formats.dataset import DatasetInfo, images_of, load_dataset, read_
 from pipeline.formats.output import atomic_path
 from pipeline.formats.perturbation.set import (
     CLASSIFIER_FILE,
-    LEVELS,
     open_perturbation_set,
     write_perturbation_manifest,
 )
 from pipeline.formats.perturbation.target import resolved_target
 from pipeline.formats.perturbation.verdict import SHARE
-from pipeline.formats.perturbation.warnings import TrustWarning, row_warnings
+from pipeline.formats.perturbation.warnings import row_warnings
 from pipeline.formats.shard import read_part
 from pipeline.formats.splits import judged_split
 from pipeline.intervals import clopper_pearson
 from pipeline.perturbation.perturber import Perturber, Settings, attack_record, judge_of
+from pipeline.perturbation.transfer import TransferAttack
 from pipeline.perturbation.trust import (
     look_at_rows,
     lost_warnings,
@@ -68,6 +67,8 @@ from pipeline.perturbation.trust import (
     repeat_warnings,
 )
 from pipeline.perturbation.universal_maker import UniversalMaker
+from pipeline.perturbation_terms import TrustWarning
+from pipeline.pictures import LEVELS
 from pipeline.plots.perturbations import choose_examples, perturbation_figure
 from pipeline.plots.robustness import draw_robustness
 from pipeline.plots.titles import attack_title

@@ -7,6 +7,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+# Steps between 0 and 1 of an 8-bit value.
+LEVELS = 255
+
 
 def to_unit(images: np.ndarray) -> Tensor:
     """uint8 ``[N, H, W, C]`` to float32 ``[N, C, H, W]`` in [0, 1]."""

@@ -16,12 +16,12 @@ from pipeline.classifier import Classifier, save_classifier
 from pipeline.formats.dataset import DatasetInfo, load_dataset
 from pipeline.formats.output import read_json, write_json
 from pipeline.formats.perturbation.set import MANIFEST_FILE, write_perturbation_manifest
-from pipeline.formats.perturbation.verdict import MARGIN
 from pipeline.formats.perturbation.warnings import row_warnings
 from pipeline.formats.shard import read_part, write_shard
 from pipeline.intervals import clopper_pearson
 from pipeline.perturbation.perturber import Perturber, attack_record
 from pipeline.perturbation.trust import measured_threshold
+from pipeline.perturbation_terms import MARGIN
 
 COUNTED = (
     "clean_right", "successes", "within_threshold", "unmoved", "gradient_free", "last_restart",

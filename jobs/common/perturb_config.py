@@ -12,15 +12,13 @@ from noisestack.paths import as_path
 from pipeline.attacks.base import Norm
 from pipeline.attacks.geometry.ball import check_size, whole_levels
 from pipeline.attacks.methods.own import OwnAttack, takes_eps
-from pipeline.attacks.methods.transfer import TransferAttack
 from pipeline.attacks.methods.universal import LOSS_CLIP, SAMPLE_ROWS, SAMPLE_SPLIT, UniversalAttack
 from pipeline.attacks.settings import ATTACKS, AttackSettings, default_steps, is_bounded
 from pipeline.errors import UserError
 from pipeline.formats.perturbation.set import CLASSIFIER_FILE
-from pipeline.formats.perturbation.target import NO_TARGET
-from pipeline.formats.perturbation.universal import UNIVERSAL
-from pipeline.formats.perturbation.warnings import TRANSFER
 from pipeline.importable import is_importable
+from pipeline.perturbation.transfer import TransferAttack
+from pipeline.perturbation_terms import NO_TARGET, TRANSFER, UNIVERSAL
 
 _EPS_LEVELS = 8
 _OF_UNIVERSAL = ("sample_rows", "sample_split", "loss_clip")

@@ -1,26 +1,19 @@
 """Which attack, how strong: one frozen record, and the one place that maps a name to an attack."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.attacks.base import MOST_RESTARTS, MOST_STEPS, Norm, StepAttack
-from pipeline.attacks.engine.ensemble import SQUARES, Ensemble, fast, standard
+from pipeline.attacks import methods
+from pipeline.attacks.base import MOST_RESTARTS, MOST_STEPS, Norm
+from pipeline.attacks.engine.ensemble import Ensemble
+from pipeline.attacks.entry import AttackEntry
 from pipeline.attacks.geometry.ball import Ball
-from pipeline.attacks.methods.apgd import Apgd
-from pipeline.attacks.methods.apgd_l1 import ApgdL1
-from pipeline.attacks.methods.ascent import Ascent
-from pipeline.attacks.methods.carlini_wagner import CarliniWagner
-from pipeline.attacks.methods.ddn import Ddn
-from pipeline.attacks.methods.deepfool import DeepFool
-from pipeline.attacks.methods.fab import FabTargeted
-from pipeline.attacks.methods.fgsm import fgsm
-from pipeline.attacks.methods.fmn import Fmn
-from pipeline.attacks.methods.lbfgs import Lbfgs
-from pipeline.attacks.methods.mi_fgsm import MiFgsm
-from pipeline.attacks.methods.pgd import Pgd
 from pipeline.errors import UserError
-from pipeline.formats.perturbation.target import NO_TARGET
+from pipeline.perturbation_terms import NO_TARGET
+from pipeline.registry import entries_of
+
+ATTACKS = entries_of(methods.__name__, methods.__path__, AttackEntry)
+MOST_DRAWS = 4096  # pictures in a call of the model
 
 
 @dataclass(frozen=True)
@@ -40,7 +33,7 @@ class AttackSettings:
             they aim at.
         seed: of what is drawn.
         ensemble: which version of autoattack; None for other attacks.
-        target: the class to be answered: one of `formats.perturbation.target.RULES`, or its number.
+        target: the class to be answered: one of `perturbation_terms.RULES`, or its number.
         draws: of a model that answers by chance, averaged; 1 for one that does not.
     """
 
@@ -70,7 +63,7 @@ class AttackSettings:
             raise UserError(f"restarts must be from 1 to {MOST_RESTARTS}, not {self.restarts}")
         if self.step_size is not None and not 0 < self.step_size < float("inf"):
             raise UserError(f"step_size must be positive and finite, not {self.step_size}")
-        if self.target != NO_TARGET and self.attack in _NOT_TOWARDS:
+        if self.target != NO_TARGET and not ATTACKS[self.attack].has_target:
             raise UserError(f"{self.attack} cannot aim at a target; use apgd_ce, or leave it out")
         if not 1 <= self.draws <= MOST_DRAWS:
             raise UserError(f"eot_draws must be from 1 to {MOST_DRAWS}, not {self.draws}")
@@ -94,26 +87,10 @@ class AttackSettings:
     def build(self) -> Ensemble:
         """The attack, or those tried in turn, by name; UserError where the settings contradict
         each other."""
-        built = ATTACKS[self.attack].build(self)
+        entry = ATTACKS[self.attack]
+        entry.refuse_unheeded(self)
+        built = entry.build(self)
         return built if isinstance(built, Ensemble) else Ensemble(((self.attack, built),))
-
-
-MOST_DRAWS = 4096  # pictures in a call of the model
-
-# The ratios of logits need three and four classes, and towards a class there are two: it, or not.
-_NOT_TOWARDS = ("apgd_dlr", "apgd_targeted")
-
-Build = Callable[[AttackSettings], StepAttack | Ensemble]
-
-
-@dataclass(frozen=True)
-class _Kind:
-    """A named attack, or several in turn: how it is built, the steps that it takes unless told
-    otherwise, and whether it stays in a ball."""
-
-    build: Build
-    steps: int
-    bounded: bool = True
 
 
 def default_steps(attack: str) -> int:
@@ -124,102 +101,3 @@ def default_steps(attack: str) -> int:
 def is_bounded(attack: str) -> bool:
     """Whether an attack stays in a ball; true where there is no such attack."""
     return attack not in ATTACKS or ATTACKS[attack].bounded
-
-
-def _only(settings: AttackSettings, *taken: str) -> None:
-    """Refuses settings that the attack would silently ignore."""
-    given = {
-        "step_size": settings.step_size is not None,
-        "restarts": settings.restarts > 1,
-        "ensemble": settings.ensemble is not None,
-    }
-    for name, value in given.items():
-        if value and name not in taken:
-            raise UserError(f"{settings.attack} takes no {name}; leave it out")
-
-
-def _ascent(s: AttackSettings) -> StepAttack:
-    _only(s, "step_size")
-    if s.step_size is None:
-        raise UserError("ascent needs a step_size: the α of x ← x + α ∇ℓ, for example 100")
-    return Ascent(s.ball, s.step_size, s.steps)
-
-
-def _fgsm(s: AttackSettings) -> StepAttack:
-    _only(s)
-    if s.norm is not Norm.LINF or s.steps != 1:
-        raise UserError("fgsm takes one step in the norm linf; use pgd for more, or for l2")
-    return fgsm(s.ball)
-
-
-def _pgd(s: AttackSettings) -> StepAttack:
-    _only(s, "step_size", "restarts")
-    return Pgd(s.ball, s.steps, s.step_size, restarts=s.restarts)
-
-
-def _mi_fgsm(s: AttackSettings) -> StepAttack:
-    _only(s)
-    return MiFgsm(s.ball, s.steps)
-
-
-def _apgd(loss: Literal["ce", "dlr", "targeted"]) -> Build:
-    def build(s: AttackSettings) -> StepAttack:
-        _only(s, "restarts")
-        kind = ApgdL1 if s.norm is Norm.L1 else Apgd
-        return kind(s.ball, s.steps, loss, s.restarts)
-
-    return build
-
-
-def _square(s: AttackSettings) -> StepAttack:
-    _only(s)
-    return SQUARES[s.norm](s.ball, s.steps)
-
-
-def _fab_targeted(s: AttackSettings) -> StepAttack:
-    _only(s, "restarts")
-    return FabTargeted(s.ball, s.steps, s.restarts)
-
-
-def _autoattack(s: AttackSettings) -> Ensemble:
-    _only(s, "ensemble")
-    if s.steps != 1:
-        raise UserError("autoattack's attacks have their own steps; leave steps out")
-    return fast(s.ball) if s.ensemble == "fast" else standard(s.ball)
-
-
-def _smallest(attack: Callable[[Norm, int], StepAttack]) -> Build:
-    def build(s: AttackSettings) -> StepAttack:
-        _only(s)
-        return attack(s.norm, s.steps)
-
-    return build
-
-
-def _smallest_l2(attack: Callable[[int], StepAttack]) -> Build:
-    def build(s: AttackSettings) -> StepAttack:
-        _only(s)
-        if s.norm is not Norm.L2:
-            raise UserError(f"{s.attack} is for the norm l2, not {s.norm.value}; use fmn there")
-        return attack(s.steps)
-
-    return build
-
-
-ATTACKS: dict[str, _Kind] = {
-    "ascent": _Kind(_ascent, 20),
-    "fgsm": _Kind(_fgsm, 1),
-    "pgd": _Kind(_pgd, 40),
-    "mi_fgsm": _Kind(_mi_fgsm, 10),
-    "apgd_ce": _Kind(_apgd("ce"), 100),
-    "apgd_dlr": _Kind(_apgd("dlr"), 100),
-    "apgd_targeted": _Kind(_apgd("targeted"), 100),
-    "fab_targeted": _Kind(_fab_targeted, 100),
-    "square": _Kind(_square, 5000),
-    "autoattack": _Kind(_autoattack, 1),
-    "deepfool": _Kind(_smallest(DeepFool), 50, bounded=False),
-    "ddn": _Kind(_smallest_l2(Ddn), 100, bounded=False),
-    "fmn": _Kind(_smallest(Fmn), 100, bounded=False),
-    "carlini_wagner": _Kind(_smallest_l2(CarliniWagner), 100, bounded=False),
-    "lbfgs": _Kind(_smallest_l2(Lbfgs), 20, bounded=False),
-}

@@ -19,31 +19,31 @@ from pipeline.attacks.base import Model
 from pipeline.attacks.engine.ensemble import AttackedInTurn, attack_in_turn
 from pipeline.attacks.engine.eot import Expectation
 from pipeline.attacks.engine.loop import Attacked, attack_rows
+from pipeline.attacks.engine.rescaled import Rescaled
 from pipeline.attacks.engine.towards import attack_towards
 from pipeline.attacks.methods.own import AttackedByOther, OwnAttack, attack_with
-from pipeline.attacks.methods.transfer import TransferAttack
 from pipeline.attacks.methods.universal import Found, UniversalAttack, found
 from pipeline.attacks.settings import AttackSettings
-from pipeline.attacks.trust.rescaled import Rescaled
 from pipeline.classifier import FrozenClassifier
 from pipeline.errors import UserError
 from pipeline.formats.dataset import DatasetInfo, images_of, labels_of, load_dataset, read_rows
 from pipeline.formats.perturbation.check import Judge, check_rows
 from pipeline.formats.perturbation.set import (
-    LEVELS,
     PerturbationColumns,
     linf_levels,
     perturbation_table,
     squared_l2_levels,
 )
-from pipeline.formats.perturbation.target import NO_TARGET, targets_of
+from pipeline.formats.perturbation.target import targets_of
 from pipeline.formats.perturbation.trivial_pictures import count_trivial
 from pipeline.formats.perturbation.universal import read_delta, with_delta
-from pipeline.formats.perturbation.verdict import MARGIN, margins_of, stated_threshold
+from pipeline.formats.perturbation.verdict import margins_of, stated_threshold
 from pipeline.formats.perturbation.warnings import doubtful_rows
 from pipeline.formats.quarantine import BadRow, write_quarantine
 from pipeline.formats.shard import read_part, write_shard
-from pipeline.pictures import from_unit, to_unit
+from pipeline.perturbation.transfer import TransferAttack
+from pipeline.perturbation_terms import MARGIN, NO_TARGET
+from pipeline.pictures import LEVELS, from_unit, to_unit
 from pipeline.user_models.load import load_same_classifier
 
 Settings = AttackSettings | OwnAttack | UniversalAttack | TransferAttack

@@ -21,9 +21,9 @@ from pipeline.formats.perturbation.warnings import (
     OWN_CODES,
     ROW_CODES,
     SEED_IGNORED,
-    TrustWarning,
 )
 from pipeline.importable import is_importable
+from pipeline.perturbation_terms import TrustWarning
 from pipeline.pictures import to_unit
 
 

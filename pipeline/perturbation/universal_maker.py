@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
+from pipeline.attacks.engine.rescaled import Rescaled
 from pipeline.attacks.methods.universal import UniversalAttack, make_universal
-from pipeline.attacks.trust.rescaled import Rescaled
 from pipeline.errors import UserError
 from pipeline.formats.dataset import load_dataset
 from pipeline.formats.keyed_sample import keyed_sample
 from pipeline.formats.perturbation.universal import write_delta
-from pipeline.formats.perturbation.verdict import MARGIN
+from pipeline.perturbation_terms import MARGIN
 from pipeline.pictures import to_unit
 from pipeline.user_models.load import load_same_classifier
 

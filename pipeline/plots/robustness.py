@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, MaxNLocator, PercentFormatter
 
 from pipeline.formats.output import atomic_path
-from pipeline.formats.perturbation.set import LEVELS
 from pipeline.formats.shard import iterate, labels_of, shards_from_json
 from pipeline.intervals import clopper_pearson
+from pipeline.pictures import LEVELS
 from pipeline.plots.titles import attack_title
 
 ROBUSTNESS_FILE = "robustness.png"

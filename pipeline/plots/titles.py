@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.formats.perturbation.target import NO_TARGET, target_words
+from pipeline.formats.perturbation.target import target_words
+from pipeline.perturbation_terms import NO_TARGET
 
 
 def attack_title(manifest: Mapping[str, Any]) -> str:

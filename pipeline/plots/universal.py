@@ -7,7 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from pipeline.formats.output import atomic_path
-from pipeline.formats.perturbation.universal import UNIVERSAL, read_delta
+from pipeline.formats.perturbation.universal import read_delta
+from pipeline.perturbation_terms import UNIVERSAL
 from pipeline.plots.titles import target_title
 
 UNIVERSAL_PICTURE_FILE = "universal.png"

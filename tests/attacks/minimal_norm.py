@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pipeline.attacks.base import Norm, StepAttack, row_norm
 from pipeline.attacks.engine.loop import Attacked, attack_rows
-from pipeline.formats.perturbation.verdict import MARGIN
+from pipeline.perturbation_terms import MARGIN
 
 DUAL = {Norm.LINF: Norm.L1, Norm.L2: Norm.L2, Norm.L1: Norm.LINF}
 

@@ -3,11 +3,11 @@
 import pytest
 
 from pipeline.attacks.base import MOST_RESTARTS, MOST_STEPS, Norm, StepAttack
-from pipeline.attacks.engine.ensemble import fast, standard
 from pipeline.attacks.geometry.ball import Ball
 from pipeline.attacks.methods.apgd import Apgd
 from pipeline.attacks.methods.apgd_l1 import ApgdL1
 from pipeline.attacks.methods.ascent import Ascent
+from pipeline.attacks.methods.autoattack import fast, standard
 from pipeline.attacks.methods.carlini_wagner import CarliniWagner
 from pipeline.attacks.methods.ddn import Ddn
 from pipeline.attacks.methods.deepfool import DeepFool
@@ -128,7 +128,7 @@ def test_the_radius_is_the_levels_over_255() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"attack": "deepfaker"}, "no attack 'deepfaker'; choose from ascent, fgsm, pgd"),
+        ({"attack": "deepfaker"}, "no attack 'deepfaker'; choose from ascent, apgd_ce, apgd_dlr"),
         ({"attack": "fmn"}, "fmn looks for the smallest change and takes no eps"),
         ({"attack": "deepfool", "eps_levels": 0, "restarts": 2}, "deepfool takes no restarts"),
         ({"attack": "deepfool", "eps_levels": 0, "norm": Norm.L1}, "use fmn there"),

@@ -332,7 +332,7 @@ def test_an_audit_stands_in_the_manifest_and_its_alarm_is_widened_to_all_rows_wh
     alarm = fgsm(ball) if steps == 1 else Apgd(ball, steps)
     audit = Audit((("audit", Pgd(ball, 1, ball.eps / 4)),), 0.3, alarm=("alarm", alarm))
     ensemble = Ensemble((("fgsm", fgsm(ball)),), audit=audit)
-    monkeypatch.setattr("pipeline.attacks.settings.fast", lambda ball: ensemble)
+    monkeypatch.setattr("pipeline.attacks.methods.autoattack.fast", lambda ball: ensemble)
     changes = {"attack": "autoattack", "ensemble": "fast", "eps": 20 / 255, "steps": None}
     path = main(config(inputs, tmp_path / "set", rows_per_shard=9, **changes))
     manifest = read_json(path / MANIFEST_FILE)

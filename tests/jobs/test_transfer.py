@@ -14,7 +14,6 @@ from in_this_process import perturb_here
 from jobs.compare import CompareConfig
 from jobs.compare import main as compare
 from jobs.perturb import COMMAND, PerturbConfig, main
-from pipeline.attacks.methods.transfer import TransferAttack
 from pipeline.classifier import Classifier, save_classifier
 from pipeline.errors import UserError
 from pipeline.formats.dataset import load_dataset
@@ -27,6 +26,7 @@ from pipeline.formats.perturbation.set import (
 )
 from pipeline.formats.perturbation.verdict import margins_of
 from pipeline.formats.shard import images_of, labels_of, read_range
+from pipeline.perturbation.transfer import TransferAttack
 from pipeline.verification.directory import verify_directory
 
 

@@ -13,11 +13,11 @@ from digit_set import CLASSES, digits
 from perturbation_faults import make_shards, settings, write_inputs
 from torch import Tensor
 
-from pipeline.attacks import settings as settings_module
 from pipeline.attacks.base import Norm
 from pipeline.attacks.engine.ensemble import Ensemble
 from pipeline.attacks.engine.eot import Expectation
 from pipeline.attacks.geometry.ball import Ball
+from pipeline.attacks.methods import autoattack
 from pipeline.attacks.methods.apgd import Apgd
 from pipeline.attacks.methods.fgsm import fgsm
 from pipeline.attacks.methods.pgd import Pgd
@@ -96,7 +96,7 @@ def test_pictures_keep_their_bits_in_one_shard_or_four_in_any_order_and_size_of_
         ("apgd_ce", Apgd(Ball(Norm.LINF, 12), 8)),
         ("square", Square(Ball(Norm.LINF, 12), 20)),
     )
-    monkeypatch.setattr(settings_module, "standard", lambda ball: Ensemble(short))
+    monkeypatch.setattr(autoattack, "standard", lambda ball: Ensemble(short))
     classifier = Classifier.load(inputs / "classifier")
     images, labels, rows = *(values[-60:] for values in digits()), np.arange(60)
 
@@ -231,7 +231,7 @@ def test_autoattack_says_which_of_its_attacks_found_each_picture(
         ("fgsm", fgsm(Ball(Norm.LINF, 40))),
         ("apgd_ce", Apgd(Ball(Norm.LINF, 40), 20)),
     )
-    monkeypatch.setattr(settings_module, "standard", lambda ball: Ensemble(attacks))
+    monkeypatch.setattr(autoattack, "standard", lambda ball: Ensemble(attacks))
     chosen = settings(attack="autoattack", steps=1)
     (record,) = make_shards(inputs, tmp_path / "both", chosen, 60)
     table = read_part(tmp_path / "both" / record["file"], 0, 60)
@@ -253,7 +253,7 @@ def test_an_audited_set_is_the_same_bits_in_any_shards_and_counts_what_was_overt
     ball = Ball(Norm.LINF, 20)
     audit = Audit((("audit_pgd", Pgd(ball, 3)),), 0.5, alarm=("audit_apgd_ce", Apgd(ball, 20)))
     ensemble = Ensemble((("fgsm", fgsm(ball)),), audit=audit)
-    monkeypatch.setattr(settings_module, "fast", lambda ball: ensemble)
+    monkeypatch.setattr(autoattack, "fast", lambda ball: ensemble)
     chosen = settings(attack="autoattack", steps=1, ensemble="fast", eps_levels=20)
     records = make_shards(inputs, tmp_path / "a", chosen, 60, widened=widened)
     parts = make_shards(inputs, tmp_path / "b", chosen, 13, widened=widened)

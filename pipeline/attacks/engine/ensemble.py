@@ -1,30 +1,17 @@
-"""Several attacks in turn, each on the rows that withstood those before: AutoAttack of Croce and
-Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free
-attacks", 2020 (arXiv 2003.01690), section 5."""
+"""Several attacks in turn, each on the rows that withstood those before, as Croce and Hein propose,
+"Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free attacks",
+2020 (arXiv 2003.01690), section 5."""
 
 from dataclasses import dataclass, fields, replace
-from typing import Any, TypeGuard
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from pipeline.attacks.autoattack.brief_apgd import BriefApgd
-from pipeline.attacks.autoattack.brief_fab import BriefFab
-from pipeline.attacks.autoattack.brief_square import BriefSquare, BriefSquareL2
-from pipeline.attacks.autoattack.shrinking_apgd_l1 import ShrinkingApgdL1
-from pipeline.attacks.base import Model, Named, Norm, StepAttack
+from pipeline.attacks.base import Model, Named, StepAttack
 from pipeline.attacks.engine.loop import Attacked, attack_rows
 from pipeline.attacks.engine.queries import Asker
-from pipeline.attacks.geometry.ball import Ball
-from pipeline.attacks.methods.apgd import Apgd
-from pipeline.attacks.methods.fab import FabTargeted
-from pipeline.attacks.methods.square import Square
-from pipeline.attacks.methods.square_l1 import SquareL1
-from pipeline.attacks.methods.square_l2 import SquareL2
 from pipeline.attacks.trust.audit import Audit
-from pipeline.errors import UserError
-
-SQUARES: dict[Norm, type[Square]] = {Norm.LINF: Square, Norm.L2: SquareL2, Norm.L1: SquareL1}
 
 
 @dataclass(frozen=True)
@@ -78,53 +65,6 @@ class Ensemble:
     def widened(self) -> "Ensemble":
         """With the audit's alarm for all rows that are not broken."""
         return replace(self, audit=self.audit and replace(self.audit, widened=True))
-
-
-def standard(ball: Ball) -> Ensemble:
-    """The attacks of AutoAttack's standard version, with its numbers of steps, in its order.
-
-    In L1 that version begins Auto-PGD on the cross-entropy five times, aims with it at five
-    classes, and comes in from larger balls.
-    """
-    l1 = ball.norm is Norm.L1
-    apgd, begins, aims = (ShrinkingApgdL1, 5, 5) if l1 else (Apgd, 1, 9)
-    return Ensemble(
-        (
-            ("apgd_ce", apgd(ball, 100, "ce", begins)),
-            ("apgd_targeted", apgd(ball, 100, "targeted", aims)),
-            ("fab_targeted", FabTargeted(ball, 100, restarts=9)),
-            ("square", SQUARES[ball.norm](ball, 5000)),
-        )
-    )
-
-
-def fast(ball: Ball) -> Ensemble:
-    """The standard attacks, each of which leaves a row where it gains too little, and themselves on
-    a sample of what is left standing; there the one without gradients is the alarm.
-
-    When a row is left is a function of that row alone, and whether it is audited is drawn by its
-    number, so that the rows' bytes do not depend on their company. See `BriefApgd`, `BriefFab` and
-    `BriefSquare` for the rules, and docs/attacks.md for what they miss.
-
-    Raises:
-        UserError: the ball's norm is L1.
-    """
-    if ball.norm is Norm.L1:
-        raise UserError(
-            "the ensemble fast is for the norms linf and l2, not l1, where its rules for leaving a "
-            "row were never measured; use --ensemble standard there"
-        )
-    *dear, alarm = ((f"audit_{name}", attack) for name, attack in standard(ball).attacks)
-    square = {Norm.LINF: BriefSquare, Norm.L2: BriefSquareL2}[ball.norm]
-    return Ensemble(
-        (
-            ("apgd_ce", BriefApgd(ball, 100)),
-            ("apgd_targeted", BriefApgd(ball, 100, "targeted", restarts=9)),
-            ("fab_targeted", BriefFab(ball, 100, restarts=9)),
-            ("square", square(ball, 5000)),
-        ),
-        audit=Audit(tuple(dear), share=1 / 10, alarm=alarm),
-    )
 
 
 def attack_in_turn(
@@ -265,22 +205,14 @@ class _Turns:
             values[name][at] += getattr(found, name)
 
 
+@runtime_checkable
+class AimsInTurn(Protocol):
+    """An attack each of whose restarts aims at another class."""
+
+    def for_classes(self, classes: int) -> StepAttack:
+        """The attack that stands for it where there are so many classes."""
+
+
 def for_classes(attack: StepAttack, classes: int) -> StepAttack:
-    """The attack that stands for this one where there are so many classes.
-
-    Attacks that aim at one class after the other begin once for each wrong class at most. The
-    targeted ratio of logits needs four classes: with three, the ratio without a target stands for
-    it, and with two the cross-entropy, which is then a function of the one difference of logits.
-    """
-    if isinstance(attack, Apgd) and attack.loss == "targeted" and classes < 4:
-        return replace(attack, loss="dlr" if classes == 3 else "ce", restarts=1)
-    if _aims(attack):
-        return replace(attack, restarts=min(attack.restarts, classes - 1))
-    return attack
-
-
-def _aims(attack: StepAttack) -> TypeGuard[Apgd | FabTargeted]:
-    """Whether each beginning aims at another class."""
-    return isinstance(attack, FabTargeted) or (
-        isinstance(attack, Apgd) and attack.loss == "targeted"
-    )
+    """The attack that stands for this one where there are so many classes."""
+    return attack.for_classes(classes) if isinstance(attack, AimsInTurn) else attack

@@ -16,7 +16,7 @@ from pipeline.attacks.base import Model, Rows, State, StepAttack, row_norm
 from pipeline.attacks.engine.queries import Asker, NotedQueries
 from pipeline.attacks.engine.restarts import Beginnings
 from pipeline.errors import UserError
-from pipeline.formats.perturbation.verdict import MARGIN
+from pipeline.perturbation_terms import MARGIN
 
 # Rows in work at a time: of so many calls, which spreads what a step costs besides them and leaves
 # few calls half filled; and of at most so many values, 1 MiB a tensor.
@@ -37,7 +37,7 @@ class Attacked:
             where the answer was wrong from the start.
         margin: float32 ``[N]``: how far another class leads there, in logits; below 0 the answer
             is right.
-        broken: bool ``[N]``: whether the margin exceeds `formats.perturbation.verdict.MARGIN`.
+        broken: bool ``[N]``: whether the margin exceeds `perturbation_terms.MARGIN`.
         step, restart: int64 ``[N]``: when the picture was found; both 0 for the clean one.
         forwards, backwards: int64 ``[N]``: the passes that each row was asked, the one of the clean
             picture included where its logits were not known.

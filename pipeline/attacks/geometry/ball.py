@@ -16,7 +16,7 @@ from torch import Tensor
 from pipeline.attacks.base import Norm, Rows, row_norm
 from pipeline.attacks.geometry.projection import onto_ball, within_box
 from pipeline.errors import UserError
-from pipeline.formats.perturbation.set import LEVELS
+from pipeline.pictures import LEVELS
 
 # float32 pictures times 255 miss a whole level by up to 2e-5.
 _SNAP = 1e-3

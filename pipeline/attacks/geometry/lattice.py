@@ -17,7 +17,7 @@ from torch import Tensor
 from pipeline.attacks import losses
 from pipeline.attacks.base import Norm
 from pipeline.attacks.geometry.ball import Ball
-from pipeline.formats.perturbation.verdict import MARGIN
+from pipeline.perturbation_terms import MARGIN
 
 _NO_LIMIT = 1 << 30  # levels: longer than any change, so only the box bounds
 

@@ -2,7 +2,7 @@
 robustness with an ensemble of diverse parameter-free attacks", 2020 (arXiv 2003.01690),
 algorithm 1 and section 3."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
@@ -40,6 +40,19 @@ class Apgd(GradientSteps):
     def __post_init__(self) -> None:
         if self.ball.norm is Norm.L1:
             raise UserError("apgd has no step for the norm l1; use pgd there")
+
+    def for_classes(self, classes: int) -> "Apgd":
+        """With one restart for each wrong class at most, where restarts aim at these.
+
+        The targeted ratio of logits needs four classes: with three, the ratio without a target
+        stands for it, and with two the cross-entropy, which is then a function of the one
+        difference of logits.
+        """
+        if self.loss != "targeted":
+            return self
+        if classes < 4:
+            return replace(self, loss="dlr" if classes == 3 else "ce", restarts=1)
+        return replace(self, restarts=min(self.restarts, classes - 1))
 
     def begin(self, rows: Rows) -> State:
         """A random point of the ball, and steps of 2 ε."""

@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 
 from pipeline.attacks.base import GradientSteps, Queries, Rows, State
+from pipeline.attacks.entry import AttackEntry, Strength
 from pipeline.attacks.geometry.ball import Ball
 from pipeline.attacks.losses import cross_entropy
+from pipeline.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -36,3 +38,12 @@ class Ascent(GradientSteps):
         _, gradient = queries.gradient(here, cross_entropy, wanted=self.wants_gradient(rows))
         moved = state["point"] + self.step_size * gradient
         return {"point": self.ball.project(moved, rows.clean)}
+
+
+def _build(s: Strength) -> Ascent:
+    if s.step_size is None:
+        raise UserError("ascent needs a step_size: the α of x ← x + α ∇ℓ, for example 100")
+    return Ascent(s.ball, s.step_size, s.steps)
+
+
+ASCENT = AttackEntry("ascent", _build, steps=20, heeds=("step_size",), step_per_gradient=True)

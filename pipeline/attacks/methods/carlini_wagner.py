@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from pipeline.attacks.base import Norm, Queries, Rows, State, per_row
+from pipeline.attacks.entry import AttackEntry, only_l2
 from pipeline.attacks.geometry.lattice import gap, on_lattice
 from pipeline.attacks.geometry.rowwise import row_dot
-from pipeline.formats.perturbation.set import LEVELS
+from pipeline.pictures import LEVELS
 
 _BETA_1, _BETA_2, _TINY = 0.9, 0.999, 1e-8  # of Adam
 _LOOKS = 10  # at progress, in the steps of one c
@@ -128,3 +129,6 @@ def _first_c(missing: Tensor, gradient: Tensor) -> Tensor:
     """
     squared = row_dot(gradient, gradient)
     return 4 * missing / squared.clamp_min(1e-12)
+
+
+CARLINI_WAGNER = AttackEntry("carlini_wagner", only_l2(CarliniWagner), steps=100, bounded=False)

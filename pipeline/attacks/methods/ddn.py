@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pipeline.attacks.base import GradientSteps, Norm, Queries, Rows, State, per_row, row_norm
 from pipeline.attacks.engine.annealing import along_cosine
+from pipeline.attacks.entry import AttackEntry, only_l2
 from pipeline.attacks.geometry.lattice import gap, on_lattice
 from pipeline.attacks.losses import log_odds
 
@@ -65,3 +66,6 @@ def _raised(logits: Tensor, label: Tensor) -> Tensor:
     cross-entropy: one query tells both."""
     loss = log_odds(logits, label)
     return loss - loss.detach() + gap(logits, label).detach()
+
+
+DDN = AttackEntry("ddn", only_l2(Ddn), steps=100, bounded=False)

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from pipeline.attacks.base import Norm, Queries, Rows, State, per_row, row_norm
+from pipeline.attacks.entry import AttackEntry
 from pipeline.attacks.geometry.lattice import gap, on_lattice
 from pipeline.attacks.geometry.rowwise import row_dot
 from pipeline.errors import UserError
-from pipeline.formats.perturbation.set import LEVELS
-from pipeline.formats.perturbation.verdict import MARGIN
+from pipeline.perturbation_terms import MARGIN
+from pipeline.pictures import LEVELS
 
 # A shorter step would round to the picture that it set out from, again and again: what is missing
 # there is mostly what rounding took. With no least step 1 of 27 rows in L∞ was lost after 50
@@ -134,3 +135,6 @@ def _missing(logits: Tensor, label: Tensor, rival: Tensor, look: Tensor) -> Tens
     """`gap` to one rival or, for a look, to the strongest."""
     pair = logits.gather(1, torch.stack((label, rival), dim=1))
     return torch.where(look, gap(logits, label), MARGIN + pair[:, 0] - pair[:, 1])
+
+
+DEEPFOOL = AttackEntry("deepfool", lambda s: DeepFool(s.norm, s.steps), steps=50, bounded=False)

@@ -3,17 +3,18 @@ adversarial examples with a fast adaptive boundary attack", 2019 (arXiv 1907.020
 the targeted version is that of Croce and Hein, "Reliable evaluation of adversarial robustness with
 an ensemble of diverse parameter-free attacks", 2020 (arXiv 2003.01690), section 4."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from pipeline.attacks.base import Queries, Rows, State, per_row, row_norm
+from pipeline.attacks.entry import AttackEntry, Strength
 from pipeline.attacks.geometry.ball import Ball
 from pipeline.attacks.geometry.hyperplane import to_hyperplane_in_box
 from pipeline.attacks.geometry.lattice import gap
 from pipeline.attacks.geometry.rowwise import row_dot
-from pipeline.formats.perturbation.verdict import MARGIN
+from pipeline.perturbation_terms import MARGIN
 
 _MOST_CLEAN = 0.1  # α_max of the source: the most that the clean picture pulls
 _BEYOND = 1.05  # η: steps to the hyperplane are stretched, so that they cross it
@@ -56,6 +57,10 @@ class FabTargeted:
     def num_steps(self) -> int:
         """A step is an iteration."""
         return self.iterations
+
+    def for_classes(self, classes: int) -> "FabTargeted":
+        """With one restart for each wrong class at most."""
+        return replace(self, restarts=min(self.restarts, classes - 1))
 
     def begin(self, rows: Rows) -> State:
         """At the picture itself."""
@@ -135,3 +140,10 @@ def _lead(logits: Tensor, label: Tensor, target: Tensor) -> Tensor:
     """By how much the target leads the true class, less `MARGIN`, ``[N]``."""
     pair = logits.gather(1, torch.stack((target, label), dim=1))
     return pair[:, 0] - pair[:, 1] - MARGIN
+
+
+def _build(s: Strength) -> FabTargeted:
+    return FabTargeted(s.ball, s.steps, s.restarts)
+
+
+FAB_TARGETED = AttackEntry("fab_targeted", _build, steps=100, heeds=("restarts",))

@@ -8,9 +8,10 @@ from torch import Tensor
 
 from pipeline.attacks.base import GradientSteps, Norm, Queries, Rows, State, per_row, row_norm
 from pipeline.attacks.engine.annealing import along_cosine
+from pipeline.attacks.entry import AttackEntry
 from pipeline.attacks.geometry.lattice import gap, on_lattice
 from pipeline.attacks.geometry.projection import onto_ball
-from pipeline.formats.perturbation.set import LEVELS
+from pipeline.pictures import LEVELS
 
 _DUAL = {Norm.LINF: Norm.L1, Norm.L2: Norm.L2, Norm.L1: Norm.LINF}
 _LAST_STEP = 0.01  # of α_0 and
@@ -80,3 +81,6 @@ class Fmn(GradientSteps):
         grown = estimate.where(never, state["radius"] * (1 + gamma))
         shrunk = torch.minimum(state["radius"] * (1 - gamma), best)
         return shrunk.where(missing < 0, grown)
+
+
+FMN = AttackEntry("fmn", lambda s: Fmn(s.norm, s.steps), steps=100, bounded=False)

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from pipeline.attacks.base import Norm, Queries, Rows, State
 from pipeline.attacks.engine.projected_lbfgs import ProjectedLbfgs
+from pipeline.attacks.entry import AttackEntry, only_l2
 from pipeline.attacks.geometry.lattice import gap, on_lattice
 from pipeline.attacks.geometry.rowwise import row_dot
 
@@ -114,3 +115,6 @@ def _first_c(missing: Tensor, gradient: Tensor) -> Tensor:
     """
     squared = row_dot(gradient, gradient)
     return (squared / (4 * missing.clamp_min(1e-6))).clamp_min(1e-12)
+
+
+LBFGS = AttackEntry("lbfgs", only_l2(Lbfgs), steps=20, bounded=False)

@@ -4,6 +4,7 @@
 from dataclasses import dataclass
 
 from pipeline.attacks.base import GradientSteps, Norm, Queries, Rows, State, row_norm
+from pipeline.attacks.entry import AttackEntry
 from pipeline.attacks.geometry.ball import Ball
 from pipeline.attacks.losses import log_odds
 
@@ -37,3 +38,6 @@ class MiFgsm(GradientSteps):
         direction = self.ball.steepest(self.ball.movable(average, state["point"]))
         moved = state["point"] + self.ball.eps / self.steps * direction
         return {"point": self.ball.project(moved, rows.clean), "average": average}
+
+
+MI_FGSM = AttackEntry("mi_fgsm", lambda s: MiFgsm(s.ball, s.steps), steps=10)

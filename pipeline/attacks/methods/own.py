@@ -26,9 +26,8 @@ from pipeline.attacks.geometry.lattice import on_lattice
 from pipeline.attacks.trust.repeatability import Generators, Repeat, repeated, seeded
 from pipeline.errors import UserError
 from pipeline.fixed_batch import padded_calls
-from pipeline.formats.perturbation.target import NO_TARGET
-from pipeline.formats.perturbation.verdict import MARGIN
 from pipeline.importable import import_function, source_sha256, told
+from pipeline.perturbation_terms import MARGIN, NO_TARGET
 
 # The smallest change ends just behind the border: rounded, half of them are in front of it again.
 # Such a change is lengthened by these factors in turn, until the rounded picture breaks the row.

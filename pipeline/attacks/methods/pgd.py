@@ -4,6 +4,7 @@
 from dataclasses import dataclass
 
 from pipeline.attacks.base import GradientSteps, Loss, Queries, Rows, State, per_row
+from pipeline.attacks.entry import AttackEntry, Strength
 from pipeline.attacks.geometry.ball import Ball
 from pipeline.attacks.losses import log_odds
 
@@ -47,3 +48,10 @@ class Pgd(GradientSteps):
         gradient = self.ball.movable(gradient, state["point"])
         moved = state["point"] + alpha * self.ball.steepest(gradient)
         return {"point": self.ball.project(moved, rows.clean)}
+
+
+def _build(s: Strength) -> Pgd:
+    return Pgd(s.ball, s.steps, s.step_size, restarts=s.restarts)
+
+
+PGD = AttackEntry("pgd", _build, steps=40, heeds=("step_size", "restarts"))

@@ -17,10 +17,8 @@ from pipeline.attacks.geometry.ball import Ball
 from pipeline.attacks.geometry.projection import within_box
 from pipeline.chain.noise import Purpose, keyed_permutation, keyed_uniform
 from pipeline.errors import UserError
-from pipeline.formats.perturbation.set import LEVELS
-from pipeline.formats.perturbation.target import NO_TARGET, RULES
-from pipeline.formats.perturbation.universal import UNIVERSAL
-from pipeline.formats.perturbation.verdict import MARGIN
+from pipeline.perturbation_terms import MARGIN, NO_TARGET, RULES, UNIVERSAL
+from pipeline.pictures import LEVELS
 
 STEPS, SAMPLE_ROWS, SAMPLE_SPLIT = 100, 2000, "train"
 BATCH = 128  # pictures a step

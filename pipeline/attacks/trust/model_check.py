@@ -14,8 +14,8 @@ from pipeline.attacks import losses
 from pipeline.attacks.base import Model
 from pipeline.errors import UserError
 from pipeline.fixed_batch import padded_calls
-from pipeline.formats.perturbation.warnings import TrustWarning
 from pipeline.importable import told
+from pipeline.perturbation_terms import TrustWarning
 
 # Twice the same call may differ by what another order of sums gives, on a GPU; of `_size`.
 _SAME = 1e-4

@@ -16,8 +16,8 @@ from pipeline.formats.dataset import DatasetInfo, images_of, labels_of, read_row
 from pipeline.formats.output import sha256_of_file
 from pipeline.formats.perturbation.rows import contradictions
 from pipeline.formats.perturbation.set import PerturbationSet, open_perturbation_set, schema
-from pipeline.formats.perturbation.target import NO_TARGET, UNTARGETED, are_targets
-from pipeline.formats.perturbation.universal import UNIVERSAL, read_delta
+from pipeline.formats.perturbation.target import UNTARGETED, are_targets
+from pipeline.formats.perturbation.universal import read_delta
 from pipeline.formats.perturbation.verdict import (
     THRESHOLD_TOLERANCE,
     margins_of,
@@ -26,6 +26,7 @@ from pipeline.formats.perturbation.verdict import (
     threshold_of,
 )
 from pipeline.formats.shard import read_part
+from pipeline.perturbation_terms import NO_TARGET, UNIVERSAL
 
 # Another machine, or a GPU, may compute a logit with other last bits; a recorded prediction whose
 # logit is within this share of the set's threshold of the highest is counted as a near tie and not

@@ -11,8 +11,8 @@ import numpy as np
 
 from pipeline.errors import UserError
 from pipeline.formats.perturbation.set import PerturbationSet
-from pipeline.formats.perturbation.target import NO_TARGET
 from pipeline.formats.shard import iterate
+from pipeline.perturbation_terms import NO_TARGET
 
 
 @dataclass(frozen=True)

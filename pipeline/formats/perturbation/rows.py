@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.formats.perturbation.set import (
-    LEVELS,
     NORMS,
     changed_values,
     in_ball,
@@ -20,13 +19,15 @@ from pipeline.formats.perturbation.set import (
     picture_hashes,
     squared_l2_levels,
 )
-from pipeline.formats.perturbation.target import NO_TARGET, RULES, UNTARGETED, may_be_targets
+from pipeline.formats.perturbation.target import UNTARGETED, may_be_targets
 from pipeline.formats.perturbation.trivial_pictures import count_trivial
 from pipeline.formats.perturbation.universal import NOT_DELTA, with_delta
 from pipeline.formats.perturbation.verdict import stated_threshold, successes
 from pipeline.formats.perturbation.warnings import doubtful_rows
 from pipeline.formats.shard import images_of
 from pipeline.intervals import clopper_pearson
+from pipeline.perturbation_terms import NO_TARGET, RULES
+from pipeline.pictures import LEVELS
 
 _CONSTANT = ("attack", "norm", "eps", "steps", "seed")
 # Of lengths in [0, 1] units, which are roots of whole numbers over 255: float64 keeps them to 1e-13

@@ -25,12 +25,12 @@ from pipeline.formats.perturbation.target import UNTARGETED
 from pipeline.formats.perturbation.verdict import stated_threshold, successes
 from pipeline.formats.seal import sealed
 from pipeline.formats.shard import Shard, check_present, image_column, shards_from_json
+from pipeline.pictures import LEVELS
 
 MANIFEST_FILE = "manifest.json"
 CLASSIFIER_FILE = "classifier.onnx"  # for checks without this code, where it was asked for
 FORMAT = 3
 KIND = "perturbation-set"
-LEVELS = 255  # steps between 0 and 1 of an 8-bit value
 NORMS = ("linf", "l2", "l1")
 
 
@@ -184,7 +184,7 @@ def perturbation_table(columns: PerturbationColumns, attack: dict[str, Any]) -> 
 
     Args:
         attack: with the keys attack, norm, eps (levels), steps and seed, draws unless it is 1, and
-            threshold unless it is `verdict.MARGIN`.
+            threshold unless it is `MARGIN`.
     """
     num = len(columns.rows)
     squared = squared_l2_levels(columns.images, columns.adversarial)

@@ -7,10 +7,9 @@ import numpy as np
 
 from pipeline.class_names import NO_LABEL, label_called
 from pipeline.errors import UserError
+from pipeline.perturbation_terms import NO_TARGET, RULES
 
 UNTARGETED = -1  # in the column `target`
-NO_TARGET = "none"
-RULES = (NO_TARGET, "least_likely", "random", "next")
 
 
 def resolved_target(target: str, classes: tuple[str, ...]) -> str:

@@ -10,15 +10,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.formats.perturbation.set import (
-    LEVELS,
-    l1_levels,
-    linf_levels,
-    squared_l2_levels,
-)
-from pipeline.formats.perturbation.warnings import TRANSFER
+from pipeline.formats.perturbation.set import l1_levels, linf_levels, squared_l2_levels
 from pipeline.formats.shard import images_of
 from pipeline.importable import is_importable
+from pipeline.perturbation_terms import TRANSFER
+from pipeline.pictures import LEVELS
 
 _COLOURS = (0, 128, LEVELS)  # black, mid grey, white: what a search may begin at
 # A faint picture is near the black one: there a change as long as the picture may well be found.

@@ -18,7 +18,6 @@ from pipeline.errors import UserError
 from pipeline.formats.output import write_bytes
 from pipeline.formats.perturbation.set import in_ball
 
-UNIVERSAL = "universal"  # the attack's name in a manifest
 DELTA_FILE = "universal.npy"
 NOT_DELTA = "adversarial is not the picture plus the set's one perturbation"
 

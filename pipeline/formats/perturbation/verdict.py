@@ -14,10 +14,8 @@ import numpy as np
 
 from pipeline.errors import UserError
 from pipeline.formats.perturbation.target import UNTARGETED
+from pipeline.perturbation_terms import MARGIN
 
-# What a lead must exceed in the logits that attacks see, which are brought to one spread, 20 (see
-# `pipeline.attacks.trust.rescaled`); and in the logits themselves in sets that state no threshold.
-MARGIN = 1e-3
 # Of the spread. Calls of 1 to 64 rows, float64 and ONNX Runtime gave logits that lay apart by up to
 # 3 to 7 ten-millionths of it, for networks of 3 to 400 steps on digits: this is 70 times as much.
 # For the last of them it is 0.0004, for a network of ImageNet some 0.001.

@@ -5,7 +5,6 @@ that follow from the rows are worked out again by whoever checks the set.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,8 +16,8 @@ from pipeline.formats.perturbation.verdict import stated_threshold
 from pipeline.formats.shard import labels_of
 from pipeline.importable import is_importable
 from pipeline.intervals import clopper_pearson
+from pipeline.perturbation_terms import TRANSFER, TrustWarning
 
-TRANSFER = "transfer"  # the attack that shows the pictures of another set
 # Attacks that use no gradient of the classifier: one that breaks what gradients left standing shows
 # that they mislead.
 GRADIENT_FREE = ("square", "audit_square", TRANSFER)
@@ -32,22 +31,6 @@ LOST, NOT_REPEATABLE, SEED_IGNORED = OWN_CODES = ("lost", "not_repeatable", "see
 ROW_CODES = (
     "chance", "masked_gradient", "restarts", "within_threshold", "unmoved", "trivial",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class TrustWarning:
-    """Why a result may be wrong.
-
-    Attributes:
-        code: which kind of reason.
-        count, of: in how many rows (or layers) of how many it was noticed.
-        text: one line: what was seen, what it means, what to do.
-    """
-
-    code: str
-    count: int
-    of: int
-    text: str
 
 
 def doubtful_rows(table: pa.Table, attack: Mapping[str, Any]) -> dict[str, int]:

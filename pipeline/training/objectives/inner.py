@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import UserError
-from pipeline.formats.perturbation.set import LEVELS
+from pipeline.pictures import LEVELS
 from pipeline.training.objectives.base import StepRows
 
 

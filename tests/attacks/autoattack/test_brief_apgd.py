@@ -15,7 +15,7 @@ from pipeline.attacks.base import Norm
 from pipeline.attacks.engine.loop import attack_rows
 from pipeline.attacks.geometry.ball import Ball
 from pipeline.attacks.methods.apgd import Apgd, checkpoints
-from pipeline.formats.perturbation.verdict import MARGIN
+from pipeline.perturbation_terms import MARGIN
 
 LossName = Literal["ce", "dlr", "targeted"]
 BALL = Ball(Norm.LINF, 3)

@@ -11,7 +11,7 @@ from pipeline.attacks.base import Norm
 from pipeline.attacks.engine.loop import attack_rows
 from pipeline.attacks.geometry.ball import Ball
 from pipeline.attacks.methods.fab import FabTargeted
-from pipeline.formats.perturbation.verdict import MARGIN
+from pipeline.perturbation_terms import MARGIN
 
 
 @pytest.mark.parametrize(("norm", "levels"), [(Norm.LINF, 2), (Norm.L2, 8)])

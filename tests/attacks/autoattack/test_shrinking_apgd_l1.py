@@ -11,7 +11,7 @@ from pipeline.attacks.base import Norm, row_norm
 from pipeline.attacks.engine.loop import attack_rows
 from pipeline.attacks.geometry.ball import Ball
 from pipeline.attacks.methods.apgd_l1 import ApgdL1
-from pipeline.formats.perturbation.verdict import MARGIN
+from pipeline.perturbation_terms import MARGIN
 
 STARTS = {100: (0, 30, 60), 21: (0, 7, 14), 1: (0, 1, 1)}
 

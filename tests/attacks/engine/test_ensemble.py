@@ -13,17 +13,11 @@ from torch import Tensor
 from pipeline.attacks.autoattack.brief_apgd import BriefApgd
 from pipeline.attacks.autoattack.shrinking_apgd_l1 import ShrinkingApgdL1
 from pipeline.attacks.base import Named, Norm, Queries, Rows, State, StepAttack
-from pipeline.attacks.engine.ensemble import (
-    AttackedInTurn,
-    Ensemble,
-    attack_in_turn,
-    fast,
-    for_classes,
-    standard,
-)
+from pipeline.attacks.engine.ensemble import AttackedInTurn, Ensemble, attack_in_turn, for_classes
 from pipeline.attacks.engine.loop import attack_rows
 from pipeline.attacks.geometry.ball import Ball
 from pipeline.attacks.methods.apgd import Apgd
+from pipeline.attacks.methods.autoattack import fast, standard
 from pipeline.attacks.methods.fab import FabTargeted
 from pipeline.attacks.methods.pgd import Pgd
 from pipeline.attacks.methods.square import Square
@@ -31,7 +25,7 @@ from pipeline.attacks.methods.square_l1 import SquareL1
 from pipeline.attacks.methods.square_l2 import SquareL2
 from pipeline.attacks.trust.audit import Audit
 from pipeline.errors import UserError
-from pipeline.formats.perturbation.verdict import MARGIN
+from pipeline.perturbation_terms import MARGIN
 
 LINF8 = Ball(Norm.LINF, 8)
 

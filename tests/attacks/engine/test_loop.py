@@ -19,7 +19,7 @@ from pipeline.attacks.methods.mi_fgsm import MiFgsm
 from pipeline.attacks.methods.pgd import Pgd
 from pipeline.attacks.methods.square import Square
 from pipeline.errors import UserError
-from pipeline.formats.perturbation.verdict import MARGIN
+from pipeline.perturbation_terms import MARGIN
 
 LINF8 = Ball(Norm.LINF, 8)
 

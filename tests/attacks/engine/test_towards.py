@@ -11,19 +11,14 @@ from torch import Tensor
 from pipeline.attacks import losses
 from pipeline.attacks.base import Model, Norm, StepAttack
 from pipeline.attacks.engine.aim import towards
-from pipeline.attacks.engine.ensemble import (
-    AttackedInTurn,
-    Ensemble,
-    attack_in_turn,
-    fast,
-    standard,
-)
+from pipeline.attacks.engine.ensemble import AttackedInTurn, Ensemble, attack_in_turn
 from pipeline.attacks.engine.loop import Attacked, attack_rows
 from pipeline.attacks.engine.queries import Asker
 from pipeline.attacks.engine.towards import Run, attack_towards
 from pipeline.attacks.geometry.ball import Ball
 from pipeline.attacks.methods.apgd import Apgd
 from pipeline.attacks.methods.ascent import Ascent
+from pipeline.attacks.methods.autoattack import fast, standard
 from pipeline.attacks.methods.carlini_wagner import CarliniWagner
 from pipeline.attacks.methods.ddn import Ddn
 from pipeline.attacks.methods.deepfool import DeepFool
@@ -34,7 +29,7 @@ from pipeline.attacks.methods.mi_fgsm import MiFgsm
 from pipeline.attacks.methods.pgd import Pgd
 from pipeline.attacks.methods.square import Square
 from pipeline.errors import UserError
-from pipeline.formats.perturbation.verdict import MARGIN
+from pipeline.perturbation_terms import MARGIN
 
 BALL = Ball(Norm.LINF, 12)
 ATTACKS: list[StepAttack] = [

@@ -13,7 +13,7 @@ from pipeline.attacks.methods.ddn import Ddn
 from pipeline.attacks.methods.deepfool import DeepFool
 from pipeline.attacks.methods.fmn import Fmn
 from pipeline.attacks.methods.lbfgs import Lbfgs
-from pipeline.formats.perturbation.verdict import MARGIN
+from pipeline.perturbation_terms import MARGIN
 
 
 def smallest_of_whole_levels(model: Linear) -> Tensor:

@@ -10,7 +10,7 @@ from pipeline.attacks.engine.loop import attack_rows
 from pipeline.attacks.geometry.ball import Ball
 from pipeline.attacks.methods.apgd_l1 import ApgdL1, steepest
 from pipeline.errors import UserError
-from pipeline.formats.perturbation.verdict import MARGIN
+from pipeline.perturbation_terms import MARGIN
 
 
 def test_the_steepest_values_share_a_length_of_one() -> None:

@@ -15,7 +15,7 @@ from minimal_norm import (
 
 from pipeline.attacks.base import Norm
 from pipeline.attacks.methods.carlini_wagner import CarliniWagner, _first_c, _to_tanh_space
-from pipeline.formats.perturbation.verdict import MARGIN
+from pipeline.perturbation_terms import MARGIN
 
 
 @pytest.mark.parametrize("classes", [2, 4])

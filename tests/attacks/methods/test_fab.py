@@ -23,7 +23,7 @@ from pipeline.attacks.engine.loop import Attacked, attack_rows
 from pipeline.attacks.geometry.ball import Ball
 from pipeline.attacks.geometry.hyperplane import to_hyperplane_in_box
 from pipeline.attacks.methods.fab import FabTargeted
-from pipeline.formats.perturbation.verdict import MARGIN
+from pipeline.perturbation_terms import MARGIN
 
 ORDER = {Norm.LINF: np.inf, Norm.L2: 2, Norm.L1: 1}
 

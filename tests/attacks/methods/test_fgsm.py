@@ -10,7 +10,7 @@ from pipeline.attacks.base import Norm
 from pipeline.attacks.engine.loop import attack_rows
 from pipeline.attacks.geometry.ball import Ball
 from pipeline.attacks.methods.fgsm import fgsm
-from pipeline.formats.perturbation.verdict import MARGIN
+from pipeline.perturbation_terms import MARGIN
 
 ROWS = torch.tensor([3, 8])
 

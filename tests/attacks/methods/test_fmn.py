@@ -18,7 +18,7 @@ from torch import Tensor
 from pipeline.attacks.base import Norm, row_norm
 from pipeline.attacks.geometry.projection import onto_ball
 from pipeline.attacks.methods.fmn import Fmn
-from pipeline.formats.perturbation.verdict import MARGIN
+from pipeline.perturbation_terms import MARGIN
 
 ALL = (Norm.L2, Norm.LINF, Norm.L1)
 

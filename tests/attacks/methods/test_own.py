@@ -13,7 +13,7 @@ from torch import nn
 from pipeline.attacks.base import Norm
 from pipeline.attacks.methods.own import CountingModel, OwnAttack, attack_with
 from pipeline.errors import UserError
-from pipeline.formats.perturbation.verdict import MARGIN
+from pipeline.perturbation_terms import MARGIN
 
 EPS = 2  # levels
 

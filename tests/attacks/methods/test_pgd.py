@@ -15,7 +15,7 @@ from pipeline.attacks.methods.apgd import Apgd
 from pipeline.attacks.methods.fgsm import fgsm
 from pipeline.attacks.methods.mi_fgsm import MiFgsm
 from pipeline.attacks.methods.pgd import Pgd
-from pipeline.formats.perturbation.verdict import MARGIN
+from pipeline.perturbation_terms import MARGIN
 
 ROWS = torch.tensor([3, 8])
 

@@ -14,7 +14,7 @@ from pipeline.attacks.engine.loop import attack_rows
 from pipeline.attacks.geometry.ball import Ball
 from pipeline.attacks.methods.square import Square
 from pipeline.errors import UserError
-from pipeline.formats.perturbation.verdict import MARGIN
+from pipeline.perturbation_terms import MARGIN
 
 LINF8 = Ball(Norm.LINF, 8)
 GREY = 120.0 / 255

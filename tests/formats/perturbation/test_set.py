@@ -20,8 +20,9 @@ from pipeline.formats.perturbation.set import (
     schema,
 )
 from pipeline.formats.perturbation.target import UNTARGETED
-from pipeline.formats.perturbation.verdict import MARGIN, margins_of, successes
+from pipeline.formats.perturbation.verdict import margins_of, successes
 from pipeline.formats.shard import images_of
+from pipeline.perturbation_terms import MARGIN
 
 ATTACK = {"attack": "pgd", "norm": "l2", "eps": 9, "steps": 4, "step_size": None, "seed": 2}
 

@@ -5,12 +5,12 @@ import pytest
 
 from pipeline.errors import UserError
 from pipeline.formats.perturbation.verdict import (
-    MARGIN,
     SHARE,
     logit_spread,
     stated_threshold,
     threshold_of,
 )
+from pipeline.perturbation_terms import MARGIN
 
 LOGITS = np.random.default_rng(0).normal(size=(33, 10)).astype(np.float32) * 4
 

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from pipeline.attacks.base import Model
 from pipeline.attacks.engine.call_sizes import RowView
-from pipeline.formats.perturbation.verdict import MARGIN
+from pipeline.perturbation_terms import MARGIN
 
 
 class Rescaled(RowView):

@@ -19,9 +19,8 @@ from pipeline.formats.perturbation.set import (
     content_hash,
     open_perturbation_set,
 )
-from pipeline.formats.perturbation.target import NO_TARGET
-from pipeline.formats.perturbation.warnings import TRANSFER
 from pipeline.formats.shard import images_of, read_range
+from pipeline.perturbation_terms import NO_TARGET, TRANSFER
 
 
 @dataclass(frozen=True)
