@@ -7,7 +7,7 @@ SHARED := --numprocesses 2 --dist loadfile # tests with Ray in one process, the 
 MODEL ?= runs/quickstart/stack/model
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart serve check format test bench gpu-check clean
+.PHONY: help install quickstart serve check format test bench gpu-check versions coverage clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,12 @@ test: $(INSTALLED) ## every test, those that start Ray included
 bench: $(PEERS) ## every measurement against its peers, in one table; three hours or so, on a machine at rest
 	$(BIN)/python -m benchmarks
 
+versions: $(INSTALLED) ## the fast tests on each of Python 3.11, 3.12 and 3.13 that is here, each in an environment of its own
+	$(BIN)/tox run
+
+coverage: $(INSTALLED) ## which lines the fast tests run, and which they leave out
+	$(BIN)/pytest -q -m 'not ray and not slow' --cov --cov-report=term-missing
+
 gpu-check: $(INSTALLED) ## on a GPU: speed, memory, exactness, and how far results lie from a CPU's
 	$(BIN)/python benchmarks/gpu_check.py
 
@@ -52,5 +58,5 @@ $(PEERS): $(INSTALLED)
 	@touch $@
 
 clean: ## remove .venv, caches and what the quickstart wrote (runs/)
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info runs
+	rm -rf .venv .tox .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info runs
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

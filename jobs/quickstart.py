@@ -1,7 +1,7 @@
 """The main job in a row on the embedded digits: data, two models, samples, perturbations, report.
 
-Each step is a job of its own with a file in configs/; this script gives one after the other what a
-person would type, and gathers what they leave into one page.
+Each step is a job of its own with a config that comes along; this script gives one after the other
+what a person would type, and gathers what they leave into one page.
 """
 
 import shlex
@@ -17,8 +17,8 @@ from noisestack.command import Command
 from noisestack.config import Config, JobConfig
 from noisestack.flags import read_config
 from noisestack.session import ray_session
+from noisestack.shipped import configs
 from pipeline.classifier import Classifier
-from pipeline.errors import UserError
 from pipeline.formats.dataset import load_dataset
 from pipeline.formats.output import read_json
 from pipeline.formats.perturbation.set import open_perturbation_set
@@ -33,7 +33,6 @@ from pipeline.report.data import Figures, LossCurve, ReportData, Step
 from pipeline.stack import Stack
 from pipeline.verification.evaluation_check import EVALUATION_FILE
 
-CONFIGS = Path(__file__).parents[1] / "configs"
 _WAYS = (2, 5, 8)  # the digits whose way up the stack the report shows
 _EXAMPLES = 6
 _PER_CLASS = 12  # samples of each class in the report
@@ -60,13 +59,14 @@ class Quickstart:
     def __init__(self) -> None:
         self.steps: list[Step] = []
 
-    def run(self, name: str, command: Command[Config], file: str, **flags: object) -> None:
-        """One job, as ``noisestack NAME --config FILE --flag value`` would run it."""
-        arguments = ["--config", str(CONFIGS / file)]
+    def run(self, name: str, command: Command[Config], config: str, **flags: object) -> None:
+        """One job, as ``noisestack NAME --config CONFIG --flag value`` would run it."""
+        # By its path: a person's own file may have the name.
+        arguments = ["--config", str(configs()[config].path)]
         for flag, value in flags.items():
             if value is not None:
                 arguments += [f"--{flag.replace('_', '-')}", str(value)]
-        shown = ["--config", f"configs/{file}", *arguments[2:]]
+        shown = ["--config", config, *arguments[2:]]
         text = f"noisestack {name} {shlex.join(shown)}"
         print(f"\n== {name}", flush=True)
         start = time.monotonic()
@@ -76,8 +76,6 @@ class Quickstart:
 
 def main(config: QuickstartConfig) -> Path:
     """Runs every step; returns the report's path."""
-    if not CONFIGS.is_dir():
-        raise UserError(f"{CONFIGS} is missing; run the quickstart from a clone of the repository")
     place = config.output
     dataset, classifier = place / "dataset", place / "classifier"
     stack, samples = place / "stack", place / "samples"
@@ -85,18 +83,18 @@ def main(config: QuickstartConfig) -> Path:
     start = time.monotonic()
     quickstart = Quickstart()
     with ray_session():
-        quickstart.run("ingest", ingest.COMMAND, "ingest_digits.yaml", output=dataset)
+        quickstart.run("ingest", ingest.COMMAND, "ingest_digits", output=dataset)
         quickstart.run(
             "train-classifier",
             train_classifier.COMMAND,
-            "classifier_digits.yaml",
+            "classifier_digits",
             dataset=dataset,
             output=classifier,
         )
         quickstart.run(
             "train-stack",
             train_stack.COMMAND,
-            "stack_digits.yaml",
+            "stack_digits",
             dataset=dataset,
             output=stack,
             steps=config.stack_steps,
@@ -104,7 +102,7 @@ def main(config: QuickstartConfig) -> Path:
         quickstart.run(
             "generate",
             generate.COMMAND,
-            "generate_digits.yaml",
+            "generate_digits",
             model=stack / "model",
             output=samples,
             count=config.count,
@@ -112,7 +110,7 @@ def main(config: QuickstartConfig) -> Path:
         quickstart.run(
             "perturb",
             perturb.COMMAND,
-            "perturb_digits.yaml",
+            "perturb_digits",
             dataset=dataset,
             classifier=classifier / "model",
             output=perturbations,
@@ -120,7 +118,7 @@ def main(config: QuickstartConfig) -> Path:
         quickstart.run(
             "evaluate",
             evaluate.COMMAND,
-            "evaluate_digits.yaml",
+            "evaluate_digits",
             samples=samples,
             dataset=dataset,
             classifier=classifier / "model",

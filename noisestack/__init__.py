@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from noisestack.face.stack import BitsPerDim, Level, Stack, load_stack
     from pipeline.errors import UserError
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "BitsPerDim",

@@ -26,6 +26,7 @@ COMMANDS = {
     "verify": ("jobs.verify", "check a dataset, samples, perturbations, a model or a run"),
     "export": ("jobs.export", "a set in Hugging Face's layout, for other tools"),
     "serve": ("serve.command", "answer the OpenAI images API from a stack"),
+    "configs": ("noisestack.configs", "the configs that come along: list, print, copy"),
 }
 
 

@@ -20,6 +20,7 @@ from noisestack.config import Config, JobConfig
 from noisestack.flag_values import list_of, mapping_of
 from noisestack.mistakes import choices, explain, nearest
 from noisestack.paths import refuse_address
+from noisestack.shipped import config_path, configs
 from pipeline.errors import UserError
 
 _POSITIONAL = get_args(CliPositionalArg)[1]  # what CliPositionalArg[...] marks a field with
@@ -67,7 +68,7 @@ def read_config(config_class: type[Config], argv: Sequence[str], prog: str) -> C
         refuse_address(file or "")
     except ValueError as error:
         raise UserError(f"--config: {error}") from None
-    in_file = {} if file is None else read_yaml(Path(file), config_class)
+    in_file = {} if file is None else read_yaml(config_path(file), config_class)
     several = {key: value for key, value in vars(arguments).items() if isinstance(value, list)}
     for key in several:
         delattr(arguments, key)
@@ -108,6 +109,9 @@ def read_yaml(path: Path, config_class: type[JobConfig]) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not a text file"
+        if isinstance(error, FileNotFoundError) and path.suffix == "" and path.name == str(path):
+            near = nearest(path.name, list(configs()))
+            reason += f"; of those that come along the nearest is {near} (`noisestack configs`)"
         raise UserError(f"--config: cannot read {path}: {reason}") from error
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -171,7 +175,8 @@ class _Parser(argparse.ArgumentParser):
             "--config",
             metavar="FILE.yaml",
             default=argparse.SUPPRESS,
-            help="YAML file with the keys below, spelt with _ for -; flags override it",
+            help="YAML file with the keys below, spelt with _ for -, or the name of one that "
+            "`noisestack configs` lists; flags override it",
         )
 
     def add_option(self, *names: str, **options: Any) -> argparse.Action:
