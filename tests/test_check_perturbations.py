@@ -1,6 +1,7 @@
 """The stand-alone checker accepts honest sets and finds every planted fault, without our code."""
 
 import ast
+import runpy
 import shutil
 import subprocess
 import sys
@@ -61,19 +62,41 @@ def copied(inputs, tmp_path):
     return Path(shutil.copytree(inputs / "linf", tmp_path / "set"))
 
 
-def run(path, inputs, *more):
-    """The exit code, the lines of faults without the word, and the last line."""
+@pytest.fixture
+def run(capsys, monkeypatch):
+    """Runs the script in this process, where its imports are made already."""
+
+    def run(path, inputs, *more):
+        """The exit code, the lines of faults without the word, and the last line."""
+        words = [str(word) for word in (CHECKER, path, inputs / "digits", *more)]
+        monkeypatch.setattr(sys, "argv", words)
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(CHECKER), run_name="__main__")
+        said = capsys.readouterr()
+        assert said.err == ""
+        return end.value.code, *lines_of(said.out)
+
+    return run
+
+
+def run_alone(path, inputs):
+    """The same by a Python that has nothing of ours, in a folder of its own."""
     done = subprocess.run(
-        [sys.executable, "-I", "-W", "error", CHECKER, path, inputs / "digits", *more],
+        [sys.executable, "-I", "-W", "error", CHECKER, path, inputs / "digits"],
         capture_output=True,
         text=True,
         cwd="/",
         check=False,
     )
     assert done.stderr == ""
-    *faults, last = done.stdout.splitlines()
+    return done.returncode, *lines_of(done.stdout)
+
+
+def lines_of(printed):
+    *faults, last = printed.splitlines()
     assert all(line.startswith("FAULT ") for line in faults)
-    return done.returncode, [line.removeprefix("FAULT ") for line in faults], last
+    return [line.removeprefix("FAULT ") for line in faults], last
 
 
 def test_the_checker_has_some_80_lines_and_imports_nothing_of_ours():
@@ -90,7 +113,7 @@ def test_the_checker_has_some_80_lines_and_imports_nothing_of_ours():
 
 @pytest.mark.parametrize("name", SETS)
 def test_an_honest_set_is_accepted_and_its_accuracies_are_told(inputs, name):
-    code, faults, last = run(inputs / name, inputs)
+    code, faults, last = run_alone(inputs / name, inputs)
     assert (code, faults) == (0, [])
     manifest = read_json(inputs / name / MANIFEST_FILE)
     assert manifest["counts"]["successes"] > 5
@@ -159,14 +182,14 @@ PART = "part-00000.parquet: "
         (altered_clean_picture, PART + "clean picture: 1, first row 7"),
     ],
 )
-def test_a_planted_fault_is_found_and_its_row_named(copied, inputs, change, line):
+def test_a_planted_fault_is_found_and_its_row_named(copied, inputs, change, line, run):
     plant(copied, change)
     code, faults, _ = run(copied, inputs)
     assert code == 1
     assert line in faults
 
 
-def test_every_claim_about_a_row_is_held_against_the_row(copied, inputs):
+def test_every_claim_about_a_row_is_held_against_the_row(copied, inputs, run):
     changes = {
         "id": lambda value: value + "x",
         "clean_sha256": lambda value: value[::-1],
@@ -191,7 +214,7 @@ def test_every_claim_about_a_row_is_held_against_the_row(copied, inputs):
         assert {f"{PART}{kind}: 1, first row {row}" for kind in kinds} <= set(faults)
 
 
-def test_a_margin_may_differ_by_less_than_the_threshold_and_by_no_more(copied, inputs):
+def test_a_margin_may_differ_by_less_than_the_threshold_and_by_no_more(copied, inputs, run):
     threshold = read_json(copied / MANIFEST_FILE)["attack"]["threshold"]
     plant(copied, lambda table: change_at(table, "margin", 7, lambda old: old + 0.9 * threshold))
     assert run(copied, inputs)[:2] == (0, [])
@@ -215,7 +238,7 @@ def with_another_head(path, output, scale, bias):
     return output
 
 
-def test_another_model_is_found_by_its_hash_and_by_its_answers(copied, inputs, tmp_path):
+def test_another_model_is_found_by_its_hash_and_by_its_answers(copied, inputs, tmp_path, run):
     other = with_another_head(inputs, tmp_path / "other.onnx", -1, np.zeros(10))
     code, faults, _ = run(copied, inputs, other)
     assert code == 1
@@ -225,7 +248,7 @@ def test_another_model_is_found_by_its_hash_and_by_its_answers(copied, inputs, t
 
 
 @pytest.mark.parametrize(("lead", "faulty"), [(0.9, False), (1.1, True)])
-def test_a_near_tie_is_no_faulty_prediction(copied, inputs, tmp_path, lead, faulty):
+def test_a_near_tie_is_no_faulty_prediction(copied, inputs, tmp_path, lead, faulty, run):
     """Where class 3 always leads by less than the tolerance, any recorded class is as good."""
     lead *= read_json(copied / MANIFEST_FILE)["attack"]["threshold"]
     flat = with_another_head(inputs, tmp_path / "flat.onnx", 0, lead * np.eye(10)[3])
@@ -233,7 +256,7 @@ def test_a_near_tie_is_no_faulty_prediction(copied, inputs, tmp_path, lead, faul
     assert any("_prediction" in line for line in faults) == faulty
 
 
-def test_a_set_of_smallest_changes_claims_no_ball(copied, inputs):
+def test_a_set_of_smallest_changes_claims_no_ball(copied, inputs, run):
     """Its manifest says eps 0."""
     edit_manifest(copied, lambda m: m["attack"].update(eps=1))
     assert any("box and ball" in line for line in run(copied, inputs)[1])
@@ -241,14 +264,14 @@ def test_a_set_of_smallest_changes_claims_no_ball(copied, inputs):
     assert run(copied, inputs)[:2] == (0, [])
 
 
-def test_a_changed_accuracy_is_found(copied, inputs):
+def test_a_changed_accuracy_is_found(copied, inputs, run):
     true = read_json(copied / MANIFEST_FILE)["robust_accuracy"]
     edit_manifest(copied, lambda m: m.update(robust_accuracy=true - 1 / 60))
     code, faults, _ = run(copied, inputs)
     assert (code, faults) == (1, [f"manifest: robust_accuracy is {true:.6g}"])
 
 
-def test_a_shard_with_another_hash_and_another_dataset_are_found(copied, inputs):
+def test_a_shard_with_another_hash_and_another_dataset_are_found(copied, inputs, run):
     def change(manifest):
         manifest["shards"][1]["sha256"] = "0" * 64
         manifest["dataset"]["sha256"] = "1" * 64
@@ -259,7 +282,7 @@ def test_a_shard_with_another_hash_and_another_dataset_are_found(copied, inputs)
     assert (code, faults) == (1, ["another dataset", f"{copied / second}: SHA-256"])
 
 
-def test_a_good_row_cannot_be_hidden_in_the_quarantine(copied, inputs):
+def test_a_good_row_cannot_be_hidden_in_the_quarantine(copied, inputs, run):
     plant(copied, without_row_7)
     bad = [BadRow("digit", 7, "row 7", "has no label")]
     entries = write_quarantine(bad, copied, "part-00000.parquet")
@@ -270,14 +293,16 @@ def test_a_good_row_cannot_be_hidden_in_the_quarantine(copied, inputs):
     assert not any(line.startswith("rows:") for line in faults)
 
 
-def test_a_threshold_that_is_not_the_classifiers_is_found(copied, inputs):
+def test_a_threshold_that_is_not_the_classifiers_is_found(copied, inputs, run):
     """Ten times as high, it would hide broken rows; the manifest's other figures may agree."""
     true = read_json(copied / MANIFEST_FILE)["attack"]["threshold"]
     edit_manifest(copied, lambda m: m["attack"].update(threshold=10 * true))
     assert f"the threshold: {10 * true:.6g} is {true:.6g}" in run(copied, inputs)[1]
 
 
-def test_a_threshold_that_states_no_rows_to_measure_it_on_is_measured_all_the_same(copied, inputs):
+def test_a_threshold_that_states_no_rows_to_measure_it_on_is_measured_all_the_same(
+    copied, inputs, run
+):
     def raise_it(manifest):
         manifest["attack"].update(threshold=1e6, threshold_rows=0)
 

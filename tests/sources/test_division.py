@@ -136,7 +136,7 @@ def test_an_empty_split_is_told_with_its_remedy(
 
 
 def test_a_row_takes_18_bytes_and_no_object() -> None:
-    num_rows, at_once = 400_000, 10_000
+    num_rows, at_once = 100_000, 2500
 
     def rows() -> Iterator[tuple[list[str], NDArray[np.int64]]]:
         for start in range(0, num_rows, at_once):

@@ -172,7 +172,7 @@ def test_workers_read_few_rows_that_are_not_their_own(
 ) -> None:
     """Shards of 2,048 rows are windows. 128 workers' runs are as long, with 8 rows each of 512."""
     batch_size = workers * rows_each
-    order = Order.of([2048] * 2**13, seed=0, batch_size=batch_size, row_bytes=784)
+    order = Order.of([2048] * 2**10, seed=0, batch_size=batch_size, row_bytes=784)
     steps = range(order.steps_per_group)
     read_rows = sum(
         window.rows

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +52,17 @@ def assert_same(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
         assert torch.equal(value, other[name]), name
 
 
+@cache
+def uncut(network: str) -> tuple[StackTrainer, list[tuple[float, ...]]]:
+    """A trainer after 12 steps that nothing interrupted, and their losses."""
+    whole = new_trainer(network=network)
+    return whole, advance(whole, 12)
+
+
 @pytest.mark.parametrize("cut", [1, 5, 11])
 @pytest.mark.parametrize("network", ["nested", "stage"])
 def test_a_run_cut_anywhere_ends_with_the_same_bits(tmp_path: Path, cut: int, network: str) -> None:
-    whole = new_trainer(network=network)
-    losses = advance(whole, 12)
+    whole, losses = uncut(network)
     first = new_trainer(network=network)
     advance(first, cut)
     save_checkpoint(tmp_path, first.step, first.state())
