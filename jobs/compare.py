@@ -147,7 +147,7 @@ def _told(found: Difference, sets: Sequence[PerturbationSet], names: Sequence[st
     return text
 
 
-COMMAND = Command(CompareConfig, main)
+COMMAND = Command(CompareConfig, main, summary="perturbation sets side by side: accuracy against ε")
 
 if __name__ == "__main__":
     raise SystemExit(COMMAND.run())

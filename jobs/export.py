@@ -119,6 +119,6 @@ def files_of(source: FinishedSet, rows_per_file: int | None) -> list[dict[str, A
     return files
 
 
-COMMAND = Command(ExportConfig, main)
+COMMAND = Command(ExportConfig, main, summary="a set in Hugging Face's layout, for other tools")
 if __name__ == "__main__":
     raise SystemExit(COMMAND.run())

@@ -411,7 +411,9 @@ def _draw(
         figure.savefig(temporary, format="png")
 
 
-COMMAND = Command(PerturbConfig, main)
+COMMAND = Command(
+    PerturbConfig, main, summary="chosen noise that fools a classifier, for each picture"
+)
 
 if __name__ == "__main__":
     raise SystemExit(COMMAND.run())

@@ -205,6 +205,8 @@ def _gather(place: Path, steps: tuple[Step, ...]) -> ReportData:
     )
 
 
-COMMAND = Command(QuickstartConfig, main)
+COMMAND = Command(
+    QuickstartConfig, main, summary="the whole run on the embedded digits, with a report"
+)
 if __name__ == "__main__":
     raise SystemExit(COMMAND.run())

@@ -123,6 +123,8 @@ def _praise(found: Verification) -> str:
     return f"ok: {found.kind}, {found.num_rows:,} rows in {shards}{aside}"
 
 
-COMMAND = Command(VerifyConfig, main)
+COMMAND = Command(
+    VerifyConfig, main, summary="check a dataset, samples, perturbations, a model or a run"
+)
 if __name__ == "__main__":
     raise SystemExit(COMMAND.run())

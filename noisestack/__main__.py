@@ -10,24 +10,11 @@ from typing import Any
 
 from noisestack import __version__
 from noisestack.command import USER_MISTAKE, Command, interrupted
+from noisestack.commands import find_commands
 from noisestack.mistakes import nearest
 from noisestack.own_packages import NAMES, imported_from
 
-# In the order in which a newcomer meets them: the module that holds COMMAND, and one line about it.
-COMMANDS = {
-    "quickstart": ("jobs.quickstart", "the whole run on the embedded digits, with a report"),
-    "ingest": ("jobs.ingest", "pictures in folders, idx or Parquet files into a dataset"),
-    "train-stack": ("jobs.train_stack", "train a conditional denoiser stack on a dataset"),
-    "train-classifier": ("jobs.train_classifier", "train a classifier on a dataset"),
-    "generate": ("jobs.generate", "random noise into labelled pictures, through a stack"),
-    "perturb": ("jobs.perturb", "chosen noise that fools a classifier, for each picture"),
-    "evaluate": ("jobs.evaluate", "judge samples: agreement, Fréchet distance, bits/dim"),
-    "compare": ("jobs.compare", "perturbation sets side by side: accuracy against ε"),
-    "verify": ("jobs.verify", "check a dataset, samples, perturbations, a model or a run"),
-    "export": ("jobs.export", "a set in Hugging Face's layout, for other tools"),
-    "serve": ("serve.command", "answer the OpenAI images API from a stack"),
-    "configs": ("noisestack.configs", "the configs that come along: list, print, copy"),
-}
+COMMANDS = find_commands()
 
 
 def help_text() -> str:

@@ -17,10 +17,17 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 @dataclass(frozen=True)
 class Command(Generic[Config]):
-    """What a command module offers under the name COMMAND."""
+    """What a command module offers under the name COMMAND.
+
+    Attributes:
+        config_class: what the command is told.
+        main: what it does.
+        summary: its line in `noisestack --help`, read from the module's text: a plain string.
+    """
 
     config_class: type[Config]
     main: Callable[[Config], object]
+    summary: str
 
     def run(self, argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         """Reads argv (sys.argv[1:] by default), runs main, and returns the exit code.

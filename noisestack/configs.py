@@ -56,6 +56,6 @@ def main(config: ConfigsConfig) -> None:
     print(target)
 
 
-COMMAND = Command(ConfigsConfig, main)
+COMMAND = Command(ConfigsConfig, main, summary="the configs that come along: list, print, copy")
 if __name__ == "__main__":
     raise SystemExit(COMMAND.run())

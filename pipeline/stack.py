@@ -55,7 +55,7 @@ class Stack(nn.Module):
             stack = cls(spec, stages)
             for part in spec.sharing(stack.stages):
                 # A shared one has the last stage's key, whichever stages are there.
-                number = len(spec.stages) - 1 if spec.named_network.shared else part[-1]
+                number = len(spec.stages) - 1 if spec.network_entry.shared else part[-1]
                 key = np.random.SeedSequence((seed % 2**64, number)).generate_state(1, np.uint64)
                 torch.manual_seed(int(key[0]))
                 start = _untrained(spec, part).state_dict()
@@ -163,7 +163,7 @@ def averaged_stack(stack: Stack, averaged: Mapping[str, Tensor]) -> Stack:
 
 def _untrained(spec: StackSpec, stages: tuple[int, ...]) -> Network:
     """The network that these stages share."""
-    return spec.named_network.network(spec.network_spec(stages))
+    return spec.network_entry.network(spec.network_spec(stages))
 
 
 def save_stack(

@@ -15,7 +15,7 @@ from pipeline.chain.transition import tuned_variance
 from pipeline.conditions import ConditionSpec
 from pipeline.errors import UserError
 from pipeline.networks import NETWORKS, NetworkName
-from pipeline.networks.base import NamedNetwork, NetworkSpec
+from pipeline.networks.base import NetworkEntry, NetworkSpec
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class StackSpec:
         return tuned_variance(layer, self.mean_squared_error(layer.stage, layer.sigma_from))
 
     @property
-    def named_network(self) -> NamedNetwork:
+    def network_entry(self) -> NetworkEntry:
         """What `NETWORKS` says of the stack's networks."""
         return NETWORKS[self.network]
 
@@ -123,17 +123,17 @@ class StackSpec:
 
     def num_features(self, stage: int) -> int:
         """How many feature maps a picture of a stage passes through: what dropout draws for."""
-        named = self.named_network
+        named = self.network_entry
         entrances = range(stage + 1) if named.shared else (stage,)
         return named.network.num_features(self.network_spec(tuple(entrances)), stage)
 
     def sharing(self, stages: Sequence[int]) -> list[tuple[int, ...]]:
         """Those of the stages that share a network, for each of the networks."""
-        return [tuple(stages)] if self.named_network.shared else [(stage,) for stage in stages]
+        return [tuple(stages)] if self.network_entry.shared else [(stage,) for stage in stages]
 
     def network_name(self, stage: int) -> str:
         """The name of the network that works in a stage: ``nested``, ``stage_<side>``."""
-        return self.network if self.named_network.shared else f"stage_{self.stages[stage].side}"
+        return self.network if self.network_entry.shared else f"stage_{self.stages[stage].side}"
 
     def to_json(self) -> dict[str, Any]:
         """The form in config.json; `from_json` reads it back."""

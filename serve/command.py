@@ -22,7 +22,7 @@ def main(config: ServeConfig) -> None:
     serve_until_stopped(config, config.host, config.port)
 
 
-COMMAND = Command(ServeConfig, main)
+COMMAND = Command(ServeConfig, main, summary="answer the OpenAI images API from a stack")
 
 if __name__ == "__main__":
     raise SystemExit(COMMAND.run())

@@ -2,14 +2,20 @@
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 import pytest
 
+from jobs.ingest.config import IngestConfig
+from jobs.train_classifier.config import TrainClassifierConfig
 from jobs.train_stack.config import TrainStackConfig
+from noisestack.commands import find_commands
 from pipeline.registry import entries_of
+from pipeline.sources import SOURCES
+from pipeline.sources.base import SourceOptions
+from pipeline.training.objectives import OBJECTIVES
 from pipeline.training.weighting import WEIGHTINGS, WeightingName
 from serve.schema import ImageRequest
 
@@ -72,3 +78,30 @@ def test_guidance_without_a_highest_level_is_one_and_the_same_for_job_and_endpoi
 
     high = ImageRequest(prompt="3").guidance_high
     assert GenerateConfig.model_fields["guidance_high"].default == high
+
+
+def test_sources_and_objectives_are_offered_as_their_files_are() -> None:
+    assert IngestConfig.model_fields["source"].annotation == Literal[tuple(SOURCES)]
+    loss = TrainClassifierConfig.model_fields["adversarial_loss"].annotation
+    assert loss == Literal[tuple(OBJECTIVES)]
+    heeded = {key for entry in OBJECTIVES.values() for key in entry.heeds}
+    assert heeded <= set(TrainClassifierConfig.model_fields)
+    columns = {key for entry in SOURCES.values() for key in entry.columns}
+    assert columns <= {field.name for field in fields(SourceOptions)}
+
+
+def test_a_job_is_a_command_by_its_file_and_one_without_a_summary_is_none(tmp_path: Path) -> None:
+    for name, text in {
+        "jobs/count_rows.py": 'COMMAND = Command(Config, main, summary="how many rows")\n',
+        "jobs/ingest/__init__.py": 'COMMAND = Command(Config, main, summary="data")\n',
+        "jobs/common/__init__.py": "import torch\n",
+        "serve/command.py": 'COMMAND = Command(Config, main, summary="answers")\n',
+        "noisestack/configs.py": "",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert list(find_commands(tmp_path).items()) == [
+        ("ingest", ("jobs.ingest", "data")),
+        ("count-rows", ("jobs.count_rows", "how many rows")),
+        ("serve", ("serve.command", "answers")),
+    ]

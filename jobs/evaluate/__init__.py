@@ -139,4 +139,6 @@ def _tell_copies(copies: dict[str, Any], split: str) -> None:
     )
 
 
-COMMAND = Command(EvaluateConfig, main)
+COMMAND = Command(
+    EvaluateConfig, main, summary="judge samples: agreement, Fréchet distance, bits/dim"
+)

@@ -72,4 +72,6 @@ def main(config: GenerateConfig) -> Path:
     return output.path
 
 
-COMMAND = Command(GenerateConfig, main)
+COMMAND = Command(
+    GenerateConfig, main, summary="random noise into labelled pictures, through a stack"
+)

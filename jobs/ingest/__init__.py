@@ -224,4 +224,6 @@ def _tell(info: DatasetInfo, config: IngestConfig, source: Source) -> None:
     print(f"dataset   {info.path}")
 
 
-COMMAND = Command(IngestConfig, main)
+COMMAND = Command(
+    IngestConfig, main, summary="pictures in folders, idx or Parquet files into a dataset"
+)

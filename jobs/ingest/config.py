@@ -7,16 +7,12 @@ from pydantic import Field, model_validator
 
 from jobs.common.bad_rows import DESCRIPTION, OnBadRow
 from noisestack.config import JobConfig
-from pipeline.errors import UserError
-from pipeline.sources.base import Source
+from pipeline.registry import explained
+from pipeline.sources import SOURCES, SourceName
+from pipeline.sources.base import Source, SourceOptions
 from pipeline.sources.decode import Decoder
-from pipeline.sources.digits import DigitsSource
 from pipeline.sources.division import Division, divide
 from pipeline.sources.fit import Fit
-from pipeline.sources.folder import FolderSource
-from pipeline.sources.idx import IdxSource
-from pipeline.sources.metadata_file import MetadataSource, find_metadata
-from pipeline.sources.parquet import ParquetSource
 from pipeline.sources.splits import SplitsFrom
 
 _COLUMN_KEYS = ("image_column", "label_column", "caption_column", "id_column", "split_column")
@@ -29,11 +25,8 @@ class IngestConfig(JobConfig):
     workers.
     """
 
-    source: Literal["digits", "idx", "folder", "parquet"] = Field(
-        "digits",
-        description="where the pictures are: digits (embedded, no input), idx (MNIST's files), "
-        "folder (one sub-folder a class, or a metadata.jsonl or .csv beside the pictures), parquet "
-        "(encoded pictures)",
+    source: SourceName = Field(
+        "digits", description=f"where the pictures are; {explained(SOURCES)}"
     )
     input: Path | None = Field(
         None, description="folder of the idx files or of the classes; Parquet file or folder"
@@ -97,19 +90,22 @@ class IngestConfig(JobConfig):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.source == "digits":
+        source = SOURCES[self.source]
+        if not source.has_input:
             if self.input is not None or self.classes is not None:
-                raise ValueError("the digits are embedded and have no input and no other classes")
+                raise ValueError(
+                    f"the source {self.source} brings its own pictures: it has no input and no "
+                    "other classes"
+                )
         elif self.input is None:
             raise ValueError(f"input is needed: where the {self.source} source is to be read")
-        keys: tuple[str, ...] = () if self.source == "parquet" else _COLUMN_KEYS
-        if self.source == "folder":  # a metadata file's columns
-            keys = ("image_column", "id_column")
-        strays = [key for key in keys if key in self.model_fields_set]
-        if strays:
-            raise ValueError(f"{strays[0]} is for the source parquet, and this is {self.source}")
-        if self.splits_from == "column" and self.source not in ("parquet", "folder"):
-            raise ValueError(f"splits_from column is for the source parquet, not {self.source}")
+        for key in _COLUMN_KEYS:
+            if key not in source.columns and key in self.model_fields_set:
+                takers = _that_take(key)
+                raise ValueError(f"{key} is for the source {takers}, and this is {self.source}")
+        if self.splits_from == "column" and "split_column" not in source.columns:
+            takers = _that_take("split_column")
+            raise ValueError(f"splits_from column is for the source {takers}, not {self.source}")
         if self.split_column is not None and self.splits_from == "draw":
             raise ValueError("split_column says splits and splits_from draw none; leave one out")
         if self.resize is not None and (
@@ -133,36 +129,13 @@ class IngestConfig(JobConfig):
 
     def open_source(self) -> Source:
         """The source that these values name; UserError when it is not there or not usable."""
-        if self.input is None:
-            return DigitsSource()
-        if self.source == "idx":
-            return IdxSource(self.input, self.classes, self.splits_from)
-        if self.source == "folder":
-            columns = self.label_column or self.caption_column or self.split_column
-            if columns is not None or find_metadata(self.input):
-                return MetadataSource(
-                    self.input,
-                    label_column=self.label_column,
-                    caption_column=self.caption_column,
-                    classes=self.classes,
-                    split_column=self.split_column,
-                    splits_from=self.splits_from,
-                )
-            if self.splits_from == "column":
-                raise UserError(
-                    f"splits_from column needs a metadata.jsonl or .csv in {self.input}, and there "
-                    "is none; leave it out, or say names or draw"
-                )
-            return FolderSource(self.input, self.classes, self.splits_from)
-        return ParquetSource(
-            self.input,
-            image_column=self.image_column,
-            label_column=self.label_column,
-            caption_column=self.caption_column,
-            id_column=self.id_column,
-            classes=self.classes,
-            split_column=self.split_column,
-            splits_from=self.splits_from,
+        return SOURCES[self.source].open(
+            SourceOptions(
+                self.input or Path(),
+                self.classes,
+                splits_from=self.splits_from,
+                **{key: getattr(self, key) for key in _COLUMN_KEYS},
+            )
         )
 
     def division(self, source: Source) -> Division | None:
@@ -187,3 +160,8 @@ class IngestConfig(JobConfig):
         drawn = f"drawn: {100 * self.test_fraction:.4g} %{by_class}, seed {self.seed}"
         alone = f" ({source.splits_given_by} say train for all)" if source.splits_given_by else ""
         return drawn + alone
+
+
+def _that_take(key: str) -> str:
+    """The sources that take a column's key, for a message."""
+    return " or ".join(name for name, source in SOURCES.items() if key in source.columns)

@@ -240,4 +240,4 @@ def _refuse_not_finite(losses: list[float], step: int) -> None:
         )
 
 
-COMMAND = Command(TrainClassifierConfig, main)
+COMMAND = Command(TrainClassifierConfig, main, summary="train a classifier on a dataset")

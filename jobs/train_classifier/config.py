@@ -1,7 +1,7 @@
 """The config of `train-classifier`: what each key means, and what does not fit together."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
@@ -9,20 +9,19 @@ from noisestack.config import JobConfig, describe
 from pipeline.attacks.base import Norm
 from pipeline.attacks.geometry.ball import check_size, whole_levels
 from pipeline.errors import UserError
+from pipeline.registry import explained
 from pipeline.training.averaging import Averaging
 from pipeline.training.classifier import ClassifierRecipe
+from pipeline.training.objectives import OBJECTIVES, ObjectiveName
 from pipeline.training.objectives.base import Objective
-from pipeline.training.objectives.inner import InnerAttack
-from pipeline.training.objectives.natural import CrossEntropy
-from pipeline.training.objectives.pgd import PgdTraining
-from pipeline.training.objectives.trades import Trades
+from pipeline.training.objectives.entry import ObjectiveSettings
 
 # What decides where and how it runs, and not what comes out; the sets count by their content.
 _CIRCUMSTANCES = {
     "dataset", "split", "generated", "output", "overwrite", "num_workers", "use_gpu",
     "cpus_per_worker", "max_failures", "log_every", "checkpoint_every",
 }  # fmt: skip
-# What says nothing without an adversarial loss.
+# What some objectives heed, and others do not.
 _ADVERSARIAL = ("eps", "eps_warmup", "attack_steps", "attack_step_size", "trades_beta")
 
 
@@ -50,11 +49,7 @@ class TrainClassifierConfig(JobConfig):
         0.0, ge=0, description="half-life of the published weights' average, in pictures; 0: none"
     )
     max_shift: int = Field(0, ge=0, description="pixels by which pictures are moved at random")
-    adversarial_loss: Literal["none", "pgd", "trades"] = Field(
-        "none",
-        description="none: the pictures' cross-entropy; pgd: that of the worst pictures within "
-        "eps; trades: the first, and trades_beta times how far the answer changes within eps",
-    )
+    adversarial_loss: ObjectiveName = Field("none", description=explained(OBJECTIVES))
     eps: float | None = Field(
         None,
         gt=0,
@@ -106,16 +101,13 @@ class TrainClassifierConfig(JobConfig):
 
     @model_validator(mode="after")
     def _keys_agree(self) -> "TrainClassifierConfig":
-        if self.adversarial_loss == "none":
-            given = [
-                k for k in _ADVERSARIAL if getattr(self, k) != type(self).model_fields[k].default
-            ]
-            if given:
-                raise ValueError(f"{given[0]} is for adversarial_loss pgd or trades")
-        elif self.eps is None:
+        heeds = OBJECTIVES[self.adversarial_loss].heeds
+        for key in _ADVERSARIAL:
+            if key not in heeds and getattr(self, key) != type(self).model_fields[key].default:
+                names = " or ".join(n for n, entry in OBJECTIVES.items() if key in entry.heeds)
+                raise ValueError(f"{key} is for adversarial_loss {names}")
+        if "eps" in heeds and self.eps is None:
             raise ValueError(f"adversarial_loss {self.adversarial_loss} needs eps, for example 0.1")
-        elif self.adversarial_loss == "pgd" and self.trades_beta != 6.0:
-            raise ValueError("trades_beta is for adversarial_loss trades")
         if (self.generated is None) != (self.generated_share == 0):
             raise ValueError("generated and generated_share belong together: give both or neither")
         return self
@@ -131,12 +123,14 @@ class TrainClassifierConfig(JobConfig):
 
     def objective(self) -> Objective:
         """What training makes small."""
-        if self.adversarial_loss == "none":
-            return CrossEntropy()
-        attack = InnerAttack(self.levels, self.attack_steps, self.attack_step_size, self.eps_warmup)
-        if self.adversarial_loss == "pgd":
-            return PgdTraining(attack)
-        return Trades(attack, self.trades_beta)
+        settings = ObjectiveSettings(
+            self.levels,
+            self.attack_steps,
+            self.attack_step_size,
+            self.eps_warmup,
+            self.trades_beta,
+        )
+        return OBJECTIVES[self.adversarial_loss].build(settings)
 
     def recipe(self) -> ClassifierRecipe:
         """The training recipe that these values spell."""

@@ -66,7 +66,7 @@ def plan_runs(
     config: TrainStackConfig, info: DatasetInfo, spec: StackSpec, output: Path
 ) -> list[StackRun]:
     """The runs that train the stack: one, or one for each stage that has its own network."""
-    shared = spec.named_network.shared
+    shared = spec.network_entry.shared
     return [
         StackRun(
             data=TrainingData.of(
@@ -207,4 +207,4 @@ def _progress_line(line: dict[str, Any]) -> str:
     )
 
 
-COMMAND = Command(TrainStackConfig, main)
+COMMAND = Command(TrainStackConfig, main, summary="train a conditional denoiser stack on a dataset")

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from pipeline.conditions.base import Condition, NamedCondition
+from pipeline.conditions.base import Condition, ConditionEntry
 from pipeline.registry import entries_of
 
-CONDITIONS = entries_of(__name__, __path__, NamedCondition)
+CONDITIONS = entries_of(__name__, __path__, ConditionEntry)
 
 if TYPE_CHECKING:
     ConditionName = str

@@ -82,7 +82,7 @@ class ConditionEmbedding(nn.Module):
 
 
 @dataclass(frozen=True)
-class NamedCondition:
+class ConditionEntry:
     """An entry of `CONDITIONS`: what configs and models call a kind of condition.
 
     Attributes:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.class_names import NO_LABEL
-from pipeline.conditions.base import Condition, ConditionEmbedding, NamedCondition
+from pipeline.conditions.base import Condition, ConditionEmbedding, ConditionEntry
 from pipeline.errors import UserError
 from pipeline.formats.dataset import DatasetInfo
 
@@ -54,4 +54,4 @@ class LabelEmbedding(ConditionEmbedding):
         return vectors
 
 
-LABEL = NamedCondition("label", "their class", Label)
+LABEL = ConditionEntry("label", "their class", Label)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.conditions.base import Condition, ConditionEmbedding, NamedCondition
+from pipeline.conditions.base import Condition, ConditionEmbedding, ConditionEntry
 from pipeline.formats.dataset import DatasetInfo
 
 
@@ -40,4 +40,4 @@ class NullEmbedding(ConditionEmbedding):
         return self.null.expand(len(condition), -1)
 
 
-NONE = NamedCondition("none", "nothing", Unconditional)
+NONE = ConditionEntry("none", "nothing", Unconditional)

@@ -6,10 +6,10 @@ one that Noisestack trains to be fooled, and to judge.
 
 from typing import TYPE_CHECKING, Literal
 
-from pipeline.networks.base import NamedNetwork
+from pipeline.networks.base import NetworkEntry
 from pipeline.registry import entries_of
 
-NETWORKS = entries_of(__name__, __path__, NamedNetwork)
+NETWORKS = entries_of(__name__, __path__, NetworkEntry)
 
 if TYPE_CHECKING:
     NetworkName = str

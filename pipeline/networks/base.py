@@ -82,7 +82,7 @@ class Network(nn.Module, ABC):
 
 
 @dataclass(frozen=True)
-class NamedNetwork:
+class NetworkEntry:
     """An entry of `NETWORKS`: what configs and models call a network, and how stages share it.
 
     Attributes:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.networks.base import NamedNetwork, Network, NetworkSpec
+from pipeline.networks.base import Network, NetworkEntry, NetworkSpec
 
 
 def _norm(width: int) -> nn.GroupNorm:
@@ -179,7 +179,7 @@ class UNet(Network):
         return h
 
 
-NESTED = NamedNetwork(
+NESTED = NetworkEntry(
     "nested", "one U-Net that small pictures enter at its inner levels", UNet, shared=True
 )
-STAGE = NamedNetwork("stage", "a network for each stage", UNet, shared=False)
+STAGE = NetworkEntry("stage", "a network for each stage", UNet, shared=False)

@@ -63,14 +63,23 @@ def choose_examples(table: pa.Table, classes: Sequence[str], num: int) -> Pertur
 
 def magnified_change(clean: np.ndarray, stored: np.ndarray, gain: int) -> np.ndarray:
     """The change times ``gain`` around middle grey, uint8, clipped; grey is no change."""
-    change = stored.astype(np.int64) - clean.astype(np.int64)
-    return np.clip(128 + gain * change, 0, 255).astype(np.uint8)
+    return around_grey(stored.astype(np.int64) - clean.astype(np.int64), gain)
+
+
+def around_grey(change: np.ndarray, gain: int) -> np.ndarray:
+    """A change in levels, times ``gain`` around middle grey, uint8, clipped; grey is no change."""
+    return np.clip(128 + gain * change.astype(np.int64), 0, 255).astype(np.uint8)
+
+
+def largest_gain(levels: int) -> int:
+    """The largest whole factor, at least 1, by which a change of so many levels is not clipped."""
+    return max(1, 127 // max(1, levels))
 
 
 def gain_for(clean: np.ndarray, stored: np.ndarray) -> int:
     """The largest whole factor from 1 to 10 by which no change of uint8 ``[N, ...]`` is clipped."""
     largest = int(linf_levels(clean, stored).max(initial=1))
-    return min(_GAIN, max(1, 127 // max(1, largest)))
+    return min(_GAIN, largest_gain(largest))
 
 
 def perturbation_figure(examples: PerturbationExamples, title: str) -> Figure:
@@ -103,9 +112,9 @@ def perturbation_figure(examples: PerturbationExamples, title: str) -> Figure:
 def _draw_example(axes: Sequence[Axes], examples: PerturbationExamples, i: int, gain: int) -> None:
     clean, stored = examples.images[i], examples.adversarial[i]
     truth = int(examples.labels[i])
-    _show(axes[0], clean)
-    _show(axes[1], magnified_change(clean, stored, gain))
-    _show(axes[2], stored)
+    show_pixels(axes[0], clean)
+    show_pixels(axes[1], magnified_change(clean, stored, gain))
+    show_pixels(axes[2], stored)
     for axis, prediction in (
         (axes[0], int(examples.clean_predictions[i])),
         (axes[2], int(examples.adversarial_predictions[i])),
@@ -132,7 +141,8 @@ def _fitted(text: str, inches: float) -> str:
     return fitted(" ".join(text.split()), round(_POINTS * _DPI / 72), round(inches * _DPI))
 
 
-def _show(axis: Axes, picture: np.ndarray) -> None:
+def show_pixels(axis: Axes, picture: np.ndarray) -> None:
+    """A picture, uint8 ``[H, W, C]``, with its pixels as squares and no scales."""
     axis.imshow(
         picture[:, :, 0] if picture.shape[-1] == 1 else picture,
         cmap="gray",

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from pipeline.formats.output import atomic_path
 from pipeline.formats.perturbation.universal import read_delta
 from pipeline.perturbation_terms import UNIVERSAL
+from pipeline.plots.perturbations import around_grey, largest_gain, show_pixels
 from pipeline.plots.titles import target_title
 
 UNIVERSAL_PICTURE_FILE = "universal.png"
@@ -16,19 +17,10 @@ UNIVERSAL_PICTURE_FILE = "universal.png"
 
 def universal_figure(delta: np.ndarray, title: str) -> Figure:
     """The perturbation, int16 ``[H, W, C]``, by the largest factor that clips nothing."""
-    gain = max(1, 127 // max(1, int(np.abs(delta).max())))
-    picture = np.clip(128 + gain * delta.astype(np.int64), 0, 255).astype(np.uint8)
+    gain = largest_gain(int(np.abs(delta).max()))
     figure = Figure(figsize=(4.6, 5.0), dpi=110, layout="constrained")
     axis = figure.subplots()
-    axis.imshow(
-        picture[:, :, 0] if picture.shape[-1] == 1 else picture,
-        cmap="gray",
-        vmin=0,
-        vmax=255,
-        interpolation="nearest",
-    )
-    axis.set_xticks([])
-    axis.set_yticks([])
+    show_pixels(axis, around_grey(delta, gain))
     axis.set_xlabel(f"perturbation × {gain}; grey is no change", fontsize=9)
     axis.set_title(title, fontsize=10, fontweight="bold")
     return figure

@@ -67,7 +67,7 @@ class Sampler(ABC):
 
 
 @dataclass(frozen=True)
-class NamedSampler:
+class SamplerEntry:
     """An entry of `SAMPLERS`: what a config calls a sampler, and how a stack gets it.
 
     Attributes:

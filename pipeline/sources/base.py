@@ -1,13 +1,15 @@
 """What every source of labelled pictures offers."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.formats.quarantine import BadRow
+from pipeline.sources.splits import SplitsFrom
 
 KEYS_AT_ONCE = 1 << 14  # rows
 
@@ -67,6 +69,47 @@ class Source(ABC):
             read = self.read(start, min(start + KEYS_AT_ONCE, self.num_rows))
             rows = [row for row in read if isinstance(row, RawRow)]
             yield [row.id for row in rows], np.array([row.label for row in rows], np.int64)
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """What a person says of a source: what it does not take is at its default.
+
+    Attributes:
+        input: the folder or file; set for every source that takes one.
+        classes: their names in the order of their labels; None for those that the data name.
+        image_column, label_column, caption_column, id_column, split_column: of a table's rows.
+        splits_from: what says the split of a row.
+    """
+
+    input: Path = Path()
+    classes: tuple[str, ...] | None = None
+    image_column: str = "image"
+    label_column: str | None = None
+    caption_column: str | None = None
+    id_column: str | None = None
+    split_column: str | None = None
+    splits_from: SplitsFrom = "auto"
+
+
+@dataclass(frozen=True)
+class SourceEntry:
+    """An entry of `SOURCES`: a source as a person chooses it.
+
+    Attributes:
+        name: what a config calls it.
+        help: what ``--help`` says of it, after its name.
+        open: the source of these options; UserError where it is not there or not usable.
+        has_input: whether it reads a folder or a file, whose classes may be named; else it brings
+            its own pictures.
+        columns: which of the options that name columns it takes.
+    """
+
+    name: str
+    help: str
+    open: Callable[[SourceOptions], Source]
+    has_input: bool = True
+    columns: tuple[str, ...] = ()
 
 
 def in_order_of_names(classes: Iterable[str]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.formats.quarantine import BadRow
-from pipeline.sources.base import RawRow, Source
+from pipeline.sources.base import RawRow, Source, SourceEntry
 
 _LARGEST = 16
 
@@ -48,3 +48,6 @@ def _digits() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     images = np.rint(values * (255 / _LARGEST)).astype(np.uint8).reshape(-1, 8, 8, 1)
     images.flags.writeable = False
     return images, labels.astype(np.int64)
+
+
+DIGITS = SourceEntry("digits", "embedded, no input", lambda _: DigitsSource(), has_input=False)

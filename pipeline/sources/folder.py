@@ -12,10 +12,18 @@ from PIL import Image
 from pipeline.errors import UserError
 from pipeline.formats.quarantine import BadRow
 from pipeline.formats.splits import TRAIN
-from pipeline.sources.base import KEYS_AT_ONCE, RawRow, Source, in_order_of_names
+from pipeline.sources.base import (
+    KEYS_AT_ONCE,
+    RawRow,
+    Source,
+    SourceEntry,
+    SourceOptions,
+    in_order_of_names,
+)
 from pipeline.sources.classes import alike_note, check_classes, class_name
 from pipeline.sources.folder_layout import Inside, Leaf, find_layout
 from pipeline.sources.listing import entries, files_below, user_files
+from pipeline.sources.metadata_file import MetadataSource, find_metadata
 from pipeline.sources.splits import REMEDY, SplitsFrom, first_split, given_splits, split_in
 
 
@@ -222,3 +230,32 @@ def _folders(folder: Path) -> list[str]:
 
 def _is_picture(name: str) -> bool:
     return Path(name).suffix.lower() in Image.registered_extensions()
+
+
+def open_folder(options: SourceOptions) -> Source:
+    """The pictures that metadata files name, where there are some or a column is asked for; else
+    those of the sub-folders."""
+    columns = options.label_column or options.caption_column or options.split_column
+    if columns is not None or find_metadata(options.input):
+        return MetadataSource(
+            options.input,
+            label_column=options.label_column,
+            caption_column=options.caption_column,
+            classes=options.classes,
+            split_column=options.split_column,
+            splits_from=options.splits_from,
+        )
+    if options.splits_from == "column":
+        raise UserError(
+            f"splits_from column needs a metadata.jsonl or .csv in {options.input}, and there "
+            "is none; leave it out, or say names or draw"
+        )
+    return FolderSource(options.input, options.classes, options.splits_from)
+
+
+FOLDER = SourceEntry(
+    "folder",
+    "one sub-folder a class, or a metadata.jsonl or .csv beside the pictures",
+    open_folder,
+    columns=("label_column", "caption_column", "split_column"),
+)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pipeline.errors import UserError
 from pipeline.formats.quarantine import BadRow
 from pipeline.formats.splits import SPLITS, TEST
-from pipeline.sources.base import KEYS_AT_ONCE, RawRow, Source
+from pipeline.sources.base import KEYS_AT_ONCE, RawRow, Source, SourceEntry
 from pipeline.sources.classes import check_classes
 from pipeline.sources.listing import entries, user_files
 from pipeline.sources.splits import WORDS, SplitsFrom, given_splits
@@ -213,3 +213,6 @@ def _cached_array(file: Path, dimensions: int, _changed: int, _size: int) -> NDA
         if shape[0]
         else np.empty(shape, np.uint8)
     )
+
+
+IDX = SourceEntry("idx", "MNIST's files", lambda o: IdxSource(o.input, o.classes, o.splits_from))

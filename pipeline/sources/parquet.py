@@ -14,7 +14,7 @@ from pipeline.formats.hugging_face import class_label_names
 from pipeline.formats.id_ledger import IdLedger, digests_of
 from pipeline.formats.quarantine import BadRow
 from pipeline.formats.shard import check_named_once
-from pipeline.sources.base import KEYS_AT_ONCE, RawRow, Source
+from pipeline.sources.base import KEYS_AT_ONCE, RawRow, Source, SourceEntry
 from pipeline.sources.cells import hive_keys, is_boolean
 from pipeline.sources.listing import user_files
 from pipeline.sources.parquet_files import (
@@ -452,3 +452,20 @@ def _optional(
 
 def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind))
+
+
+PARQUET = SourceEntry(
+    "parquet",
+    "encoded pictures",
+    lambda o: ParquetSource(
+        o.input,
+        image_column=o.image_column,
+        label_column=o.label_column,
+        caption_column=o.caption_column,
+        id_column=o.id_column,
+        classes=o.classes,
+        split_column=o.split_column,
+        splits_from=o.splits_from,
+    ),
+    columns=("image_column", "label_column", "caption_column", "id_column", "split_column"),
+)

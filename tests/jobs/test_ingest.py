@@ -390,7 +390,7 @@ def test_the_output_and_dataset_json_say_what_gave_the_splits(
     ("arguments", "message"),
     [
         (["--source", "idx"], "input is needed"),
-        (["--input", "x"], "digits are embedded"),
+        (["--input", "x"], "digits brings its own pictures"),
         (["--source", "idx", "--input", "x", "--label-column", "y"], "label_column is for the sou"),
         (["--source", "idx", "--input", "x", "--resize", "1,2,3"], "one or two numbers"),
         (["--source", "idx", "--input", "x", "--resize", "0"], "one or two numbers"),

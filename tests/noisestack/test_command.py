@@ -10,7 +10,7 @@ from pipeline.errors import UserError
 
 
 def run(main, *argv):
-    return Command(ExampleConfig, main).run(argv)
+    return Command(ExampleConfig, main, "an example").run(argv)
 
 
 def raising(error):

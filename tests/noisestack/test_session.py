@@ -115,7 +115,7 @@ def test_a_mistake_that_a_ray_data_worker_finds_is_told_in_one_line(ray_cluster,
         with ray_session():
             ray.data.range(1).map(find_mistake).materialize()
 
-    assert Command(ExampleConfig, main).run(["--output", "o"]) == 2
+    assert Command(ExampleConfig, main, "an example").run(["--output", "o"]) == 2
     assert capfd.readouterr() == ("", "error: row 0 has no picture; leave it out\n")
 
 
@@ -127,5 +127,5 @@ def test_a_mistake_that_a_ray_task_finds_is_told_in_one_line(ray_cluster, capfd)
     def main(config):
         ray.get(find_mistake.remote())
 
-    assert Command(ExampleConfig, main).run(["--output", "o"]) == 2
+    assert Command(ExampleConfig, main, "an example").run(["--output", "o"]) == 2
     assert capfd.readouterr() == ("", "error: no model at m; train one\n")

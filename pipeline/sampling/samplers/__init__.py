@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING, Literal
 
 from pipeline.registry import entries_of
-from pipeline.sampling.base import NamedSampler
+from pipeline.sampling.base import SamplerEntry
 
-SAMPLERS = entries_of(__name__, __path__, NamedSampler)
+SAMPLERS = entries_of(__name__, __path__, SamplerEntry)
 
 if TYPE_CHECKING:
     SamplerName = str

@@ -8,7 +8,7 @@ from torch import Tensor
 from pipeline.chain.noise import Purpose
 from pipeline.chain.schedule import Layer
 from pipeline.chain.transition import posterior_mean, posterior_scale
-from pipeline.sampling.base import History, NamedSampler, SampleKeys, Sampler
+from pipeline.sampling.base import History, SampleKeys, Sampler, SamplerEntry
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Ancestral(Sampler):
         return mean + variance**0.5 * eps, None
 
 
-ANCESTRAL = NamedSampler(
+ANCESTRAL = SamplerEntry(
     "ancestral", lambda spec: Ancestral(spec.decoder_variance), without_errors="ddpm"
 )
 # With the posterior's own variance, which needs no error curves (Ho et al., 2020).
-DDPM = NamedSampler("ddpm", lambda _: Ancestral(lambda layer: posterior_scale(layer).variance))
+DDPM = SamplerEntry("ddpm", lambda _: Ancestral(lambda layer: posterior_scale(layer).variance))

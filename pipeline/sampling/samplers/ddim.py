@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pipeline.chain.schedule import Layer
-from pipeline.sampling.base import History, NamedSampler, SampleKeys, Sampler
+from pipeline.sampling.base import History, SampleKeys, Sampler, SamplerEntry
 
 
 @dataclass(frozen=True)
@@ -25,4 +25,4 @@ class Ddim(Sampler):
         return x_hat + (layer.sigma_to / layer.sigma_from) * (z - x_hat), None
 
 
-DDIM = NamedSampler("ddim", lambda _: Ddim())
+DDIM = SamplerEntry("ddim", lambda _: Ddim())

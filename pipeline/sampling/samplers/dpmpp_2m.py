@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pipeline.chain.schedule import Layer
-from pipeline.sampling.base import History, NamedSampler, SampleKeys, Sampler
+from pipeline.sampling.base import History, SampleKeys, Sampler, SamplerEntry
 
 
 @dataclass(frozen=True)
@@ -34,4 +34,4 @@ class DpmPp2M(Sampler):
         return target + (layer.sigma_to / layer.sigma_from) * (z - target), remember
 
 
-DPMPP_2M = NamedSampler("dpmpp_2m", lambda _: DpmPp2M())
+DPMPP_2M = SamplerEntry("dpmpp_2m", lambda _: DpmPp2M())

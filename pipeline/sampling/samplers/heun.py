@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pipeline.chain.schedule import Layer
-from pipeline.sampling.base import History, NamedSampler, SampleKeys, Sampler
+from pipeline.sampling.base import History, SampleKeys, Sampler, SamplerEntry
 
 
 @dataclass(frozen=True)
@@ -30,4 +30,4 @@ class Heun(Sampler):
         return z + delta * (slope + slope_end) / 2, None
 
 
-HEUN = NamedSampler("heun", lambda _: Heun())
+HEUN = SamplerEntry("heun", lambda _: Heun())

@@ -1,5 +1,17 @@
-"""What a classifier's training makes small: one file an objective, all of the same form.
+"""What a classifier's training makes small: one file an objective; `OBJECTIVES` holds them.
 
 `base.Objective` says what they are given. The adversarial ones (`pgd`, `trades`) look for worse
 pictures first, by the few steps of `inner.InnerAttack`.
 """
+
+from typing import TYPE_CHECKING, Literal
+
+from pipeline.registry import entries_of
+from pipeline.training.objectives.entry import ObjectiveEntry
+
+OBJECTIVES = entries_of(__name__, __path__, ObjectiveEntry)
+
+if TYPE_CHECKING:
+    ObjectiveName = str
+else:
+    ObjectiveName = Literal[tuple(OBJECTIVES)]

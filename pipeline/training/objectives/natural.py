@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.training.objectives.base import StepRows
+from pipeline.training.objectives.entry import ObjectiveEntry
 
 
 @dataclass(frozen=True)
@@ -18,3 +19,6 @@ class CrossEntropy:
         """See `Objective`."""
         logits = parallel(rows.x)
         return F.cross_entropy(logits, rows.y), logits.detach()
+
+
+NATURAL = ObjectiveEntry("none", "the pictures' cross-entropy", lambda _: CrossEntropy())

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.training.objectives.base import StepRows
+from pipeline.training.objectives.entry import OF_INNER_ATTACK, ObjectiveEntry
 from pipeline.training.objectives.inner import InnerAttack
 
 
@@ -28,3 +29,11 @@ class PgdTraining:
         )
         logits = parallel(worse)
         return F.cross_entropy(logits, rows.y), logits.detach()
+
+
+PGD = ObjectiveEntry(
+    "pgd",
+    "that of the worst pictures within eps",
+    lambda settings: PgdTraining(settings.attack),
+    OF_INNER_ATTACK,
+)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.training.objectives.base import StepRows
+from pipeline.training.objectives.entry import OF_INNER_ATTACK, ObjectiveEntry
 from pipeline.training.objectives.inner import InnerAttack
 
 
@@ -41,3 +42,11 @@ class Trades:
 def divergence(log_p: Tensor, logits: Tensor) -> Tensor:
     """``KL(p ‖ softmax(logits))`` of each row, ``[N]``, from the logarithms of p ``[N, K]``."""
     return F.kl_div(F.log_softmax(logits, dim=1), log_p, reduction="none", log_target=True).sum(1)
+
+
+TRADES = ObjectiveEntry(
+    "trades",
+    "the first, and trades_beta times how far the answer changes within eps",
+    lambda settings: Trades(settings.attack, settings.trades_beta),
+    (*OF_INNER_ATTACK, "trades_beta"),
+)
