@@ -46,8 +46,9 @@ bench: $(PEERS) ## every measurement against its peers, in one table; three hour
 versions: $(INSTALLED) ## the fast tests on each of Python 3.11, 3.12 and 3.13 that is here, each in an environment of its own
 	$(BIN)/tox run
 
-coverage: $(INSTALLED) ## which lines the fast tests run, and which they leave out
-	$(BIN)/pytest -q -m 'not ray and not slow' --cov --cov-report=term-missing
+coverage: $(INSTALLED) ## which lines the fast tests run; renews the table of docs/testing.md
+	$(BIN)/pytest -q -m 'not ray and not slow' --cov --cov-report=term --cov-report=json:.coverage.json
+	$(BIN)/python -m docs.tables.coverage .coverage.json
 
 gpu-check: $(INSTALLED) ## on a GPU: speed, memory, exactness, and how far results lie from a CPU's
 	$(BIN)/python benchmarks/gpu_check.py
@@ -58,5 +59,5 @@ $(PEERS): $(INSTALLED)
 	@touch $@
 
 clean: ## remove .venv, caches and what the quickstart wrote (runs/)
-	rm -rf .venv .tox .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info runs
+	rm -rf .venv .tox .coverage .coverage.json .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info runs
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

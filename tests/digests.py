@@ -23,7 +23,8 @@ Held fixed, since each changes bits without a fault of the code:
 Left out of a digest: versions, times, memory, the commit, the path that the suite lies in, and the
 pictures for people (PNG), whose bytes belong to matplotlib.
 
-Not pytest's, since it needs another commit: it runs where a step says that bytes stay.
+Not pytest's, since it needs another commit: it runs where a step says that bytes stay. One file,
+since each side's process is started with its path and sees no other file of this folder.
 """
 
 import argparse

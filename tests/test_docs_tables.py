@@ -2,7 +2,7 @@
 
 import pytest
 
-from docs.tables import page, readers
+from docs.tables import coverage, page, readers
 from docs.tables.page import as_markdown, replace_table, table_in
 
 
@@ -40,3 +40,29 @@ def test_the_table_of_withstanding_rows_is_of_the_tested_versions():
     table = table_in("own_models.md", "withstanding_rows")
     for library in ("torchattacks", "foolbox", "adv-lib", "pyautoattack"):
         assert f"| {library} {versions[library]} |" in table
+
+
+def test_the_table_of_coverage_counts_by_folder_and_says_why_a_file_has_gaps():
+    def file(statements, ran):
+        return {"summary": {"num_statements": statements, "covered_lines": ran}}
+
+    report = {
+        "files": {
+            "pipeline/chain/haar.py": file(30, 30),
+            "pipeline/chain/new.py": file(50, 10),
+            "pipeline/chain/short.py": file(10, 0),
+            "jobs/perturb/run.py": file(40, 20),
+            "jobs/__init__.py": file(0, 0),
+        }
+    }
+    assert coverage.rows_of(report) == [
+        ["`jobs/perturb`", "40", "50%", f"`run.py` 50%: {coverage.REASONS['jobs']}"],
+        ["`pipeline/chain`", "90", "44%", "`new.py` 20%: not said yet"],
+        ["all", "130", "46%", ""],
+    ]
+
+
+def test_every_gap_that_the_page_shows_is_explained_by_a_file_or_folder_that_is_there():
+    assert "not said yet" not in table_in(coverage.PAGE, coverage.TABLE)
+    root = page.DOCS.parent
+    assert [place for place in coverage.REASONS if not (root / place).exists()] == []
