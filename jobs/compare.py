@@ -87,7 +87,7 @@ def _tell(
             flush=True,
         )
     for pair in pairs:
-        print(f"compare: {_told(pair, sets, names)}", flush=True)
+        print(f"compare: {_pair_line(pair, sets, names)}", flush=True)
 
 
 def _report(
@@ -126,7 +126,7 @@ def names_of(sets: Sequence[PerturbationSet]) -> list[str]:
     return [f"{attack} in {s.path.name}" for attack, s in zip(attacks, sets, strict=True)]
 
 
-def _told(found: Difference, sets: Sequence[PerturbationSet], names: Sequence[str]) -> str:
+def _pair_line(found: Difference, sets: Sequence[PerturbationSet], names: Sequence[str]) -> str:
     first, second = names[found.first], names[found.second]
     text = (
         f"{first} broke {found.first_alone:,} pictures that {second} left standing, and {second} "

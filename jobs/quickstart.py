@@ -174,7 +174,9 @@ def _gather(place: Path, steps: tuple[Step, ...]) -> ReportData:
         samples=rows_by_class(
             images_of(table), labels_of(table), stack.classes, per_class=_PER_CLASS
         ),
-        way=record_trajectory(stack, np.full(len(labels), samples.origin["seed"]), labels, labels),
+        trajectory=record_trajectory(
+            stack, np.full(len(labels), samples.origin["seed"]), labels, labels
+        ),
         examples=choose_examples(
             next(iterate(perturbed.path, perturbed.shards)), classifier.classes, _EXAMPLES
         ),

@@ -44,7 +44,7 @@ class Command(Generic[Config]):
             return again.run(argv, prog)
         try:
             arguments = sys.argv[1:] if argv is None else argv
-            result = self.main(read_config(self.config_class, arguments, prog or _called_as()))
+            result = self.main(read_config(self.config_class, arguments, prog or _program_name()))
         except KeyboardInterrupt:
             return _say(
                 "interrupted; the same command takes up where this one stopped", INTERRUPTED
@@ -71,7 +71,7 @@ def _say(line: str, exit_code: int) -> int:
     return exit_code
 
 
-def _called_as() -> str:
+def _program_name() -> str:
     """`python -m jobs.ingest` when that is how it was started, else the program's own name."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     if spec is None:

@@ -16,7 +16,7 @@ _SHORT = "-"  # the same, where no class is called so
 _NAMED_CLASSES = 12  # in messages
 
 
-def class_named(text: str, classes: Sequence[str]) -> int | None:
+def class_by_name(text: str, classes: Sequence[str]) -> int | None:
     """The class that a text names, in any case and with spaces around it.
 
     None when it names none, or, in another case than its own, more than one.
@@ -29,17 +29,17 @@ def class_named(text: str, classes: Sequence[str]) -> int | None:
     return folded.index(name) if folded.count(name) == 1 else None
 
 
-def label_named(text: str, classes: Sequence[str]) -> int | None:
+def label_by_name(text: str, classes: Sequence[str]) -> int | None:
     """The class that a text names, or -1 where it says that there is no condition."""
-    label = class_named(text, classes)
+    label = class_by_name(text, classes)
     if label is None and text.strip().casefold() in (NO_CONDITION, _SHORT):
         return NO_LABEL
     return label
 
 
-def label_called(text: str, classes: Sequence[str]) -> int | None:
+def label_by_name_or_number(text: str, classes: Sequence[str]) -> int | None:
     """The class that a text names or whose number it is, or -1 for no condition."""
-    label = label_named(text, classes)
+    label = label_by_name(text, classes)
     number = text.strip()
     if label is None and number.isdecimal() and not _named_by_numbers(classes):
         # Python takes no more than 4,300 digits

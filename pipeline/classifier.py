@@ -38,7 +38,7 @@ class FrozenClassifier:
         device: where it computes.
         origin: where it comes from and what it does to a picture before its first layer, as JSON
             can hold it.
-        left_training: the names of layers that act otherwise in training and came in that mode;
+        training_layers: the names of layers that act otherwise in training and came in that mode;
             they are in evaluation mode now.
     """
 
@@ -52,7 +52,7 @@ class FrozenClassifier:
         rows_per_call: int = ROWS_PER_CALL,
         device: torch.device | str = "cpu",
         origin: Mapping[str, Any] | None = None,
-        left_training: tuple[str, ...] = (),
+        training_layers: tuple[str, ...] = (),
     ) -> None:
         self.classes = classes
         self.shape = shape
@@ -60,7 +60,7 @@ class FrozenClassifier:
         self.rows_per_call = rows_per_call
         self.device = torch.device(device)
         self.origin = dict(origin or {})
-        self.left_training = left_training
+        self.training_layers = training_layers
         network.eval()
         for parameter in network.parameters():
             parameter.requires_grad_(False)

@@ -39,7 +39,7 @@ def import_function(spec: str) -> Callable[..., Any]:
                 f"the module {module_name} of {spec} is not found; set PYTHONPATH to the folder "
                 "that holds it, on every node (`ray job submit --working-dir` brings it along)"
             ) from None
-        raise UserError(f"importing {module_name} of {spec} raised {told(error)}") from None
+        raise UserError(f"importing {module_name} of {spec} raised {error_line(error)}") from None
     function = getattr(module, name, None)
     if not callable(function):
         raise UserError(f"the module {module_name} has no function {name}; check {spec}")
@@ -55,7 +55,7 @@ def source_sha256(function: Callable[..., Any]) -> str:
     return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
 
 
-def told(error: BaseException) -> str:
+def error_line(error: BaseException) -> str:
     """An error of somebody else's code in one line of at most 200 letters."""
     first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     text = f"{type(error).__name__}: {first}" if first else type(error).__name__

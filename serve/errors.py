@@ -51,7 +51,7 @@ class ApiError(Exception):
         }
 
 
-def nearest(word: str, known: Sequence[str]) -> str:
+def did_you_mean(word: str, known: Sequence[str]) -> str:
     """``" (did you mean 'x'?)"`` when a known word is close to this one, else nothing."""
     close = get_close_matches(word, known, n=1, cutoff=0.6)
     return f" (did you mean {close[0]!r}?)" if close else ""
@@ -89,7 +89,7 @@ def from_validation(errors: Sequence[Mapping[str, Any]], known: Sequence[str]) -
         return ApiError(400, message, code="invalid_body")
     if kind == "extra_forbidden":
         here = _ELSEWHERE.get(param)
-        hint = f"; it is called {here!r} here" if here else nearest(param[:200], known)
+        hint = f"; it is called {here!r} here" if here else did_you_mean(param[:200], known)
         shown = param if len(param) <= 80 else param[:77] + "..."
         message = f"unknown field {shown!r}{hint}"
         return ApiError(400, message, code="unknown_parameter", param=param)

@@ -17,7 +17,7 @@ from pipeline.errors import UserError
 from serve.address import free_port, url_of, warn_when_open
 from serve.app import application
 from serve.key import read_key
-from serve.replica import check_model
+from serve.replica import check_servable
 from serve.settings import Settings
 
 APPLICATION = "noisestack"
@@ -33,7 +33,7 @@ def serve_until_stopped(settings: Settings, host: str, port: int) -> None:
         UserError: a model that cannot be served, a port in use, too few CPUs or GPUs.
         KeyboardInterrupt: SIGINT or SIGTERM while it was still starting.
     """
-    stored = check_model(settings.model)
+    stored = check_servable(settings.model)
     digest = read_key(settings.api_key_file)
     port = free_port(host, port)
     warn_when_open(host, has_key=digest is not None)

@@ -74,7 +74,7 @@ class Rendering:
         return buffer.getvalue()
 
 
-def asked_size(text: str, own: tuple[int, int]) -> tuple[int, int, Resampling]:
+def parse_size(text: str, own: tuple[int, int]) -> tuple[int, int, Resampling]:
     """The width and height that a request's ``size`` means, and what gets a picture there.
 
     Pictures are scaled, never stretched: there must be one factor that brings both sides to the

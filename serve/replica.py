@@ -20,7 +20,7 @@ from serve.web import create_app
 _CALLS_OF_SELF_TEST = 4
 
 
-def check_model(path: Path) -> StoredModel:
+def check_servable(path: Path) -> StoredModel:
     """The model directory, found whole and servable, without its networks being built.
 
     Raises:
@@ -51,9 +51,9 @@ class Replica:
             digest: of the key that requests must carry; None for no key.
 
         Raises:
-            UserError: as `check_model`.
+            UserError: as `check_servable`.
         """
-        stored = check_model(settings.model)
+        stored = check_servable(settings.model)
         stack = Stack.load(settings.model, "cuda" if settings.num_gpus > 0 else "cpu")
         start = time.perf_counter()
         exact = is_exact(stack)

@@ -19,7 +19,6 @@ from pipeline.sampling import SamplingOptions
 from serve.engine import Engine, EngineClosed, QueueFull, SamplingFailed
 from serve.errors import ApiError, from_validation
 from serve.guards import BodyLimit, KeyGuard, error_response
-from serve.order import Order, check_model_id, understand
 from serve.schema import (
     GeneratedImage,
     ImageRequest,
@@ -29,6 +28,7 @@ from serve.schema import (
     ServedModel,
     model_card,
 )
+from serve.task import SamplingTask, check_model_id, task_of
 
 T = TypeVar("T")
 
@@ -94,15 +94,15 @@ def create_app(
     @app.post("/v1/images/generations", response_model_exclude_none=True)
     async def generate(body: ImageRequest, request: Request) -> ImagesResponse:
         """Draws pictures."""
-        order = understand(body, model)
-        data = await _while_connected(request, _fulfil(engine, order), request_timeout_s)
+        task = task_of(body, model)
+        data = await _while_connected(request, _fulfil(engine, task), request_timeout_s)
         return ImagesResponse(
             created=int(time.time()),
             data=data,
-            output_format=order.rendering.file_format,
-            size=order.rendering.size,
-            resampling=order.rendering.resampling,
-            layers=list(order.options.layers or ()),
+            output_format=task.rendering.file_format,
+            size=task.rendering.size,
+            resampling=task.rendering.resampling,
+            layers=list(task.options.layers or ()),
         )
 
     app.add_middleware(BodyLimit, max_bytes=max_body_bytes)
@@ -111,14 +111,14 @@ def create_app(
     return app
 
 
-async def _fulfil(engine: Engine[SamplingOptions], order: Order) -> list[GeneratedImage]:
+async def _fulfil(engine: Engine[SamplingOptions], task: SamplingTask) -> list[GeneratedImage]:
     try:
         images = await engine.sample(
-            seed=order.seed,
-            sample_index=order.sample_index,
-            label=order.label,
-            num_rows=order.num_images,
-            options=order.options,
+            seed=task.seed,
+            sample_index=task.sample_index,
+            label=task.label,
+            num_rows=task.num_images,
+            options=task.options,
         )
     except QueueFull as error:
         seconds = min(max(1, math.ceil(error.retry_after_s)), _LONGEST_RETRY_AFTER_S)
@@ -135,22 +135,22 @@ async def _fulfil(engine: Engine[SamplingOptions], order: Order) -> list[Generat
     except SamplingFailed:
         # The engine has logged the cause; a client has no use for it.
         raise ApiError(500, "sampling failed on the server", code="internal_error") from None
-    return await asyncio.to_thread(_hand_over, images, order)
+    return await asyncio.to_thread(_hand_over, images, task)
 
 
-def _hand_over(images: np.ndarray, order: Order) -> list[GeneratedImage]:
+def _hand_over(images: np.ndarray, task: SamplingTask) -> list[GeneratedImage]:
     """uint8 ``[N, H, W, C]`` as the pictures of an answer, in the size and format ordered."""
     data = []
     for i, image in enumerate(images):
-        encoded = base64.b64encode(order.rendering.encode(image)).decode()
+        encoded = base64.b64encode(task.rendering.encode(image)).decode()
         data.append(
             GeneratedImage(
-                b64_json=None if order.as_url else encoded,
-                url=f"data:{order.rendering.media_type};base64,{encoded}" if order.as_url else None,
-                revised_prompt=order.class_name,
-                seed=order.seed,
-                sample_index=order.sample_index + i,
-                label=order.label,
+                b64_json=None if task.as_url else encoded,
+                url=f"data:{task.rendering.media_type};base64,{encoded}" if task.as_url else None,
+                revised_prompt=task.class_name,
+                seed=task.seed,
+                sample_index=task.sample_index + i,
+                label=task.label,
             )
         )
     return data

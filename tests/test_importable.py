@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.importable import import_function, is_importable, source_sha256, told
+from pipeline.importable import error_line, import_function, is_importable, source_sha256
 
 
 @pytest.fixture
@@ -57,6 +57,6 @@ def test_what_cannot_be_imported_is_told_in_one_line(spec, message):
 
 
 def test_a_strangers_error_is_one_short_line():
-    assert told(ValueError("\n  first\nsecond")) == "ValueError: first"
-    assert told(KeyError()) == "KeyError"
-    assert len(told(ValueError("x" * 1000))) == 200
+    assert error_line(ValueError("\n  first\nsecond")) == "ValueError: first"
+    assert error_line(KeyError()) == "KeyError"
+    assert len(error_line(ValueError("x" * 1000))) == 200

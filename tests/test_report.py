@@ -71,7 +71,7 @@ def example(classes: tuple[str, ...] = CLASSES) -> ReportData:
         sampling="heun, 2 + 3 layers",
         num_samples=987,
         samples=rows_by_class(pictures(5, 4, 4, 3), labels, classes),
-        way=Trajectory(
+        trajectory=Trajectory(
             classes,
             (Level(0, 80.0, pictures(2, 2, 2, 3)), Level(5, 0.0, pictures(2, 4, 4, 3))),
             5,
@@ -162,11 +162,11 @@ def test_report_json_holds_every_figure_as_it_was_measured(tmp_path: Path) -> No
 def test_the_page_holds_every_picture_pixel_for_pixel(tmp_path: Path) -> None:
     data = example()
     page = page_of(tmp_path, data)
-    assert data.way is not None
+    assert data.trajectory is not None
     assert data.examples is not None
     expected = [image for row in data.samples for image in row.images]
-    expected += [level.images[0] for level in data.way.levels]
-    expected += [level.images[1] for level in data.way.levels]
+    expected += [level.images[0] for level in data.trajectory.levels]
+    expected += [level.images[1] for level in data.trajectory.levels]
     gain = gain_for(data.examples.images, data.examples.adversarial)
     assert 1 <= gain < 10  # random pictures: ten times would be clipped
     assert f"change × {gain}" in page.words

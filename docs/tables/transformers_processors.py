@@ -29,7 +29,7 @@ from transformers.models.auto.modeling_auto import (
 from docs.tables.page import as_markdown, replace_table
 from pipeline.errors import UserError
 from pipeline.formats.dataset import DatasetInfo
-from pipeline.importable import told
+from pipeline.importable import error_line
 from pipeline.user_models.processor import noise_pictures
 from pipeline.user_models.transformers_directory import PROCESSOR_FILE, load_from_transformers
 
@@ -75,7 +75,7 @@ def _row(kind: str, settings: dict[str, Any]) -> list[str]:
         try:
             _save(kind, path)
         except ImportError as error:
-            return ["", f"not built here: {told(error).partition(' but ')[0]}", ""]
+            return ["", f"not built here: {error_line(error).partition(' but ')[0]}", ""]
         (path / PROCESSOR_FILE).write_text(json.dumps(settings))
         return [_processor_name(path), *_cells(path)]
 
@@ -128,7 +128,7 @@ def _cells(path: Path) -> Iterator[str]:
         try:
             expected = _own_logits(path, images)
         except Exception as error:
-            yield f"taken, but its own model fails: {told(error)}"
+            yield f"taken, but its own model fails: {error_line(error)}"
             continue
         off = np.abs(classifier.logits_of(images) - expected).max() / np.ptp(expected)
         assert off < 1e-4, (path.name, side, off)

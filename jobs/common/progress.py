@@ -30,21 +30,26 @@ class Progress:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._what, self._total, self._unit = what, total, unit
-        self._done = self._printed_done = self._found = 0
+        self._done = self._printed_done = self._num_earlier = 0
         self._stream, self._clock = stream, clock
         self._start = self._printed = clock()
         self._first: tuple[float, int] | None = None  # when new rows first came in, and how many
 
-    def add(self, rows: int, *, found: bool = False) -> None:
-        """Counts rows that were just finished, or found finished by an earlier run."""
+    def add(self, rows: int, *, earlier: bool = False) -> None:
+        """Counts finished rows.
+
+        Args:
+            rows: how many.
+            earlier: whether an earlier run finished them; they say nothing of the speed.
+        """
         self._done += rows
-        self._found += rows if found else 0
+        self._num_earlier += rows if earlier else 0
         now = self._clock()
         if self._done >= self._total:
             self._print(f"{self._line()}, {duration(now - self._start)} in all")
             return
-        if self._first is None and not found:
-            self._first = (now, self._made())
+        if self._first is None and not earlier:
+            self._first = (now, self._num_new())
         since = now - (self._first[0] if self._first else self._start)
         due = _SECONDS if self._grown() < _PART else _AT_LEAST_SECONDS
         if since >= _SPEED_SECONDS and now - self._printed >= due:
@@ -54,21 +59,21 @@ class Progress:
     def _speed(self, now: float) -> str:
         if self._first is None:
             return ""
-        speed = (self._made() - self._first[1]) / max(now - self._first[0], 1e-9)
+        speed = (self._num_new() - self._first[1]) / max(now - self._first[0], 1e-9)
         left = duration((self._total - self._done) / max(speed, 1e-9))
         return f", {speed:,.0f} {self._unit}/s, {left} left"
 
-    def _made(self) -> int:
-        return self._done - self._found
+    def _num_new(self) -> int:
+        return self._done - self._num_earlier
 
     def _grown(self) -> float:
         return (self._done - self._printed_done) / self._total
 
     def _line(self) -> str:
         part = self._done / max(1, self._total)
-        found = f", {self._found:,} of them from an earlier run" if self._found else ""
+        note = f", {self._num_earlier:,} of them from an earlier run" if self._num_earlier else ""
         done = f"{self._done:,} of {self._total:,} {self._unit}"
-        return f"{self._what}: {done} ({part:.0%}){found}"
+        return f"{self._what}: {done} ({part:.0%}){note}"
 
     def _print(self, line: str) -> None:
         print(line, file=self._stream or sys.stderr, flush=True)

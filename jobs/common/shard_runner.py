@@ -24,8 +24,8 @@ ATTEMPTS = 5
 NUMBER = "item"  # what Ray Data calls the column of a source that holds numbers alone
 # What became of a shard, in the rows that pass from pool to pool and back to the driver.
 CARRIED = "carried"  # a pool has done its part; the next one goes on
-MADE = "made"
-FOUND = "found"  # an earlier run, or an actor that was lost since, has made it
+DONE = "done"
+ALREADY_DONE = "already done"  # by an earlier run, or by an actor that was lost since
 FAILED = "failed"
 STOPPED = "stopped"  # left out, because another shard failed
 
@@ -84,7 +84,7 @@ class ShardRunner:
         # The last looks too: Ray runs a shard again when it lost the answer, for instance with the
         # node of the actor.
         if (first or last) and finished_record(self._output_dir, shard) is not None:
-            return {"outcome": FOUND}
+            return {"outcome": ALREADY_DONE}
         place = record_path(self._output_dir, shard)
         with _counted_attempt(place.with_suffix(f".{self._stage}{ATTEMPTED}"), place.stem):
             self._worker = self._worker or self._build()
@@ -95,7 +95,7 @@ class ShardRunner:
             if not last:
                 return {"outcome": CARRIED, "carry": carry.to_bytes(result)}
             write_record(self._output_dir, shard, result)
-        return {"outcome": MADE}
+        return {"outcome": DONE}
 
 
 def write_record(output_dir: Path, shard: ShardSpec, result: Mapping[str, Any]) -> Record:

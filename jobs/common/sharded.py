@@ -20,7 +20,7 @@ import ray.data
 from jobs.common.pools import Pool, pool_sizes
 from jobs.common.progress import Progress
 from jobs.common.records import Records, ShardSpec, forget_attempts, gather, stop_path
-from jobs.common.shard_runner import FAILED, FOUND, MADE, NUMBER, ShardRunner
+from jobs.common.shard_runner import ALREADY_DONE, DONE, FAILED, NUMBER, ShardRunner
 from noisestack.resources import Waiting, require
 from pipeline.errors import UserError
 from pipeline.formats.output import sweep_temporary
@@ -72,9 +72,9 @@ def run_shards(
         with Waiting(describe, demands) as waiting:
             for row in _outcomes(chain, shards, output_dir).iter_rows() if shards else ():
                 waiting.over()
-                if row["outcome"] in (MADE, FOUND):
+                if row["outcome"] in (DONE, ALREADY_DONE):
                     rows = int(shards[row[NUMBER]]["num_rows"])
-                    progress.add(rows, found=row["outcome"] == FOUND)
+                    progress.add(rows, earlier=row["outcome"] == ALREADY_DONE)
                 elif row["outcome"] == FAILED:
                     failure = failure or _failure(row)
     except BaseException:

@@ -155,10 +155,10 @@ class IngestConfig(JobConfig):
         if source.splits:
             unused = " (--test-fraction says nothing here)"
             given = "test_fraction" in self.model_fields_set
-            return f"from {source.splits_given_by}{unused if given else ''}"
+            return f"from {source.splits_origin}{unused if given else ''}"
         by_class = " by class" if source.classes else ""
         drawn = f"drawn: {100 * self.test_fraction:.4g} %{by_class}, seed {self.seed}"
-        alone = f" ({source.splits_given_by} say train for all)" if source.splits_given_by else ""
+        alone = f" ({source.splits_origin} say train for all)" if source.splits_origin else ""
         return drawn + alone
 
 

@@ -20,7 +20,7 @@ from pipeline.fixed_batch import in_fixed_batches
 from pipeline.formats.dataset import DatasetInfo
 from pipeline.formats.output import sha256_of_json
 from pipeline.importable import is_importable
-from pipeline.user_models.boundary import BroughtModule, layers_in_training, unwrapped
+from pipeline.user_models.boundary import UserModule, layers_in_training, unwrapped
 from pipeline.user_models.function import state_sha256
 from pipeline.user_models.load import load_classifier as load_any
 from pipeline.user_models.transformers_directory import is_transformers_directory
@@ -217,13 +217,13 @@ def frozen_module(
     Raises:
         UserError: the module cannot be put in evaluation mode.
     """
-    left_training = layers_in_training(module)
+    training_layers = layers_in_training(module)
     inner = unwrapped(module)
     if device is None:
         device = next((p.device for p in inner.parameters()), torch.device("cpu"))
     rows = rows_per_call or ROWS_PER_CALL
     height, width, channels = info.shape
-    brought = BroughtModule(
+    brought = UserModule(
         inner.to(device),
         len(info.classes),
         what=f"the module {type(inner).__name__}",
@@ -236,7 +236,7 @@ def frozen_module(
         sha256=sha256,
         rows_per_call=rows,
         device=device,
-        left_training=left_training,
+        training_layers=training_layers,
         origin=origin,
     )
 

@@ -18,7 +18,7 @@ RATIO_BELOW_ONE = (
 """What a person is told of a distance that lies below the floor."""
 
 
-class _Given(nn.Module):
+class _PrecomputedFeatures(nn.Module):
     """Stands in the place of torchmetrics' Inception network: the features are there already."""
 
     def __init__(self, num_features: int) -> None:
@@ -52,7 +52,7 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
                 f"the classifier's features of {rows} of {len(features)} pictures are not finite; "
                 "its training has diverged: train it anew, or judge by another"
             )
-    metric = FrechetInceptionDistance(feature=_Given(a.shape[1]))
+    metric = FrechetInceptionDistance(feature=_PrecomputedFeatures(a.shape[1]))
     metric.update(torch.from_numpy(np.asarray(a, dtype=np.float64)), real=True)
     metric.update(torch.from_numpy(np.asarray(b, dtype=np.float64)), real=False)
     distance = float(metric.compute())

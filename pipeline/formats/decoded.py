@@ -35,7 +35,7 @@ class DecodedShards:
         limit: bytes to keep at most; 0 keeps nothing. A fifth of the disk is left free anyway.
 
     Attributes:
-        bytes_kept: how much of the disk is taken.
+        num_cached_bytes: how much of the disk is taken.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class DecodedShards:
         self._directory, self._shards, self._shape = directory, shards, shape
         self._columns = columns
         self._limit = limit
-        self.bytes_kept = 0
+        self.num_cached_bytes = 0
         self._file: FileIO | None = None  # made where it is used: a reader travels between hosts
         self._places: dict[int, int] = {}  # where each shard's pictures begin in it
         self._labels: dict[int, NDArray[np.int64]] = {}
@@ -62,21 +62,21 @@ class DecodedShards:
             UserError: its file is missing or damaged.
         """
         if number in self._places:
-            return self._kept(number), self._labels[number]
+            return self._read_back(number), self._labels[number]
         shard = self._shards[number]
         table = read_part(self._directory / shard.file, 0, shard.num_rows, self._columns)
         images, labels = images_of(table), labels_of(table)
         self._keep(number, images, labels)
         return images, labels
 
-    def _kept(self, number: int) -> NDArray[np.uint8]:
+    def _read_back(self, number: int) -> NDArray[np.uint8]:
         assert self._file is not None  # there is a place in it
         self._file.seek(self._places[number])
         size = self._shards[number].num_rows * prod(self._shape)
         return np.fromfile(self._file, np.uint8, size).reshape(-1, *self._shape)
 
     def _keep(self, number: int, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> None:
-        place, size = self.bytes_kept, images.nbytes
+        place, size = self.num_cached_bytes, images.nbytes
         if place + size > self._limit:
             return
         disk = shutil.disk_usage(tempfile.gettempdir())
@@ -94,4 +94,4 @@ class DecodedShards:
             self._limit = 0
             return
         self._places[number], self._labels[number] = place, labels.copy()
-        self.bytes_kept += size
+        self.num_cached_bytes += size

@@ -60,7 +60,7 @@ def look_at_rows(
         rows_per_call=classifier.rows_per_call,
         uses_gradients=attack not in GRADIENT_FREE and not is_importable(attack),
         num_draws=num_draws,
-        left_training=classifier.left_training,
+        training_layers=classifier.training_layers,
     )
 
 

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 
 from pipeline.class_names import NO_LABEL
 from pipeline.pictures import display_scale, to_image
-from pipeline.plots.lettering import INK, PAPER, fitted, typeface
+from pipeline.plots.lettering import INK, PAPER, truncated, typeface
 
 MARGIN = 12  # around the sheet, and between names and pictures; pixels
 GAP = 4  # between pictures
@@ -78,7 +78,7 @@ def class_sheet(
         top = MARGIN + number * (tall + GAP)
         draw.text(
             (left - MARGIN, top + tall // 2),
-            fitted(row.name, _LETTERS, _WIDEST_NAME),
+            truncated(row.name, _LETTERS, _WIDEST_NAME),
             INK,
             typeface(_LETTERS),
             anchor="rm",
@@ -92,5 +92,5 @@ def class_sheet(
 def _left_edge(names: Sequence[str]) -> int:
     """Where pictures begin: names stand to the left of it, flush right."""
     font = typeface(_LETTERS)
-    widest = max((font.getlength(fitted(n, _LETTERS, _WIDEST_NAME)) for n in names), default=0)
+    widest = max((font.getlength(truncated(n, _LETTERS, _WIDEST_NAME)) for n in names), default=0)
     return MARGIN + (int(widest) + 1 + MARGIN if widest else 0)

@@ -17,7 +17,7 @@ def typeface(size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(path, size)
 
 
-def fitted(text: str, size: int, width: int) -> str:
+def truncated(text: str, size: int, width: int) -> str:
     """``text``, or its beginning and an ellipsis where it is wider than ``width`` pixels."""
     font = typeface(size)
     if font.getlength(text) <= width:

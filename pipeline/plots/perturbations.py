@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from pipeline.formats.perturbation.set import linf_levels
 from pipeline.formats.shard import images_of, labels_of
-from pipeline.plots.lettering import fitted
+from pipeline.plots.lettering import truncated
 
 _GAIN = 10
 _DPI, _POINTS = 110, 9
@@ -121,13 +121,15 @@ def _draw_example(axes: Sequence[Axes], examples: PerturbationExamples, i: int, 
     ):
         colour = "#1a7f37" if prediction == truth else "#cf222e"
         title = axis.set_title(
-            _fitted(f"says {examples.classes[prediction]}", _TITLE), fontsize=_POINTS, color=colour
+            _title_text(f"says {examples.classes[prediction]}", _TITLE),
+            fontsize=_POINTS,
+            color=colour,
         )
         title.set_parse_math(False)  # a dollar sign in a name is one
     largest = int(linf_levels(clean[None], stored[None])[0])
     axes[1].set_title(f"largest change {largest}/255", fontsize=8, color="0.35")
     name = axes[0].set_ylabel(
-        _fitted(examples.classes[truth], _NAME),
+        _title_text(examples.classes[truth], _NAME),
         rotation=0,
         ha="right",
         va="center",
@@ -136,9 +138,9 @@ def _draw_example(axes: Sequence[Axes], examples: PerturbationExamples, i: int, 
     name.set_parse_math(False)
 
 
-def _fitted(text: str, inches: float) -> str:
+def _title_text(text: str, inches: float) -> str:
     """The text on one line, cut so that the layout need not make the tiles smaller for it."""
-    return fitted(" ".join(text.split()), round(_POINTS * _DPI / 72), round(inches * _DPI))
+    return truncated(" ".join(text.split()), round(_POINTS * _DPI / 72), round(inches * _DPI))
 
 
 def show_pixels(axis: Axes, picture: np.ndarray) -> None:

@@ -147,7 +147,7 @@ class ReportData:
         sampling: how the samples were drawn, in words.
         num_samples: in the sample set; ``samples`` shows some.
         samples: see `rows_by_class`.
-        way: see `record_trajectory`.
+        trajectory: see `record_trajectory`.
         examples: rows of the perturbation set; see `choose_examples`.
         losses: a curve a training.
         figures: see `Figures.from_json`.
@@ -163,7 +163,7 @@ class ReportData:
     sampling: str = ""
     num_samples: int = 0
     samples: tuple[ClassRow, ...] = ()
-    way: Trajectory | None = None
+    trajectory: Trajectory | None = None
     examples: PerturbationExamples | None = None
     losses: tuple[LossCurve, ...] = ()
     figures: Figures = field(default_factory=Figures)

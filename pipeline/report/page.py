@@ -18,7 +18,7 @@ def render_page(data: ReportData) -> str:
     sections = (
         _glance(data),
         _samples(data),
-        _way(data.way),
+        _trajectory(data.trajectory),
         _perturbations(data.examples, data.figures.robustness),
         _losses(data.losses),
         _table(data),
@@ -88,11 +88,11 @@ def _samples(data: ReportData) -> str:
     )
 
 
-def _way(way: Trajectory | None) -> str:
-    if way is None or not way.levels or not way.names:
+def _trajectory(trajectory: Trajectory | None) -> str:
+    if trajectory is None or not trajectory.levels or not trajectory.names:
         return ""
-    cells, before = [], way.levels[0].size
-    for level in way.levels:
+    cells, before = [], trajectory.levels[0].size
+    for level in trajectory.levels:
         height, width = level.size
         kind = "level new" if level.size != before else "level"
         before = level.size
@@ -102,26 +102,30 @@ def _way(way: Trajectory | None) -> str:
             f"<figcaption><b>t = {level.t}</b><br>σ = {sigma_text(level.sigma)}"
             f"<br><span>{width}×{height}</span></figcaption></figure>"
         )
-    count = len(way.levels)
+    count = len(trajectory.levels)
     content = f'<div class="way" style="--n: {count}">{"".join(cells)}</div>'
-    if len(way.names) > 1:
+    if len(trajectory.names) > 1:
         others = [
             strip(
-                way.names[i],
-                [pixels(level.images[i], f"level {level.t}") for level in way.levels],
+                trajectory.names[i],
+                [pixels(level.images[i], f"level {level.t}") for level in trajectory.levels],
                 count,
             )
-            for i in range(1, len(way.names))
+            for i in range(1, len(trajectory.names))
         ]
         content += '<p class="intro">The same levels of other samples:</p>'
-        content += rows(way.names[1:], others, side=max(way.levels[-1].size))
-    shown = "" if count == way.num_layers + 1 else f" ({count} of {way.num_layers + 1} are shown)"
-    asked = f", asked for “{escape(way.names[0])}”" if way.names[0] else ""
+        content += rows(trajectory.names[1:], others, side=max(trajectory.levels[-1].size))
+    shown = (
+        ""
+        if count == trajectory.num_layers + 1
+        else f" ({count} of {trajectory.num_layers + 1} are shown)"
+    )
+    asked = f", asked for “{escape(trajectory.names[0])}”" if trajectory.names[0] else ""
     intro = (
         f"One sample{asked}, from pure noise at level 0 to the picture at level "
-        f"{way.num_layers}{shown}. Each layer takes away some noise (σ is how much is left); where "
-        "the frame is marked, the resolution doubles and fine detail is drawn in. The contrast of "
-        "each level is adapted so that the noise does not hide everything."
+        f"{trajectory.num_layers}{shown}. Each layer takes away some noise (σ is how much is "
+        "left); where the frame is marked, the resolution doubles and fine detail is drawn in. The "
+        "contrast of each level is adapted so that the noise does not hide everything."
     )
     return section("way", "One sample’s way up the stack", intro, content)
 

@@ -220,7 +220,7 @@ def _bound(b: LikelihoodBound) -> list[Reading]:
             "A lossless code built on this stack needs at most so many bits for each pixel and "
             f"channel of a test picture, on average (± one standard error of the mean over "
             f"{b.num_pictures:,} random ones; {b.num_layers:,} layers). An uncompressed file takes "
-            f"8; lower is better.{_fitted(b)}",
+            f"8; lower is better.{_variances_note(b)}",
         ),
         Reading(
             "… its parts",
@@ -232,7 +232,7 @@ def _bound(b: LikelihoodBound) -> list[Reading]:
     ]
 
 
-def _fitted(b: LikelihoodBound) -> str:
+def _variances_note(b: LikelihoodBound) -> str:
     if b.variances_from in (None, "train"):
         return ""
     return (

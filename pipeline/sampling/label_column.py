@@ -8,7 +8,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.class_names import NO_LABEL, class_named, label_called, label_named, no_class
+from pipeline.class_names import (
+    NO_LABEL,
+    class_by_name,
+    label_by_name,
+    label_by_name_or_number,
+    no_class,
+)
 from pipeline.errors import UserError
 from pipeline.formats.dataset import DATASET_FILE, load_dataset, shards_of
 from pipeline.formats.hugging_face import class_label_names
@@ -35,7 +41,7 @@ class Column(LabelPlan):
         column: whole numbers (also as doubles), booleans or text; dots lead into structs.
         classes: the model's.
         names: the classes that the column's numbers are labels of, where a dataset or a set says
-            them; None where a number is what `label_called` has it for.
+            them; None where a number is what `label_by_name_or_number` has it for.
         captions: the texts are kept, and must be names of classes.
     """
 
@@ -114,14 +120,14 @@ class Column(LabelPlan):
             value = int(value)
         if isinstance(value, int):
             if self.names is None:
-                label = label_called(str(value), self.classes)
+                label = label_by_name_or_number(str(value), self.classes)
                 return NO_LABEL if label is None and value == NO_LABEL else label
             if 0 <= value < len(self.names):
-                return class_named(self.names[value], self.classes)
+                return class_by_name(self.names[value], self.classes)
             return NO_LABEL if value == NO_LABEL else None
         if self.captions:
-            return label_named(value, self.classes)
-        return label_called(value, self.classes)
+            return label_by_name(value, self.classes)
+        return label_by_name_or_number(value, self.classes)
 
     def _place(self, row: int) -> str:
         """A row of the column in words."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.class_names import NO_LABEL, label_called, label_named, no_class
+from pipeline.class_names import NO_LABEL, label_by_name, label_by_name_or_number, no_class
 from pipeline.errors import UserError
 
 
@@ -149,12 +149,12 @@ def labels_in_turn(texts: Sequence[str], classes: Sequence[str], where: str) -> 
     Raises:
         UserError: begins with ``where``; there is none, or one is no class.
     """
-    return InTurn(_resolve(texts, classes, where, label_called))
+    return InTurn(_resolve(texts, classes, where, label_by_name_or_number))
 
 
 def captions_in_turn(texts: Sequence[str], classes: Sequence[str], where: str) -> InTurn:
     """Captions that are names of classes, in turn; errors as `labels_in_turn`."""
-    return InTurn(_resolve(texts, classes, where, label_named), tuple(texts))
+    return InTurn(_resolve(texts, classes, where, label_by_name), tuple(texts))
 
 
 def per_class(
@@ -171,7 +171,7 @@ def per_class(
     if isinstance(counts, int):
         plan = PerClass(dict.fromkeys(_trained(classes, untrained), counts))
     else:
-        labels = _resolve(tuple(counts), classes, where, label_called)
+        labels = _resolve(tuple(counts), classes, where, label_by_name_or_number)
         if len(set(labels)) < len(labels):
             raise UserError(f"{where} gives a class two numbers; name each class once")
         plan = PerClass(dict(zip(labels, counts.values(), strict=True)))

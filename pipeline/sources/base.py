@@ -43,7 +43,7 @@ class Source(ABC):
     num_rows: int
     classes: tuple[str, ...]  # empty without labels
     splits: tuple[str, ...]  # those that the source gives; empty where rows are to be divided
-    splits_given_by: str = ""  # what says them, or the one of all rows: "folders", "column split"
+    splits_origin: str = ""  # what says them, or the one of all rows: "folders", "column split"
     notes: tuple[str, ...] = ()  # what a person should know of how the source was understood
     has_captions: bool
 

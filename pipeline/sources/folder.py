@@ -24,7 +24,7 @@ from pipeline.sources.classes import alike_note, check_classes, class_name
 from pipeline.sources.folder_layout import Inside, Leaf, find_layout
 from pipeline.sources.listing import entries, files_below, user_files
 from pipeline.sources.metadata_file import MetadataSource, find_metadata
-from pipeline.sources.splits import REMEDY, SplitsFrom, first_split, given_splits, split_in
+from pipeline.sources.splits import REMEDY, SplitsFrom, first_split, split_in, usable_splits
 
 
 class FolderSource(Source):
@@ -98,8 +98,8 @@ class FolderSource(Source):
         self._split_names = names
         if by_picture and (self._splits < 0).any():  # names of pictures are no names of splits
             names = []
-        self.splits = given_splits(names)
-        self.splits_given_by = ("file names" if by_picture else "folders") if names else ""
+        self.splits = usable_splits(names)
+        self.splits_origin = ("file names" if by_picture else "folders") if names else ""
         self.notes = (
             *(f"{self._root / name} has no labels and is left out" for name in layout.left_out),
             *notes,

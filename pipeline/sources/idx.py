@@ -23,7 +23,7 @@ from pipeline.formats.splits import SPLITS, TEST
 from pipeline.sources.base import KEYS_AT_ONCE, RawRow, Source, SourceEntry
 from pipeline.sources.classes import check_classes
 from pipeline.sources.listing import entries, user_files
-from pipeline.sources.splits import WORDS, SplitsFrom, given_splits
+from pipeline.sources.splits import WORDS, SplitsFrom, usable_splits
 
 _NAME = re.compile(
     r"(?:.*[-_])?([^-_]+)[-_](images|labels)[-.]idx[13]-ubyte(?:\.gz)?", re.IGNORECASE
@@ -72,8 +72,8 @@ class IdxSource(Source):
         else:
             self.classes, self.notes = check_classes(classes, "--classes")
             self._label_of[: len(self.classes)] = range(min(len(self.classes), 256))
-        self.splits = given_splits(parts) if splits_from != "draw" else ()
-        self.splits_given_by = "file names" if splits_from != "draw" else ""
+        self.splits = usable_splits(parts) if splits_from != "draw" else ()
+        self.splits_origin = "file names" if splits_from != "draw" else ""
         self.has_captions = False
 
     @user_files()

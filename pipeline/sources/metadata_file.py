@@ -33,9 +33,9 @@ from pipeline.sources.splits import (
     REMEDY,
     UNLABELED,
     SplitsFrom,
-    given_splits,
     says_split_alone,
     split_in,
+    usable_splits,
 )
 
 NAMES = ("metadata.jsonl", "metadata.csv")
@@ -144,9 +144,9 @@ class MetadataSource(Source):
         for row, name in enumerate(self._splits):
             if name == UNLABELED and row not in faults:
                 faults[row] = "no label, as its split says; remove its line"
-        self.splits = given_splits(name for name in self._splits if name)
+        self.splits = usable_splits(name for name in self._splits if name)
         if self._splits:
-            self.splits_given_by = "folders" if split is None else f"column {split}"
+            self.splits_origin = "folders" if split is None else f"column {split}"
         self._names = pa.array(names, pa.large_string())
         self._captions = pa.array(captions, pa.large_string())
         self.num_rows = len(names)

@@ -19,7 +19,7 @@ from pipeline.sources.cells import hive_keys, is_boolean
 from pipeline.sources.listing import user_files
 from pipeline.sources.parquet_files import (
     UNREADABLE,
-    FoundFile,
+    InputFile,
     find_files,
     values_of,
 )
@@ -33,8 +33,8 @@ from pipeline.sources.splits import (
     REMEDY,
     UNLABELED,
     SplitsFrom,
-    given_splits,
     split_in,
+    usable_splits,
 )
 
 _LABEL_COLUMN = "label"
@@ -115,8 +115,8 @@ class ParquetSource(Source):
         self.num_rows = sum(file.num_rows for file in self._files)
         if self.num_rows == 0:
             raise UserError(f"the Parquet files in {path} have no rows; check the path")
-        said, self.splits_given_by = self._said_splits()
-        self.splits = given_splits(said)
+        said, self.splits_origin = self._splits_and_origin()
+        self.splits = usable_splits(said)
         self.has_captions = self._caption is not None
         self.classes = ()
         if self._label is not None:
@@ -168,7 +168,7 @@ class ParquetSource(Source):
                     ids = list(map(str, values_of(cells[-1].take(pa.array(good)))))
                 yield ids, labels[good]
 
-    def _labels_of(self, values: pa.Array, file: FoundFile) -> NDArray[np.int64]:
+    def _labels_of(self, values: pa.Array, file: InputFile) -> NDArray[np.int64]:
         """The label of each cell of the label column; -1 where it has none."""
         coded = values.dictionary_encode(null_encoding="encode")
         label_of = [
@@ -178,7 +178,7 @@ class ParquetSource(Source):
         return labels
 
     def _read_file(
-        self, file: FoundFile, first: int, last: int, position: int
+        self, file: InputFile, first: int, last: int, position: int
     ) -> list[RawRow | BadRow]:
         """Rows first to last of a file, whose row 0 is row `position` of the source."""
         try:
@@ -212,7 +212,7 @@ class ParquetSource(Source):
         return list(dict.fromkeys(name for name in names if name is not None))
 
     def _row(
-        self, file: FoundFile, row: int, position: int, cells: dict[str, Any]
+        self, file: InputFile, row: int, position: int, cells: dict[str, Any]
     ) -> RawRow | BadRow:
         name = file.row_id(row) if self._id is None else str(cells[self._id])
         image = cells[self._image]
@@ -260,7 +260,7 @@ class ParquetSource(Source):
             "correct it or --classes"
         )
 
-    def _split_of(self, file: FoundFile, cells: dict[str, Any]) -> str | None:
+    def _split_of(self, file: InputFile, cells: dict[str, Any]) -> str | None:
         return file.split if self._split is None else self._as_split(cells[self._split])
 
     def _as_split(self, value: Any) -> str | None:
@@ -291,7 +291,7 @@ class ParquetSource(Source):
             )
         return column
 
-    def _said_splits(self) -> tuple[list[str], str]:
+    def _splits_and_origin(self) -> tuple[list[str], str]:
         """The splits of all rows, and what says them; none where nothing does."""
         if self._split is not None:
             return self._splits_in_column(self._split), f"column {self._split}"
@@ -304,7 +304,7 @@ class ParquetSource(Source):
                 f"{other.path} says the split {other.split}, and {one.path} says none; {REMEDY}"
             )
         return [name for name in said if name], " and ".join(
-            dict.fromkeys(file.said_by for file in self._files)
+            dict.fromkeys(file.split_origin for file in self._files)
         )
 
     def _splits_in_column(self, column: str) -> list[str]:
@@ -406,7 +406,7 @@ class ParquetSource(Source):
             + f" in column {self._id}; make the ids unique, or leave out --id-column"
         )
 
-    def _file_of(self, row: int) -> tuple[FoundFile, int]:
+    def _file_of(self, row: int) -> tuple[InputFile, int]:
         """The file of a row of the source, and the row's number there."""
         for file in self._files:
             if row < file.num_rows:
@@ -440,7 +440,7 @@ def _optional(
     name: str | None,
     defaults: Sequence[str],
     flag: str,
-    files: Sequence[FoundFile],
+    files: Sequence[InputFile],
 ) -> str | None:
     if name is not None:
         return _column(schema, name, flag, files[0].path)

@@ -19,17 +19,17 @@ UNREADABLE = object()  # in the place of text that is not UTF-8
 
 
 @dataclass(frozen=True)
-class FoundFile:
+class InputFile:
     """A Parquet file.
 
     name: relative to the folder, without the ending. split: what its name or a folder's says, and
-    said_by which of these. num_rows: of its header.
+    split_origin which of these. num_rows: of its header.
     """
 
     path: Path
     name: str
     split: str | None
-    said_by: str
+    split_origin: str
     num_rows: int
 
     def row_id(self, row: int) -> str:
@@ -88,7 +88,7 @@ class FoundFile:
                     continue
 
 
-def find_files(path: Path, split_key: str | None) -> tuple[FoundFile, ...]:
+def find_files(path: Path, split_key: str | None) -> tuple[InputFile, ...]:
     """The Parquet file at a path, or all those in the folder and below it, by name.
 
     split_key: the hive key that says a split; None where names say nothing of splits. Raises
@@ -111,12 +111,12 @@ def find_files(path: Path, split_key: str | None) -> tuple[FoundFile, ...]:
     return tuple(_describe(file, root, split_key) for file in found)
 
 
-def _describe(file: Path, root: Path, split_key: str | None) -> FoundFile:
+def _describe(file: Path, root: Path, split_key: str | None) -> InputFile:
     inside = file.relative_to(root).with_suffix("")
     said = None if split_key is None else split_of_path(inside.parts, split_key, file)
-    split, said_by = said or (None, "")
+    split, split_origin = said or (None, "")
     with open_parquet(file) as opened:
-        return FoundFile(file, inside.as_posix(), split, said_by, opened.metadata.num_rows)
+        return InputFile(file, inside.as_posix(), split, split_origin, opened.metadata.num_rows)
 
 
 def values_of(column: pa.Array | pa.ChunkedArray) -> list[Any]:

@@ -59,7 +59,7 @@ def first_split(name: str) -> str | None:
     return None if match is None else WORDS.get(match[0].lower())
 
 
-def given_splits(names: Iterable[str]) -> tuple[str, ...]:
+def usable_splits(names: Iterable[str]) -> tuple[str, ...]:
     """The splits that a source gives, in the order of `SPLITS`.
 
     `train` alone gives nothing to judge on: then there are none, and the rows are divided. `test`

@@ -43,7 +43,7 @@ class Ranks(Protocol):
         """What each worker gave here, in the order of their ranks."""
 
 
-class _Found(NamedTuple):
+class _Checkpoint(NamedTuple):
     step: int
     sha256: str
     tensors: dict[str, Tensor]
@@ -123,7 +123,7 @@ def damaged_checkpoints(directory: Path) -> list[Path]:
     return sorted(directory.glob(f"step-*{DAMAGED}"))
 
 
-def _newest_whole(directory: Path) -> tuple[_Found | None, list[Path]]:
+def _newest_whole(directory: Path) -> tuple[_Checkpoint | None, list[Path]]:
     """The newest checkpoint that can be read, and the newer ones that cannot."""
     found = _checkpoints(directory)
     damaged: list[Path] = []
@@ -144,7 +144,7 @@ def _newest_whole(directory: Path) -> tuple[_Found | None, list[Path]]:
 
 def _load_exactly(
     directory: Path, step: int, sha256: str, *, rank: int
-) -> tuple[_Found | None, str | None]:
+) -> tuple[_Checkpoint | None, str | None]:
     """The checkpoint of a step and a content, or what is wrong with it here."""
     path = _path(directory, step)
     began = time.monotonic()
@@ -164,10 +164,10 @@ def _load_exactly(
         time.sleep(min(1.0, _PATIENCE_SECONDS))
 
 
-def _read(path: Path, step: int) -> _Found:
+def _read(path: Path, step: int) -> _Checkpoint:
     content = path.read_bytes()
     sha256 = hashlib.sha256(content).hexdigest()
-    return _Found(step, sha256, safetensors.torch.load(content))
+    return _Checkpoint(step, sha256, safetensors.torch.load(content))
 
 
 def _is_whole(path: Path) -> bool:

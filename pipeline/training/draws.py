@@ -80,7 +80,7 @@ def share_of_batch(batch_size: int, worker: int, num_workers: int) -> range:
     return range(worker * batch_size // num_workers, (worker + 1) * batch_size // num_workers)
 
 
-def evenly_chosen(share: float, rows: range, batch_size: int) -> tuple[list[int], range, int]:
+def choose_evenly(share: float, rows: range, batch_size: int) -> tuple[list[int], range, int]:
     """Which rows of a batch are chosen where the part ``share`` of them is to be.
 
     They lie evenly over the batch, so that all workers have their part of them.

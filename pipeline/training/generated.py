@@ -12,7 +12,7 @@ from pipeline.errors import UserError
 from pipeline.formats.dataset import DatasetInfo, check_fits
 from pipeline.formats.sample_set import SampleSet, iterate_samples, open_sample_set
 from pipeline.formats.shard import images_of, labels_of
-from pipeline.training.draws import evenly_chosen
+from pipeline.training.draws import choose_evenly
 
 
 def open_generated(path: Path, info: DatasetInfo) -> SampleSet:
@@ -76,7 +76,7 @@ class GeneratedRows:
             images: uint8 ``[N, H, W, C]``.
             labels: int64 ``[N]``.
         """
-        places, numbers, total = evenly_chosen(self.share, rows, self.batch_size)
+        places, numbers, total = choose_evenly(self.share, rows, self.batch_size)
         wanted = self._samples(range(step * total + numbers.start, step * total + numbers.stop))
         images, labels = images.copy(), labels.copy()
         images[places], labels[places] = self.images[wanted], self.labels[wanted]

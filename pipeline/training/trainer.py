@@ -13,7 +13,7 @@ from pipeline.errors import UserError
 from pipeline.stack import Stack, averaged_stack
 from pipeline.training.averaging import Averaging
 from pipeline.training.checkpoint import with_prefix
-from pipeline.training.draws import RowDraws, evenly_chosen, share_of_batch
+from pipeline.training.draws import RowDraws, choose_evenly, share_of_batch
 from pipeline.training.loss import stage_loss
 from pipeline.training.weighting import Weighting
 
@@ -148,7 +148,7 @@ class StackTrainer:
         rows = range(first + part.start, first + part.stop)
         losses = []
         for stage in self.stack.stages:
-            chosen, numbers, total = evenly_chosen(
+            chosen, numbers, total = choose_evenly(
                 recipe.stage_share[stage], rows, recipe.batch_size
             )
             weight = 1.0

@@ -1,6 +1,6 @@
 """Where a user's module becomes a classifier: one place to unwrap, cast, and guard.
 
-`BroughtModule` takes float32 pictures and gives float32 logits ``[N, K]`` whatever type the module
+`UserModule` takes float32 pictures and gives float32 logits ``[N, K]`` whatever type the module
 computes in and whatever it puts its logits into; what it cannot make of a module it says in one
 line. Everything behind it may count on that.
 """
@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import UserError
-from pipeline.importable import told
+from pipeline.importable import error_line
 
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
 
-class BroughtModule(nn.Module):
+class UserModule(nn.Module):
     """float32 ``[N, C, H, W]`` in [0, 1] to float32 logits ``[N, K]``, by a user's module.
 
     Args:
@@ -42,8 +42,10 @@ class BroughtModule(nn.Module):
         try:
             _freeze(self.module)
         except Exception as error:  # layers without a size as yet, or without data
-            raise UserError(f"{what} cannot be put in evaluation mode ({told(error)})") from None
-        self._takes = _type_taken(self.module, pictures)
+            raise UserError(
+                f"{what} cannot be put in evaluation mode ({error_line(error)})"
+            ) from None
+        self._takes = _accepted_type(self.module, pictures)
         self.training = False
 
     def forward(self, x: Tensor) -> Tensor:
@@ -62,7 +64,7 @@ class BroughtModule(nn.Module):
         # Whole numbers stay what they are: whoever looks refuses them by name.
         return logits.to(x.device, torch.float32 if logits.is_floating_point() else logits.dtype)
 
-    def train(self, mode: bool = True) -> "BroughtModule":
+    def train(self, mode: bool = True) -> "UserModule":
         """Nothing: what was brought has been put in evaluation mode and stays in it."""
         return self
 
@@ -126,7 +128,7 @@ def _freeze(module: nn.Module) -> None:
         parameter.requires_grad_(False)
 
 
-def _type_taken(module: nn.Module, pictures: Tensor) -> torch.dtype:
+def _accepted_type(module: nn.Module, pictures: Tensor) -> torch.dtype:
     """float32, where the module takes that; else the type of its weights."""
     types = {p.dtype for p in (*module.parameters(), *module.buffers()) if p.is_floating_point()}
     others = types - {torch.float32}

@@ -16,8 +16,8 @@ from pipeline.errors import UserError
 from pipeline.formats.dataset import DatasetInfo
 from pipeline.formats.model import load_weights
 from pipeline.formats.output import sha256_of_json
-from pipeline.importable import import_function, source_sha256, told
-from pipeline.user_models.boundary import BroughtModule, layers_in_training, unwrapped
+from pipeline.importable import error_line, import_function, source_sha256
+from pipeline.user_models.boundary import UserModule, layers_in_training, unwrapped
 
 
 def load_from_function(
@@ -47,7 +47,9 @@ def load_from_function(
     try:
         network = function()
     except Exception as error:
-        raise UserError(f"{spec} raised {told(error)}; it is called without arguments") from None
+        raise UserError(
+            f"{spec} raised {error_line(error)}; it is called without arguments"
+        ) from None
     if not isinstance(network, nn.Module):
         raise UserError(f"{spec} returned a {type(network).__name__}, not a torch.nn.Module")
     inner = unwrapped(network)
@@ -58,15 +60,15 @@ def load_from_function(
         try:
             (network if named_alike else inner).load_state_dict(state)
         except RuntimeError as error:
-            reason = told(RuntimeError(" ".join(str(error).split()))).partition(": ")[2]
+            reason = error_line(RuntimeError(" ".join(str(error).split()))).partition(": ")[2]
             raise UserError(
                 f"the weights {weights} do not fit what {spec} returns ({reason})"
             ) from None
     network = inner
-    left_training = layers_in_training(network)
+    training_layers = layers_in_training(network)
     rows = rows_per_call or ROWS_PER_CALL
     height, width, channels = info.shape
-    brought = BroughtModule(
+    brought = UserModule(
         network,
         len(info.classes),
         what=f"the module of {spec}",
@@ -85,7 +87,7 @@ def load_from_function(
         sha256=sha256_of_json(identity),
         rows_per_call=rows,
         device=device,
-        left_training=left_training,
+        training_layers=training_layers,
         origin={
             "kind": "function",
             "function": spec,

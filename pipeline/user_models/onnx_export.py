@@ -26,7 +26,7 @@ from pipeline.classifier import FrozenClassifier
 from pipeline.errors import UserError
 from pipeline.formats.output import sha256_of_file, write_bytes
 from pipeline.formats.perturbation.verdict import logit_spread
-from pipeline.importable import told
+from pipeline.importable import error_line
 
 # Those of ONNX 1.13 (December 2022), which onnxruntime reads since 1.14.
 OPSET = 18
@@ -120,7 +120,7 @@ def _check_same(
         )
     except Exception as error:
         raise UserError(
-            f"onnxruntime cannot run the classifier's ONNX form ({told(error)}); leave out "
+            f"onnxruntime cannot run the classifier's ONNX form ({error_line(error)}); leave out "
             "--export-onnx"
         ) from None
     due = classifier.logits_of(asked)
@@ -199,7 +199,7 @@ def onnx_bytes(classifier: FrozenClassifier) -> bytes:
             )
         except Exception as error:  # a user's module may hold what has no ONNX
             raise UserError(
-                f"the classifier cannot be written as ONNX ({told(error)}); leave out "
+                f"the classifier cannot be written as ONNX ({error_line(error)}); leave out "
                 "--export-onnx, or write its forward with operators that ONNX has"
             ) from None
     assert program is not None

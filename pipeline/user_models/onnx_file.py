@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import UserError
-from pipeline.importable import told
+from pipeline.importable import error_line
 
 _ROWS_PER_CALL = 64
 
@@ -34,7 +34,7 @@ class OnnxJudge:
         try:
             self._session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         except Exception as error:
-            raise UserError(f"{path} is not an ONNX file ({told(error)})") from None
+            raise UserError(f"{path} is not an ONNX file ({error_line(error)})") from None
         notes = self._session.get_modelmeta().custom_metadata_map
         if "classifier_sha256" not in notes:
             raise UserError(

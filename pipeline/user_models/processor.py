@@ -16,7 +16,7 @@ from PIL import Image
 
 from pipeline.chain.noise import Purpose, keyed_uniform
 from pipeline.errors import UserError
-from pipeline.importable import told
+from pipeline.importable import error_line
 
 # Takes Pillow pictures, and switches such as ``do_resize=False``; gives the model's inputs by name.
 Processor = Callable[..., Mapping[str, Any]]
@@ -81,12 +81,12 @@ def scaling_of(
         UserError: it does more than scaling, or it fails.
     """
     try:
-        return _measured(processor, height, width, channels)
+        return _scaling_at(processor, height, width, channels)
     except _Unfit as unfit:
         due, why = unfit.due or (height, width), unfit
     name = type(processor).__name__
     try:
-        _measured(processor, *due, channels)
+        _scaling_at(processor, *due, channels)
     except _Unfit as unfit:
         why = unfit if unfit.due is None else why
     else:
@@ -118,7 +118,7 @@ def _resize(size: tuple[int, int]) -> str:
     return str(size[0]) if size[0] == size[1] else f"{size[0]},{size[1]}"
 
 
-def _measured(
+def _scaling_at(
     processor: Processor, height: int, width: int, channels: int, **switches: bool
 ) -> Scaling:
     """The scaling that a processor is, at one size; _Unfit where it is none."""
@@ -133,7 +133,7 @@ def _measured(
         raise
     except Exception as error:
         raise _Unfit(
-            f"asked about pictures of {height}x{width} it raised {told(error)}", failed=True
+            f"asked about pictures of {height}x{width} it raised {error_line(error)}", failed=True
         ) from None
     if values.ndim != 4 or values.shape[:2] != (len(levels), channels):
         raise _Unfit(
@@ -143,13 +143,13 @@ def _measured(
     if values.shape[2:] != (height, width):
         due = (int(values.shape[2]), int(values.shape[3]))
         raise _Unfit(f"it makes pictures of {due[0]}x{due[1]}", due)
-    return _fitted(
+    return _fit_scaling(
         np.moveaxis(levels, -1, 0).reshape(channels, -1).astype(np.float64),
         np.moveaxis(values, 1, 0).reshape(channels, -1).astype(np.float64),
     )
 
 
-def _fitted(levels: np.ndarray, values: np.ndarray) -> Scaling:
+def _fit_scaling(levels: np.ndarray, values: np.ndarray) -> Scaling:
     """Of float64 ``[C, M]`` each, the channel, scale and offset that give every value within
     rounding; _Unfit where there are none."""
     lines = []
@@ -182,7 +182,7 @@ def _to_switch_off(
 
     def scales_without(names: Sequence[str]) -> bool:
         try:
-            _measured(processor, height, width, channels, **dict.fromkeys(names, False))
+            _scaling_at(processor, height, width, channels, **dict.fromkeys(names, False))
         except _Unfit:
             return False
         return True

@@ -21,8 +21,8 @@ from pipeline.classifier import ROWS_PER_CALL, UNIT_RANGE, FrozenClassifier
 from pipeline.errors import UserError
 from pipeline.formats.dataset import DatasetInfo
 from pipeline.formats.output import sha256_of_file, sha256_of_json
-from pipeline.importable import told
-from pipeline.user_models.boundary import BroughtModule
+from pipeline.importable import error_line
+from pipeline.user_models.boundary import UserModule
 from pipeline.user_models.processor import Scaling, scaling_of
 
 PROCESSOR_FILE = "preprocessor_config.json"
@@ -84,7 +84,7 @@ def load_from_transformers(
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"{path} is not an image classifier ({told(error)})") from None
+        raise UserError(f"{path} is not an image classifier ({error_line(error)})") from None
     if missing := sorted(map(str, loaded["missing_keys"])):
         raise UserError(
             f"{path} lacks {len(missing)} of the weights of {type(model).__name__} ({missing[0]} "
@@ -100,7 +100,7 @@ def load_from_transformers(
     scaling = scaling_of(_processor(path), height, width, channels, path=path, dataset=info.path)
     files = [CONFIG_FILE, *processor_files, *sorted(f.name for f in path.glob("*.safetensors"))]
     identity = {"files": {name: sha256_of_file(path / name) for name in files}}
-    brought = BroughtModule(
+    brought = UserModule(
         _FromUnit(model, scaling),
         len(info.classes),
         what=f"the model of {path}",
@@ -162,8 +162,8 @@ def _processor(path: Path) -> Any:
             return transformers.AutoImageProcessor.from_pretrained(path, **backend, **_LOCAL)
     except Exception as error:
         raise UserError(
-            f"the image processor of {path} cannot be loaded ({told(error)}); what it does to a "
-            "picture is not known without it"
+            f"the image processor of {path} cannot be loaded ({error_line(error)}); what it does "
+            "to a picture is not known without it"
         ) from None
 
 

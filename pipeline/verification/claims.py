@@ -10,7 +10,7 @@ from pipeline.errors import UserError
 from pipeline.formats.perturbation.rows import (
     Tally,
     add_tally,
-    check_stated,
+    check_attack_record,
     contradictions,
     tally_of,
     wrong_figures,
@@ -52,7 +52,7 @@ class PerturbationClaims:
 
     def __init__(self, opened: PerturbationSet, columns: tuple[str, ...], faults: Faults) -> None:
         self._opened, self.columns = opened, columns
-        check_stated(opened.attack)
+        check_attack_record(opened.attack)
         self._num_classes = len(opened.manifest["model"]["classes"])
         self._delta = None
         if opened.attack.get("attack") == UNIVERSAL:

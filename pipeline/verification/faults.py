@@ -26,7 +26,7 @@ class Faults:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._kept: dict[str, list[Fault]] = {}
+        self._faults: dict[str, list[Fault]] = {}
         self._counts: Counter[str] = Counter()
 
     def __len__(self) -> int:
@@ -35,21 +35,21 @@ class Faults:
     def add(self, kind: str, file: str, what: str, row: int | None = None) -> None:
         """Notes a fault. kind: a few words that all faults of the kind share."""
         self._counts[kind] += 1
-        kept = self._kept.setdefault(kind, [])
+        kept = self._faults.setdefault(kind, [])
         if len(kept) < self.limit:
             kept.append(Fault(file, row, what))
 
     def take(self, others: "Faults") -> None:
         """Notes all that were collected elsewhere."""
-        for kind, faults in others._kept.items():
-            kept = self._kept.setdefault(kind, [])
+        for kind, faults in others._faults.items():
+            kept = self._faults.setdefault(kind, [])
             kept += faults[: self.limit - len(kept)]
         self._counts.update(others._counts)
 
     def lines(self) -> list[str]:
         """A line a fault, kind by kind, and one for those of a kind that are only counted."""
         lines = []
-        for kind, faults in self._kept.items():
+        for kind, faults in self._faults.items():
             lines += [str(fault) for fault in faults]
             if more := self._counts[kind] - len(faults):
                 lines.append(f"... and {more:,} more: {kind}")

@@ -60,7 +60,7 @@ def test_every_shard_is_unpacked_once_and_its_rows_are_the_same_ever_after(
     for number in (2, 0, 3, 1, 1, 3, 0, 2):
         assert_right(shards, number)
     assert unpacked == [f"part-{n:05d}.parquet" for n in (2, 0, 3, 1)]
-    assert shards.bytes_kept == 100 * 64
+    assert shards.num_cached_bytes == 100 * 64
 
 
 def test_what_lies_above_the_limit_is_unpacked_each_time(
@@ -119,7 +119,7 @@ def test_the_file_has_no_name_and_a_reader_travels_without_it(
 ) -> None:
     travelled = pickle.loads(pickle.dumps(shards_of(info, 1 << 20)))
     assert_right(travelled, 0)
-    assert travelled.bytes_kept == SHARD_BYTES
+    assert travelled.num_cached_bytes == SHARD_BYTES
     assert os.listdir(tempfile.gettempdir()) == []
 
 

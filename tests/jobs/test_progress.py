@@ -22,7 +22,7 @@ def run(total: int, found: int, steps: list[tuple[float, int]]) -> list[str]:
     clock, stream = Clock(), io.StringIO()
     progress = Progress("job", total, stream=stream, clock=clock)
     if found:
-        progress.add(found, found=True)
+        progress.add(found, earlier=True)
     for seconds, rows in steps:
         clock.now += seconds
         progress.add(rows)
@@ -51,7 +51,7 @@ def test_rows_of_an_earlier_run_that_are_still_looked_for_give_lines_without_a_s
     progress = Progress("job", 1000, stream=stream, clock=clock)
     for _ in range(2):
         clock.now += 3
-        progress.add(50, found=True)
+        progress.add(50, earlier=True)
     assert stream.getvalue().splitlines() == [
         "job: 100 of 1,000 rows (10%), 100 of them from an earlier run"
     ]

@@ -10,11 +10,11 @@ from numbers_worker import Ending, Interleaving, Numbers, Shard, Starting, shard
 
 from jobs.common.records import finished_record, record_path, stop_path
 from jobs.common.shard_runner import (
+    ALREADY_DONE,
     ATTEMPTS,
     CARRIED,
+    DONE,
     FAILED,
-    FOUND,
-    MADE,
     NUMBER,
     STOPPED,
     ShardRunner,
@@ -54,7 +54,7 @@ def files_in(directory: Path) -> list[str]:
 
 def test_a_shard_gets_its_file_and_then_its_record(tmp_path: Path) -> None:
     answer = call(runner(tmp_path), 1)
-    assert answer == {NUMBER: 1, "outcome": MADE, "carry": b"", "error": "", "errno": 0}
+    assert answer == {NUMBER: 1, "outcome": DONE, "carry": b"", "error": "", "errno": 0}
     record = finished_record(tmp_path, shards(2)[1])
     assert record is not None
     assert (record["index"], record["num_rows"], record["extra"]) == (1, 10, 145)
@@ -64,7 +64,7 @@ def test_a_shard_gets_its_file_and_then_its_record(tmp_path: Path) -> None:
 
 def test_a_chain_of_pools_writes_the_bytes_of_one(tmp_path: Path) -> None:
     call(runner(tmp_path / "one"), 1)
-    assert call(chain(tmp_path / "chain"), 1)["outcome"] == MADE
+    assert call(chain(tmp_path / "chain"), 1)["outcome"] == DONE
     one, three = (finished_record(tmp_path / name, shards(2)[1]) for name in ("one", "chain"))
     assert one == three
     assert files_in(tmp_path / "chain") == files_in(tmp_path / "one")
@@ -73,12 +73,12 @@ def test_a_chain_of_pools_writes_the_bytes_of_one(tmp_path: Path) -> None:
 def test_a_finished_shard_is_not_done_again(tmp_path: Path) -> None:
     call(runner(tmp_path))
     before = (tmp_path / "part-00000.parquet").stat()
-    assert call(runner(tmp_path, fail_at=0, how="bug"))["outcome"] == FOUND
+    assert call(runner(tmp_path, fail_at=0, how="bug"))["outcome"] == ALREADY_DONE
     # Not by any pool of a chain either, nor by the last one alone when Ray runs its task again.
     for failing in range(3):
-        assert call(chain(tmp_path, failing, fail_at=0, how="bug"))["outcome"] == FOUND
+        assert call(chain(tmp_path, failing, fail_at=0, how="bug"))["outcome"] == ALREADY_DONE
     again = chain(tmp_path, 2, fail_at=0, how="bug")[2]
-    assert again({NUMBER: 0, "outcome": CARRIED, "carry": b"?"})["outcome"] == FOUND
+    assert again({NUMBER: 0, "outcome": CARRIED, "carry": b"?"})["outcome"] == ALREADY_DONE
     after = (tmp_path / "part-00000.parquet").stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
@@ -144,7 +144,7 @@ def test_a_shard_whose_counts_do_not_add_up_is_an_error(
 def test_rows_that_are_quarantined_count_as_read(tmp_path: Path) -> None:
     worker = {"num_rows": 8, "num_quarantined": 2, "files": [{"num_rows": 5}, {"num_rows": 3}]}
     lossy = ShardRunner(lambda: lambda shard: worker, {}, shards(1), tmp_path)
-    assert call(lossy)["outcome"] == MADE
+    assert call(lossy)["outcome"] == DONE
 
 
 @pytest.mark.parametrize("stage", [0, 1, 2])
@@ -159,7 +159,7 @@ def test_a_shard_that_ended_its_process_too_often_ends_the_job(tmp_path: Path, s
     assert answer["error"].startswith("part-00000 ended the process that worked on it 5 times")
     # Once told, the user may try again.
     stop_path(tmp_path).unlink()
-    assert call(chain(tmp_path))["outcome"] == MADE
+    assert call(chain(tmp_path))["outcome"] == DONE
 
 
 @pytest.mark.parametrize("how", ["user", "disk", "bug"])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.plots.class_sheet import GAP, MARGIN, class_sheet, rows_by_class
-from pipeline.plots.lettering import PAPER, fitted, typeface
+from pipeline.plots.lettering import PAPER, truncated, typeface
 
 
 def pictures(num: int, height: int, width: int, channels: int) -> np.ndarray:
@@ -68,8 +68,8 @@ def test_a_model_without_classes_gets_one_row_without_a_name() -> None:
 
 def test_a_name_that_is_too_wide_is_cut_to_fit() -> None:
     name = "a class with a very, very long name indeed"
-    cut = fitted(name, 15, 100)
+    cut = truncated(name, 15, 100)
     assert cut.endswith("…")
     assert name.startswith(cut[:-1])
     assert typeface(15).getlength(cut) <= 100
-    assert fitted("bag", 15, 100) == "bag"
+    assert truncated("bag", 15, 100) == "bag"

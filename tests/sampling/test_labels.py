@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.class_names import label_named, refuse_reserved
+from pipeline.class_names import label_by_name, refuse_reserved
 from pipeline.errors import UserError
 from pipeline.sampling.labels import (
     InTurn,
@@ -80,8 +80,8 @@ def test_a_class_called_dash_leaves_no_condition_its_other_spelling() -> None:
 
 
 def test_a_name_that_fits_two_classes_but_for_its_case_must_be_spelt_out() -> None:
-    assert label_named("ape", ("Ape", "ape", "APE")) == 1
-    assert label_named("aPE", ("Ape", "ape", "APE")) is None
+    assert label_by_name("ape", ("Ape", "ape", "APE")) == 1
+    assert label_by_name("aPE", ("Ape", "ape", "APE")) is None
 
 
 @pytest.mark.parametrize("text", ["horse", "3", "-1", "", "²", "9" * 5000])

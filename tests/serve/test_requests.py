@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from serve.errors import ApiError
-from serve.order import understand
 from serve.schema import ImageRequest
+from serve.task import task_of
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_any_json_object_is_answered_in_format(fields):
 
 def test_a_class_that_nothing_was_trained_on_is_a_400():
     model = replace(MODEL, spec=replace(MODEL.spec, untrained=(3,)))
-    assert understand(ImageRequest(prompt="dress"), model).label == 2
+    assert task_of(ImageRequest(prompt="dress"), model).label == 2
     with pytest.raises(ApiError, match="no picture was trained on for the class 'coat'") as refusal:
-        understand(ImageRequest(prompt="coat"), model)
+        task_of(ImageRequest(prompt="coat"), model)
     assert (refusal.value.status, refusal.value.code) == (400, "untrained_class")

@@ -79,7 +79,7 @@ def test_split_folders_are_no_classes_in_any_spelling(
     source = FolderSource(tmp_path)
     assert source.classes == ("cat", "dog")
     assert source.splits == ("train", "test")
-    assert source.splits_given_by == "folders"
+    assert source.splits_origin == "folders"
     assert splits_of(source) == {
         f"{train}/cat/a.png": "train", f"{train}/dog/b.png": "train", f"{test}/cat/c.png": "test",
     }  # fmt: skip
@@ -127,7 +127,7 @@ def test_splits_inside_each_class_are_splits(tmp_path: Path) -> None:
 def test_pictures_called_train_and_test_are_those_splits(tmp_path: Path) -> None:
     source = FolderSource(put(tmp_path, "cat/train_1.png", "cat/test_1.png", "dog/Train-2.png"))
     assert source.splits == ("train", "test")
-    assert source.splits_given_by == "file names"
+    assert source.splits_origin == "file names"
     assert splits_of(source)["dog/Train-2.png"] == "train"
     # A class whose pictures bear its name says nothing of splits.
     other = FolderSource(put(tmp_path / "o", "train/train_1.png", "test/test_1.png", "cat/1.png"))
@@ -182,7 +182,7 @@ def test_files_folders_and_hive_keys_say_splits(tmp_path: Path, files: list[str]
         write(tmp_path, name)
     source = ParquetSource(tmp_path)
     assert source.splits == ("train", "test")
-    assert set(source.splits_given_by.split(" and ")) == set(by.split(" and "))
+    assert set(source.splits_origin.split(" and ")) == set(by.split(" and "))
     assert sorted(map(str, splits_of(source).values())) == ["test", "test", "train", "train"]
     drawn = ParquetSource(tmp_path, splits_from="draw")
     assert set(splits_of(drawn).values()) == {None}
@@ -194,7 +194,7 @@ def test_a_column_says_each_rows_split(tmp_path: Path, dictionary: bool) -> None
     write(tmp_path, "a.parquet", split=said.dictionary_encode() if dictionary else said)
     source = ParquetSource(tmp_path)
     assert source.splits == ("train", "test")
-    assert source.splits_given_by == "column split"
+    assert source.splits_origin == "column split"
     assert splits_of(source) == {"a-0": "test", "a-1": "train"}
     assert ParquetSource(tmp_path, splits_from="names").splits == ()
     assert ParquetSource(tmp_path, splits_from="draw").splits == ()
@@ -268,7 +268,7 @@ def test_a_metadata_file_says_splits_by_its_column_and_by_folders(tmp_path: Path
         MetadataSource(tmp_path)
     source = MetadataSource(tmp_path, splits_from="column")
     assert source.splits == ("train", "test")
-    assert source.splits_given_by == "column split"
+    assert source.splits_origin == "column split"
     assert list(splits_of(source).values()) == ["train", "test", "train", "test"]
     (tmp_path / "metadata.csv").write_text("file_name,label\nTrain/c.png,cat\nTest/d.png,cat\n")
     for name in ("a.png", "b.png"):
@@ -292,7 +292,7 @@ def test_names_of_pictures_say_splits_anywhere_where_all_do(tmp_path: Path) -> N
     words = ("Training", "PublicTest", "PrivateTest")
     files = [f"{face}/{word}_{n}.png" for face in ("glad", "sad") for word in words for n in (1, 2)]
     source = FolderSource(put(tmp_path / "faces", *files))
-    assert source.splits_given_by == "file names"
+    assert source.splits_origin == "file names"
     assert {name: split for name, split in splits_of(source).items() if split == "train"} == {
         f"{face}/Training_{n}.png": "train" for face in ("glad", "sad") for n in (1, 2)
     }

@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.sources.base import in_order_of_names
-from pipeline.sources.splits import given_splits
+from pipeline.sources.splits import usable_splits
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from pipeline.sources.splits import given_splits
 def test_train_alone_is_divided_and_what_is_for_judging_never(
     names: list[str], expected: tuple[str, ...]
 ) -> None:
-    assert given_splits(names) == expected
+    assert usable_splits(names) == expected
 
 
 def test_names_that_are_numbers_are_ordered_by_value() -> None:

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.training.draws import RowDraws, evenly_chosen, share_of_batch
+from pipeline.training.draws import RowDraws, choose_evenly, share_of_batch
 
 KEY = (7, 3, 1)
 
@@ -78,7 +78,7 @@ def test_a_stages_rows_are_its_share_of_the_batch_spread_over_the_workers(
     counts = []
     for worker in range(workers):
         rows = share_of_batch(batch_size, worker, workers)
-        own, ranks, total = evenly_chosen(share, rows, batch_size)
+        own, ranks, total = choose_evenly(share, rows, batch_size)
         assert total == max(1, round(share * batch_size))
         assert len(own) == len(ranks)
         chosen += [rows.start + row for row in own]

@@ -21,7 +21,7 @@ from pipeline.errors import UserError
 from pipeline.formats.dataset import DatasetInfo
 from pipeline.perturbation.perturber import perturb_rows
 from pipeline.pictures import to_unit
-from pipeline.user_models.boundary import BroughtModule
+from pipeline.user_models.boundary import UserModule
 from pipeline.user_models.load import load_classifier
 
 ROWS = 16
@@ -176,9 +176,9 @@ def test_weights_saved_from_a_wrapper_or_from_its_inside_fit_both(
 
 
 def test_the_layers_of_a_script_that_came_in_training_mode_are_named(loaded):
-    assert loaded(lambda: script(plain())).left_training == ("1", "3")
-    assert loaded(plain).left_training == ("1", "3")
-    assert loaded(frozen).left_training == ()
+    assert loaded(lambda: script(plain())).training_layers == ("1", "3")
+    assert loaded(plain).training_layers == ("1", "3")
+    assert loaded(frozen).training_layers == ()
 
 
 def test_a_frozen_scripts_weights_are_in_its_identity(loaded):
@@ -251,7 +251,5 @@ def test_logits_made_in_inference_mode_can_be_worked_on(loaded):
 
 
 def test_a_module_stays_in_evaluation_mode():
-    brought = BroughtModule(
-        digit_network(), 10, what="it", pictures=torch.zeros(1, 1, 8, 8)
-    ).train()
+    brought = UserModule(digit_network(), 10, what="it", pictures=torch.zeros(1, 1, 8, 8)).train()
     assert not any(part.training for part in brought.modules())

@@ -77,7 +77,7 @@ def test_identity_is_in_name_weights_and_classes(place, info, nets):
 
 def test_layers_that_came_in_training_mode_are_put_out_of_it_and_named(info):
     brought = load_classifier("brought_nets:dropping", info)
-    assert brought.left_training == ("1",)
+    assert brought.training_layers == ("1",)
     assert not any(module.training for module in brought.network.modules())
     images = digits()[0][:9]
     assert np.array_equal(

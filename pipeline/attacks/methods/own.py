@@ -26,7 +26,7 @@ from pipeline.attacks.geometry.lattice import on_lattice
 from pipeline.attacks.trust.repeatability import Generators, Repeat, repeated, seeded
 from pipeline.errors import UserError
 from pipeline.fixed_batch import padded_calls
-from pipeline.importable import import_function, source_sha256, told
+from pipeline.importable import error_line, import_function, source_sha256
 from pipeline.perturbation_terms import MARGIN, NO_TARGET
 
 # The smallest change ends just behind the border: rounded, half of them are in front of it again.
@@ -243,7 +243,7 @@ def _call(
     try:
         found = function(model, x.clone(), y.clone(), **eps)
     except Exception as error:
-        raise UserError(f"the attack {own.attack} raised {told(error)}") from None
+        raise UserError(f"the attack {own.attack} raised {error_line(error)}") from None
     if not isinstance(found, Tensor) or found.shape != x.shape:
         what = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
         raise UserError(

@@ -14,7 +14,7 @@ from pipeline.attacks import losses
 from pipeline.attacks.base import Model
 from pipeline.errors import UserError
 from pipeline.fixed_batch import padded_calls
-from pipeline.importable import told
+from pipeline.importable import error_line
 from pipeline.perturbation_terms import TrustWarning
 
 # Twice the same call may differ by what another order of sums gives, on a GPU; of `_size`.
@@ -35,7 +35,7 @@ def look_at_model(
     rows_per_call: int,
     uses_gradients: bool = True,
     num_draws: int = 1,
-    left_training: Sequence[str] = (),
+    training_layers: Sequence[str] = (),
 ) -> list[TrustWarning]:
     """Asks the model about clean pictures, in three calls, and a fourth backwards.
 
@@ -45,7 +45,7 @@ def look_at_model(
         num_classes: K.
         uses_gradients: whether the attack will ask for gradients.
         num_draws: of the expectation over transformation; more than 1 allows a randomised model.
-        left_training: see `FrozenClassifier`.
+        training_layers: see `FrozenClassifier`.
 
     Returns:
         What speaks against the result, with these codes: randomised, neighbours, batch_size,
@@ -61,7 +61,11 @@ def look_at_model(
     with torch.no_grad():
         again = _ask(model, part)
     bounded = _bounded_output(logits[:real])
-    found = [*bounded, *_training_mode(left_training), *_randomised(logits, again, real, num_draws)]
+    found = [
+        *bounded,
+        *_training_mode(training_layers),
+        *_randomised(logits, again, real, num_draws),
+    ]
     if not found or found[-1].code != "randomised":
         found += _other_calls(model, part, logits)
     right = logits.argmax(dim=1) == label
@@ -78,8 +82,8 @@ def _ask(model: Model, x: Tensor) -> Tensor:
         raise
     except Exception as error:
         raise UserError(
-            f"the classifier raised {told(error)} when asked about {x.shape[0]} pictures, float32 "
-            f"{list(x.shape)}; it must take these, or give it another --rows-per-call"
+            f"the classifier raised {error_line(error)} when asked about {x.shape[0]} pictures, "
+            f"float32 {list(x.shape)}; it must take these, or give it another --rows-per-call"
         ) from None
     if not isinstance(logits, Tensor):
         raise UserError(
@@ -121,8 +125,8 @@ def _answers(
             (gradient,) = torch.autograd.grad(lead, probe, allow_unused=True)
         except Exception as error:  # an operator without a derivative
             raise UserError(
-                f"the gradient of the classifier's logits raised {told(error)}; change that, or "
-                "take --attack square, which needs none"
+                f"the gradient of the classifier's logits raised {error_line(error)}; change that, "
+                "or take --attack square, which needs none"
             ) from None
     return logits.detach(), torch.zeros_like(x) if gradient is None else gradient
 

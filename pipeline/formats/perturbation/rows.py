@@ -39,7 +39,7 @@ _LARGEST = ("linf_max", "l2_max")
 Tally = dict[str, float]
 
 
-def check_stated(attack: Mapping[str, Any]) -> None:
+def check_attack_record(attack: Mapping[str, Any]) -> None:
     """Raises KeyError, TypeError or ValueError unless a manifest's ``attack`` says what
     `contradictions` needs."""
     for name, kind in (("attack", str), ("norm", str), ("eps", int), ("steps", int), ("seed", int)):
@@ -187,7 +187,7 @@ def wrong_figures(manifest: Mapping[str, Any], tally: Mapping[str, float]) -> li
             due[(f"{name}_accuracy_interval_95", str(place))] = bound
     lines = []
     for path, value in due.items():
-        stated = _stated(manifest, path)
+        stated = _value_at(manifest, path)
         # Sums of lengths depend on their order by some units in the last place.
         same = stated is None or (
             isinstance(stated, int | float)
@@ -198,7 +198,7 @@ def wrong_figures(manifest: Mapping[str, Any], tally: Mapping[str, float]) -> li
     return lines
 
 
-def _stated(manifest: Any, path: tuple[str, ...]) -> Any:
+def _value_at(manifest: Any, path: tuple[str, ...]) -> Any:
     found = manifest
     for key in path:
         try:

@@ -5,7 +5,7 @@ from hashlib import sha256
 
 import numpy as np
 
-from pipeline.class_names import NO_LABEL, label_called
+from pipeline.class_names import NO_LABEL, label_by_name_or_number
 from pipeline.errors import UserError
 from pipeline.perturbation_terms import NO_TARGET, RULES
 
@@ -22,7 +22,7 @@ def resolved_target(target: str, classes: tuple[str, ...]) -> str:
     """
     if target in RULES:
         return target
-    label = label_called(target, classes)
+    label = label_by_name_or_number(target, classes)
     if label is not None and label != NO_LABEL:
         return str(label)
     raise UserError(

@@ -188,7 +188,7 @@ def test_a_model_of_another_range_of_values_is_recognised(factor, offset):
 
 def test_layers_that_came_in_training_mode_are_named():
     (warning,) = look_at_model(
-        HONEST, X, Y, num_classes=CLASSES, rows_per_call=ROWS, left_training=("a.dropout", "b")
+        HONEST, X, Y, num_classes=CLASSES, rows_per_call=ROWS, training_layers=("a.dropout", "b")
     )
     assert (warning.code, warning.count) == ("training_mode", 2)
     assert "2 layers came in training mode (a.dropout and the like)" in warning.text

@@ -1,15 +1,15 @@
-"""A request that has been understood: every field, and all that fields say of each other."""
+"""From a request to the task it asks for: each field is checked, alone and with the others."""
 
 import secrets
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline.class_names import label_called
+from pipeline.class_names import label_by_name_or_number
 from pipeline.errors import UserError
 from pipeline.sampling import SamplingOptions
 from pipeline.sampling.steps import shared_layers
-from serve.errors import ApiError, nearest
-from serve.rendering import MAX_PIXELS, Rendering, SizeError, asked_size
+from serve.errors import ApiError, did_you_mean
+from serve.rendering import MAX_PIXELS, Rendering, SizeError, parse_size
 from serve.schema import ImageRequest, ServedModel
 
 # Random seeds stay within what a person can copy and JavaScript can count.
@@ -18,8 +18,19 @@ _NAMED_CLASSES = 20
 
 
 @dataclass(frozen=True)
-class Order:
-    """What to sample and how to hand it over."""
+class SamplingTask:
+    """What to sample for a request, and how to answer with it.
+
+    Attributes:
+        label: the class; -1 for no condition.
+        class_name: the model's name for the class; None for no condition.
+        seed: keys all draws.
+        sample_index: the first picture's; the others follow it.
+        num_images: how many pictures.
+        options: with all of the model's defaults filled in.
+        rendering: size and file format of a picture.
+        as_url: whether the answer holds data: URLs, and not base64.
+    """
 
     label: int
     class_name: str | None
@@ -31,8 +42,8 @@ class Order:
     as_url: bool
 
 
-def understand(request: ImageRequest, model: ServedModel) -> Order:
-    """Turns a request into an order for this model.
+def task_of(request: ImageRequest, model: ServedModel) -> SamplingTask:
+    """Turns a request into a task for this model.
 
     Raises:
         ApiError: 404 for another model's name, 400 for what this model cannot do and for fields
@@ -45,7 +56,7 @@ def understand(request: ImageRequest, model: ServedModel) -> Order:
         name = model.spec.classes[label]
         message = f"no picture was trained on for the class {name!r}; name another"
         raise ApiError(400, message, code="untrained_class", param="prompt")
-    return Order(
+    return SamplingTask(
         label=label,
         class_name=model.spec.classes[label] if label >= 0 else None,
         seed=secrets.randbits(_RANDOM_SEED_BITS) if request.seed is None else request.seed,
@@ -80,7 +91,7 @@ def _refuse_what_is_not_offered(request: ImageRequest) -> None:
 
 def _label(prompt: str, classes: tuple[str, ...]) -> int:
     """The class that a prompt names or whose number it is; -1 for no condition."""
-    label = label_called(prompt, classes)
+    label = label_by_name_or_number(prompt, classes)
     if label is not None:
         return label
     name = prompt.strip()
@@ -91,7 +102,7 @@ def _label(prompt: str, classes: tuple[str, ...]) -> int:
     more = len(classes) - _NAMED_CLASSES
     listed += f" and {more} more (GET /v1/models lists them)" if more > 0 else ""
     shown = name if len(name) <= 80 else name[:77] + "..."
-    hint = nearest(name[:200], classes)
+    hint = did_you_mean(name[:200], classes)
     message = f"{shown!r} is not a class of this model{hint}; its classes are {listed}"
     raise ApiError(400, message, code="unknown_class", param="prompt")
 
@@ -146,7 +157,7 @@ def _shared_layers(request: ImageRequest, model: ServedModel) -> tuple[int, ...]
 
 def _rendering(request: ImageRequest, model: ServedModel) -> Rendering:
     try:
-        width, height, resampling = asked_size(request.size, model.size)
+        width, height, resampling = parse_size(request.size, model.size)
     except SizeError as error:
         raise ApiError(400, str(error), code="invalid_size", param="size") from None
     pixels = request.n * width * height
