@@ -126,17 +126,17 @@ def names_of(sets: Sequence[PerturbationSet]) -> list[str]:
     return [f"{attack} in {s.path.name}" for attack, s in zip(attacks, sets, strict=True)]
 
 
-def _pair_line(found: Difference, sets: Sequence[PerturbationSet], names: Sequence[str]) -> str:
-    first, second = names[found.first], names[found.second]
+def _pair_line(pair: Difference, sets: Sequence[PerturbationSet], names: Sequence[str]) -> str:
+    first, second = names[pair.first], names[pair.second]
     text = (
-        f"{first} broke {found.first_alone:,} pictures that {second} left standing, and {second} "
-        f"{found.second_alone:,} that {first} left"
+        f"{first} broke {pair.first_alone:,} pictures that {second} left standing, and {second} "
+        f"{pair.second_alone:,} that {first} left"
     )
     free = [
         (alone, name)
         for alone, place, name, other in (
-            (found.first_alone, found.first, first, found.second),
-            (found.second_alone, found.second, second, found.first),
+            (pair.first_alone, pair.first, first, pair.second),
+            (pair.second_alone, pair.second, second, pair.first),
         )
         if alone
         and sets[place].attack["attack"] in GRADIENT_FREE

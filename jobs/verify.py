@@ -69,13 +69,13 @@ def main(config: VerifyConfig) -> int:
     if not config.directory.is_dir():
         raise UserError(f"there is no directory {config.directory}; check the path")
     compare = _comparison(config)
-    found = verify_directory(
+    verification = verify_directory(
         config.directory,
         limit=config.limit,
         threads=config.threads or os.cpu_count() or 1,
         progress=lambda total: Progress("verify", total).add,
     )
-    lines, num_faults = found.faults.lines(), len(found.faults)
+    lines, num_faults = verification.faults.lines(), len(verification.faults)
     if compare is not None:
         try:
             compared = compare()
@@ -88,7 +88,7 @@ def main(config: VerifyConfig) -> int:
     if num_faults:
         print(f"{num_faults:,} fault{'s' if num_faults > 1 else ''}", flush=True)
         return FAULTS_FOUND
-    print(_praise(found), flush=True)
+    print(_praise(verification), flush=True)
     return 0
 
 
@@ -99,9 +99,11 @@ def _comparison(config: VerifyConfig) -> Callable[[], tuple[str, ...]] | None:
         return None
     opened = read_perturbation_manifest(config.directory)
     info = load_dataset(config.dataset)
-    told = opened.manifest["model"]
+    model = opened.manifest["model"]
     # A Noisestack model carries its own number of rows a call; of others the set tells it.
-    rows = int(told["rows_per_call"]) if told.get("kind") in ("function", "transformers") else None
+    rows = (
+        int(model["rows_per_call"]) if model.get("kind") in ("function", "transformers") else None
+    )
     classifier = load_judge(config.classifier, info, weights=config.weights, rows_per_call=rows)
     judge = judge_of(classifier, opened.attack)
 
@@ -115,12 +117,14 @@ def _comparison(config: VerifyConfig) -> Callable[[], tuple[str, ...]] | None:
     return compare
 
 
-def _praise(found: Verification) -> str:
-    if not found.in_rows:
-        return f"ok: {found.kind}, {found.num_files} files"
-    aside = f", {found.num_quarantined:,} quarantined" if found.num_quarantined else ""
-    shards = f"{found.num_files:,} shard{'s' * (found.num_files != 1)}"
-    return f"ok: {found.kind}, {found.num_rows:,} rows in {shards}{aside}"
+def _praise(verification: Verification) -> str:
+    if not verification.in_rows:
+        return f"ok: {verification.kind}, {verification.num_files} files"
+    aside = (
+        f", {verification.num_quarantined:,} quarantined" if verification.num_quarantined else ""
+    )
+    shards = f"{verification.num_files:,} shard{'s' * (verification.num_files != 1)}"
+    return f"ok: {verification.kind}, {verification.num_rows:,} rows in {shards}{aside}"
 
 
 COMMAND = Command(

@@ -31,8 +31,8 @@ def unwrap(error: BaseException) -> BaseException:
         if isinstance(inner, BaseException):
             waiting.insert(0, inner)
         elif isinstance(current, UserError):
-            told, remark, _ = str(current).partition(RETRY_REMARK)
-            return UserError(told) if remark else current
+            message, remark, _ = str(current).partition(RETRY_REMARK)
+            return UserError(message) if remark else current
         elif is_disk_full(current):
             return current
         failures = getattr(current, "worker_failures", None) or {}

@@ -33,8 +33,8 @@ def list_of(texts: Sequence[str], flag: str) -> list[Any] | None:
     values: list[Any] = []
     for text in texts:
         if _in_brackets(text, "[]"):
-            found = _flow(text, flag)
-            values += found if isinstance(found, list) else [found]
+            items = _flow(text, flag)
+            values += items if isinstance(items, list) else [items]
             continue
         for item in _items(text, flag):
             if item.quoted is not None and item.rest:
@@ -64,25 +64,25 @@ def mapping_of(texts: Sequence[str], flag: str) -> Any:
             if not sign or (item.quoted is not None and key):
                 raise UserError(f"{flag}: {text!r} is not KEY=VALUE,KEY=VALUE")
             pairs.append((key.strip() if item.quoted is None else item.quoted, value.strip()))
-    found: dict[str, Any] = {}
+    mapping: dict[str, Any] = {}
     for key, value in pairs:
-        if key in found:
+        if key in mapping:
             raise UserError(f"{flag}: {key!r} comes twice; give it once")
-        found[key] = value
-    return found
+        mapping[key] = value
+    return mapping
 
 
 def _items(text: str, flag: str) -> list[_Item]:
-    found, at = [], 0
+    items, at = [], 0
     while True:
         match = _ITEM.match(text, at)
         assert match is not None  # every part of it may be empty
         quoted, rest, end = match.groups()
         if quoted is None and rest.startswith('"'):
             raise UserError(f"{flag}: a quote in {text!r} does not close")
-        found.append(_Item(None if quoted is None else quoted.replace('""', '"'), rest.strip()))
+        items.append(_Item(None if quoted is None else quoted.replace('""', '"'), rest.strip()))
         if not end:
-            return found
+            return items
         at = match.end()
 
 

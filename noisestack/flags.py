@@ -196,8 +196,8 @@ class _Parser(argparse.ArgumentParser):
                 rule = f"every value but {self._positional.upper()} follows a flag"
             self.error(f"unexpected argument {argument!r}; {rule}; see --help")
         name = argument.partition("=")[0]
-        known = [option for action in self._actions for option in action.option_strings]
-        self.error(f"unknown flag {name}; the nearest is {nearest(name, known)}")
+        flags = [option for action in self._actions for option in action.option_strings]
+        self.error(f"unknown flag {name}; the nearest is {nearest(name, flags)}")
 
     def error(self, message: str) -> NoReturn:
         if message.endswith("expected one argument"):

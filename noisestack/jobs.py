@@ -62,9 +62,9 @@ class Job(Generic[Result]):
                 with exit code 2 for.
         """
         command = self._command()
-        given = _config_of(command.config_class, config, keys)
+        resolved = _config_of(command.config_class, config, keys)
         try:
-            return cast(Result, command.main(given))
+            return cast(Result, command.main(resolved))
         except Exception as error:
             cause = unwrap(error)
             if isinstance(cause, UserError):
@@ -102,10 +102,10 @@ def _config_of(
             "a mapping, the path of a YAML file, or keywords"
         )
     values |= keys
-    known = list(config_class.model_fields)
+    field_names = list(config_class.model_fields)
     for key in values:
-        if key not in known:
-            raise UserError(f"unknown key {key!r}; the nearest is {nearest(key, known)!r}")
+        if key not in field_names:
+            raise UserError(f"unknown key {key!r}; the nearest is {nearest(key, field_names)!r}")
     try:
         return config_class(**values)
     except ValidationError as error:

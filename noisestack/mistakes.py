@@ -41,7 +41,7 @@ def explain(
     """
     missing: list[str] = []
     wrong: dict[str, list[str]] = {}  # what a key should be; a union says so once for each part
-    found: dict[str, str] = {}
+    inputs: dict[str, str] = {}
     for detail in error.errors():
         place, message = detail["loc"], detail["msg"]
         key = str(place[0]) if place else ""
@@ -53,15 +53,15 @@ def explain(
         message = message.partition(", unable to parse")[0]
         wrong.setdefault(key, []).append(f"item {items[0]} {message}" if items else message)
         if detail["type"] != "value_error" and ", not " not in message:
-            found[key] = f", not {reprlib.repr(detail['input'])}"
+            inputs[key] = f", not {reprlib.repr(detail['input'])}"
         if detail["type"] == "literal_error" and isinstance(detail["input"], str):
             options = choices(config_class.model_fields[key].annotation)
             if names := [option for option in options if isinstance(option, str)]:
-                found[key] += f" (the nearest is {nearest(detail['input'], names)})"
+                inputs[key] += f" (the nearest is {nearest(detail['input'], names)})"
     lines = [
         (f"{origins[key]}: " if key in origins else "")
         + " or ".join(dict.fromkeys(messages))
-        + found.get(key, "")
+        + inputs.get(key, "")
         for key, messages in wrong.items()
     ]
     if missing:

@@ -38,12 +38,12 @@ def hiding() -> list[Path]:
     """
     places = [os.getcwd(), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     return [
-        found
+        path
         for place in dict.fromkeys(Path(p).resolve() for p in places)
         if place != ROOT
         for name in NAMES
-        for found in (place / name, place / f"{name}.py")
-        if (found.is_file() if found.suffix else found.is_dir())
+        for path in (place / name, place / f"{name}.py")
+        if (path.is_file() if path.suffix else path.is_dir())
     ]
 
 

@@ -50,11 +50,11 @@ def as_path(value: str | PurePath) -> Path:
 
 def refuse_address(text: str) -> None:
     """Raises ValueError for what begins with a scheme, such as s3: or file:, and a slash."""
-    found = _ADDRESS.match(text)
-    if found is None:
+    address = _ADDRESS.match(text)
+    if address is None:
         return
-    if found[1].lower() == "file":
-        rest = text[found.end() :].lstrip("/")
+    if address[1].lower() == "file":
+        rest = text[address.end() :].lstrip("/")
         raise ValueError(f"{text} is an address, not a path; write /{rest}")
     raise ValueError(
         f"{text} is an address, not a path; object storage and downloads are not supported yet: "

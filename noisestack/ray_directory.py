@@ -43,13 +43,13 @@ def remove_left_behind(parent: Path) -> None:
     for path in parent.glob(f"{PREFIX}*"):
         # Not there any more, no directory, or another user's.
         with suppress(OSError):
-            found = os.open(path, _OPEN)
+            descriptor = os.open(path, _OPEN)
             try:
-                if os.fstat(found).st_uid == os.geteuid():
-                    fcntl.flock(found, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.fstat(descriptor).st_uid == os.geteuid():
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     _remove(path)
             finally:
-                os.close(found)
+                os.close(descriptor)
 
 
 def _new(parent: Path) -> tuple[Path, int]:

@@ -87,8 +87,8 @@ def supply() -> Supply:
     if own is not None and own.head:  # a private one, which nothing can join
         return Supply(nodes)
     config = state.get_cluster_config()
-    told = config.node_group_configs if config else ()
-    groups = [(dict(group.resources), int(group.max_count)) for group in told]
+    node_groups = config.node_group_configs if config else ()
+    groups = [(dict(group.resources), int(group.max_count)) for group in node_groups]
     return Supply(nodes, groups, is_final=bool(groups) or not _may_be_scaled())
 
 

@@ -50,14 +50,14 @@ def named_file(name: str) -> ShippedFile:
     Raises:
         UserError: there is none; the line says which is the nearest.
     """
-    known = shipped_files()
-    found = known.get(name) or known.get(name.removesuffix(".yaml"))
-    if found is None:
-        near = get_close_matches(name, known, n=1, cutoff=0.0)[0]
+    files = shipped_files()
+    path = files.get(name) or files.get(name.removesuffix(".yaml"))
+    if path is None:
+        near = get_close_matches(name, files, n=1, cutoff=0.0)[0]
         raise UserError(
             f"there is no config {name!r}; the nearest is {near!r}; `noisestack configs` lists them"
         )
-    return found
+    return path
 
 
 def config_path(text: str) -> Path:

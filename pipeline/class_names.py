@@ -24,7 +24,7 @@ def class_by_name(text: str, classes: Sequence[str]) -> int | None:
     for name in (text, text.strip()):
         if name in classes:
             return list(classes).index(name)
-    folded = [known.strip().casefold() for known in classes]
+    folded = [name_of_class.strip().casefold() for name_of_class in classes]
     name = text.strip().casefold()
     return folded.index(name) if folded.count(name) == 1 else None
 

@@ -54,11 +54,11 @@ def _cheapest(num_rows: int, sizes: tuple[int, ...]) -> tuple[int, tuple[int, ..
     """The calls that hold so many rows at the least cost, and that cost in rows."""
     if num_rows <= 0:
         return 0, ()
-    found = []
+    plans = []
     for size in sizes:
         cost, others = _cheapest(num_rows - size, sizes)
-        found.append((_ROWS_A_CALL + size + cost, (size, *others)))
-    return min(found)
+        plans.append((_ROWS_A_CALL + size + cost, (size, *others)))
+    return min(plans)
 
 
 def in_fixed_batches(

@@ -42,12 +42,12 @@ def entries_of(package: str, path: Iterable[str], entry: type[Entry]) -> dict[st
     Raises:
         ValueError: two entries of one name.
     """
-    found: dict[str, Entry] = {}
+    entries: dict[str, Entry] = {}
     for name in sorted(module.name for module in iter_modules(path)):
         for value in vars(import_module(f"{package}.{name}")).values():
-            if isinstance(value, entry) and found.setdefault(value.name, value) is not value:
+            if isinstance(value, entry) and entries.setdefault(value.name, value) is not value:
                 raise ValueError(f"{package}: two files call theirs {value.name!r}; rename one")
-    return found
+    return entries
 
 
 def explained(entries: Mapping[str, Explained]) -> str:

@@ -36,8 +36,8 @@ def free_port(host: str, port: int) -> int:
             # As servers do: a port that a stopped server has just left counts as free.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
-            found: int = probe.getsockname()[1]
-            return found
+            bound_port: int = probe.getsockname()[1]
+            return bound_port
     except OSError as error:
         raise UserError(
             f"cannot listen on port {port} of {host}: {error.strerror}; give another --port or "

@@ -51,9 +51,9 @@ class ApiError(Exception):
         }
 
 
-def did_you_mean(word: str, known: Sequence[str]) -> str:
+def did_you_mean(word: str, words: Sequence[str]) -> str:
     """``" (did you mean 'x'?)"`` when a known word is close to this one, else nothing."""
-    close = get_close_matches(word, known, n=1, cutoff=0.6)
+    close = get_close_matches(word, words, n=1, cutoff=0.6)
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
@@ -70,12 +70,12 @@ _ELSEWHERE = {
 }
 
 
-def from_validation(errors: Sequence[Mapping[str, Any]], known: Sequence[str]) -> ApiError:
+def from_validation(errors: Sequence[Mapping[str, Any]], fields: Sequence[str]) -> ApiError:
     """The first of pydantic's complaints about a request body, in the API's words.
 
     Args:
         errors: as ``ValidationError.errors()`` gives them, each ``loc`` beginning with "body".
-        known: the names of the fields that a request may have.
+        fields: the names of the fields that a request may have.
     """
     error = errors[0]
     path = [str(part) for part in error["loc"][1:]]
@@ -89,14 +89,14 @@ def from_validation(errors: Sequence[Mapping[str, Any]], known: Sequence[str]) -
         return ApiError(400, message, code="invalid_body")
     if kind == "extra_forbidden":
         here = _ELSEWHERE.get(param)
-        hint = f"; it is called {here!r} here" if here else did_you_mean(param[:200], known)
+        hint = f"; it is called {here!r} here" if here else did_you_mean(param[:200], fields)
         shown = param if len(param) <= 80 else param[:77] + "..."
         message = f"unknown field {shown!r}{hint}"
         return ApiError(400, message, code="unknown_parameter", param=param)
     if kind == "missing":
         message = f"the field {param!r} is required"
         return ApiError(400, message, code="missing_required_parameter", param=param)
-    given = repr(error["input"])
-    given = given if len(given) <= 80 else given[:77] + "..."
-    message = f"{param}: {str(error['msg']).removeprefix('Value error, ')}; got {given}"
+    value = repr(error["input"])
+    value = value if len(value) <= 80 else value[:77] + "..."
+    message = f"{param}: {str(error['msg']).removeprefix('Value error, ')}; got {value}"
     return ApiError(400, message, code="invalid_value", param=param)

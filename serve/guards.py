@@ -55,8 +55,8 @@ class KeyGuard:
     def _knows(self, scope: Scope) -> bool:
         kind, _, key = (_header(scope, b"authorization") or "").partition(" ")
         # Digests have one length, and compare_digest tells nothing by its time.
-        given = key_digest(key.strip())
-        return kind.lower() == "bearer" and hmac.compare_digest(given, self.digest)
+        digest = key_digest(key.strip())
+        return kind.lower() == "bearer" and hmac.compare_digest(digest, self.digest)
 
 
 class BodyLimit:

@@ -98,7 +98,7 @@ def _label(prompt: str, classes: tuple[str, ...]) -> int:
     if not classes:
         message = "this model has no classes to name; send the prompt '-'"
         raise ApiError(400, message, code="unknown_class", param="prompt")
-    listed = ", ".join(repr(known) for known in classes[:_NAMED_CLASSES])
+    listed = ", ".join(repr(class_name) for class_name in classes[:_NAMED_CLASSES])
     more = len(classes) - _NAMED_CLASSES
     listed += f" and {more} more (GET /v1/models lists them)" if more > 0 else ""
     shown = name if len(name) <= 80 else name[:77] + "..."
@@ -113,7 +113,7 @@ def _options(request: ImageRequest, model: ServedModel) -> SamplingOptions:
     layers_field = _one_of(request, "layers", "num_inference_steps")
     layers = _shared_layers(request, model) or request.layers
     # Option, its value, and the field of the request that is to blame for it.
-    given: tuple[tuple[str, Any, str], ...] = (
+    settings: tuple[tuple[str, Any, str], ...] = (
         ("sampler", request.sampler, "sampler"),
         ("layers", None if layers is None else tuple(layers), layers_field),
         ("guidance", getattr(request, guidance_field), guidance_field),
@@ -121,7 +121,7 @@ def _options(request: ImageRequest, model: ServedModel) -> SamplingOptions:
         ("guidance_interval", (request.guidance_low, request.guidance_high), "guidance_low"),
     )
     options = SamplingOptions()
-    for name, value, field in given:
+    for name, value, field in settings:
         try:
             # One more at a time: what is wrong is wrong with this one, alone or beside the others.
             options = replace(options, **{name: value})

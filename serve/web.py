@@ -187,7 +187,7 @@ async def _while_connected(request: Request, work: Coroutine[Any, Any, T], timeo
 
 
 def _answer_errors_in_openai_format(app: FastAPI) -> None:
-    known = list(ImageRequest.model_fields)
+    fields = list(ImageRequest.model_fields)
 
     @app.exception_handler(ApiError)
     async def on_api_error(_: Request, error: ApiError) -> JSONResponse:
@@ -200,7 +200,7 @@ def _answer_errors_in_openai_format(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def on_validation_error(_: Request, error: RequestValidationError) -> JSONResponse:
         complaints: Sequence[dict[str, Any]] = error.errors()
-        return error_response(from_validation(complaints, known))
+        return error_response(from_validation(complaints, fields))
 
     @app.exception_handler(HTTPException)
     async def on_http_error(request: Request, error: HTTPException) -> JSONResponse:

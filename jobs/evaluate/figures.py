@@ -63,11 +63,13 @@ def frechet(
                 f"--count {count}: {name} has only {rows} pictures, and Fréchet distances compare "
                 "at equal counts alone; lower the count or leave it out"
             )
-    made = np.concatenate([classifier.features_of(images_of(t)) for t in iterate_samples(samples)])
+    features = np.concatenate(
+        [classifier.features_of(images_of(t)) for t in iterate_samples(samples)]
+    )
     test = classifier.features_of(_split(info, split, count, config.seed))
     train = classifier.features_of(_split(info, TRAIN, count, config.seed))
-    made = made[_some(len(made), count, "samples", config.seed)]
-    distance, floor = frechet_distance(made, test), frechet_distance(train, test)
+    features = features[_some(len(features), count, "samples", config.seed)]
+    distance, floor = frechet_distance(features, test), frechet_distance(train, test)
     return {
         "samples_to_test": distance,
         "train_to_test": floor,
@@ -96,10 +98,10 @@ def _split(info: DatasetInfo, split: str, count: int, seed: int) -> np.ndarray:
 def copies(
     samples: SampleSet, info: DatasetInfo, split: str, config: EvaluateConfig
 ) -> dict[str, Any]:
-    made = np.concatenate([images_of(table) for table in iterate_samples(samples, ["image"])])
+    pictures = np.concatenate([images_of(table) for table in iterate_samples(samples, ["image"])])
     return asdict(
         find_copies(
-            made,
+            pictures,
             _split(info, TRAIN, config.neighbours, config.seed),
             (images_of(table) for table in iterate_shards(info, TRAIN, ["image"])),
             _split(info, split, config.neighbours, config.seed),

@@ -109,9 +109,9 @@ class GenerateConfig(JobConfig):
     @model_validator(mode="after")
     def _labels_are_said_once(self) -> Self:
         ways = ("labels", "per_class", "captions", "labels_from")
-        given = [flag_of(key) for key in ways if getattr(self, key) is not None]
-        if len(given) > 1:
-            raise ValueError(f"{' and '.join(given)} each say the labels; give one of them")
+        flags = [flag_of(key) for key in ways if getattr(self, key) is not None]
+        if len(flags) > 1:
+            raise ValueError(f"{' and '.join(flags)} each say the labels; give one of them")
         if self.per_class is not None and self.count is not None:
             raise ValueError("--per-class says how many samples there are; leave out --count")
         if self.labels_column is not None and self.captions_column is not None:

@@ -154,8 +154,8 @@ class IngestConfig(JobConfig):
         """For people: what says the splits of a source's rows, or how they are drawn."""
         if source.splits:
             unused = " (--test-fraction says nothing here)"
-            given = "test_fraction" in self.model_fields_set
-            return f"from {source.splits_origin}{unused if given else ''}"
+            is_set = "test_fraction" in self.model_fields_set
+            return f"from {source.splits_origin}{unused if is_set else ''}"
         by_class = " by class" if source.classes else ""
         drawn = f"drawn: {100 * self.test_fraction:.4g} %{by_class}, seed {self.seed}"
         alone = f" ({source.splits_origin} say train for all)" if source.splits_origin else ""

@@ -40,14 +40,14 @@ def publish_stack(
     stack, ema = Stack(spec), dict[str, Tensor]()
     weights: dict[str, Tensor] = {}
     for run in runs:
-        found = newest_checkpoint(run.output / CHECKPOINTS)
-        if found is None or found[0] != run.recipe.num_steps:
+        newest = newest_checkpoint(run.output / CHECKPOINTS)
+        if newest is None or newest[0] != run.recipe.num_steps:
             raise UserError(
                 f"{run.output} has no whole checkpoint of step {run.recipe.num_steps:,}, its last; "
                 "the same command makes it again from the one before"
             )
-        weights |= with_prefix(found[1], "weights.")
-        ema |= with_prefix(found[1], "ema.")
+        weights |= with_prefix(newest[1], "weights.")
+        ema |= with_prefix(newest[1], "ema.")
     stack.load_state_dict(weights)
     averaged = averaged_stack(stack, ema).to(device)
     curves = measure_errors(averaged, _some_rows(info, averaged, seed), seed=seed)

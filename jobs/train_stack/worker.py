@@ -89,16 +89,16 @@ def train_worker(loop_config: dict[str, Any]) -> None:
     trainer = StackTrainer(
         stack, recipe, parallel=_prepared(stack, run, world), rank=rank, world=world
     )
-    found = resume_together(output / CHECKPOINTS, ranks)
-    if found:
-        trainer.load_state(found[1], found[0])
+    checkpoint = resume_together(output / CHECKPOINTS, ranks)
+    if checkpoint:
+        trainer.load_state(checkpoint[1], checkpoint[0])
     log = MetricsLog(output / METRICS_FILE, after_step=trainer.step) if rank == 0 else None
     meter = _Meter(recipe, trainer.step)
     for x, condition in _batches(run, trainer, device):
         meter.add(trainer.update(x, condition))
         # The first step too: a person sees within seconds that it moves, and how fast.
-        told = trainer.step in (1, recipe.num_steps)
-        if log and (told or trainer.step % run.log_every == 0):
+        first_or_last = trainer.step in (1, recipe.num_steps)
+        if log and (first_or_last or trainer.step % run.log_every == 0):
             log.append(meter.line(trainer.step, [run.spec.stages[s].side for s in run.stages]))
         last = trainer.step == recipe.num_steps
         if rank == 0 and (last or trainer.step % run.checkpoint_every == 0):

@@ -59,11 +59,11 @@ def find_copies(
         train_split: all training pictures, some at a time; looked through once, for equal ones.
         held_out: real pictures that were not trained on, ``[K, H, W, C]``, counted in the same way.
     """
-    known = _flat(np.unique(searched, axis=0))
-    search = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(known)
+    distinct = _flat(np.unique(searched, axis=0))
+    search = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(distinct)
     own = np.empty(0)
-    if len(known) > 1:  # the nearest is the picture itself: the second is another one
-        own = search.kneighbors(known, n_neighbors=2)[0][:, 1]
+    if len(distinct) > 1:  # the nearest is the picture itself: the second is another one
+        own = search.kneighbors(distinct, n_neighbors=2)[0][:, 1]
     threshold = float(np.quantile(own, quantile)) if len(own) else None
     near, real = (search.kneighbors(_flat(images))[0][:, 0] for images in (samples, held_out))
     (exact, real_exact), num_train_split = _equal((samples, held_out), train_split)
@@ -90,12 +90,12 @@ def _equal(
     """Which pictures of each set stand in the train split, and how many that has."""
     hashes = [picture_hashes(images) for images in sets]
     asked = {digest for of_set in hashes for digest in of_set}
-    found: set[str] = set()
+    in_train: set[str] = set()
     rows = 0
     for images in train_split:
         rows += len(images)
-        found |= asked.intersection(picture_hashes(images))
-    return [np.array([digest in found for digest in of_set], bool) for of_set in hashes], rows
+        in_train |= asked.intersection(picture_hashes(images))
+    return [np.array([digest in in_train for digest in of_set], bool) for of_set in hashes], rows
 
 
 def _flat(images: np.ndarray) -> np.ndarray:

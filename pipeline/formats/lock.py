@@ -204,11 +204,11 @@ def _remove_of_the_dead(path: Path, place: Path, own: Path, say: Callable[[str],
     The kernel's lock on the dead one's file lets them in one by one, and the second then finds
     another file in its place.
     """
-    with open(place, "rb") as found:
+    with open(place, "rb") as file:
         _wait_until_dead(path, place, own, say)
         with contextlib.suppress(OSError):  # a file system that knows no such locks
-            fcntl.flock(found, fcntl.LOCK_EX)
-        if os.path.samestat(os.fstat(found.fileno()), os.stat(place)):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if os.path.samestat(os.fstat(file.fileno()), os.stat(place)):
             place.unlink()
 
 

@@ -188,8 +188,8 @@ def load_weights(file: Path | str) -> dict[str, Tensor]:
 
 
 def _refuse_pickles(path: Path) -> None:
-    found = [path] if path.is_file() else sorted(path.iterdir()) if path.is_dir() else []
-    for file in found:
+    files = [path] if path.is_file() else sorted(path.iterdir()) if path.is_dir() else []
+    for file in files:
         if file.suffix.lower() in _PICKLES:
             _refuse_pickle(file)
         if file.suffix == ".safetensors":

@@ -63,18 +63,18 @@ def first_of_each_class(
     Args:
         labels: int64, part by part.
     """
-    found: dict[int, list[int]] = {label: [] for label in range(NO_LABEL, num_classes)}
+    rows_of: dict[int, list[int]] = {label: [] for label in range(NO_LABEL, num_classes)}
     wanted = range(num_classes) or (NO_LABEL,)
     start = 0
     for part in labels:
-        for label, rows in found.items():
+        for label, rows in rows_of.items():
             if len(rows) < per_class:
                 more = np.flatnonzero(part == label)[: per_class - len(rows)]
                 rows += [start + int(row) for row in more]
         start += len(part)
-        if start >= _SEARCHED_ROWS or all(len(found[label]) == per_class for label in wanted):
+        if start >= _SEARCHED_ROWS or all(len(rows_of[label]) == per_class for label in wanted):
             break
-    pairs = sorted((row, label) for label, rows in found.items() for row in rows)
+    pairs = sorted((row, label) for label, rows in rows_of.items() for row in rows)
     return np.array([row for row, _ in pairs], np.int64), np.array(
         [label for _, label in pairs], np.int64
     )

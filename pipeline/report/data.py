@@ -109,12 +109,12 @@ class Figures:
         evaluation: Mapping[str, Any] | None, perturbations: Mapping[str, Any] | None = None
     ) -> "Figures":
         """From what `evaluate` and `perturb` leave: evaluation.json and the set's manifest.json."""
-        found = evaluation or {}
+        stored = evaluation or {}
         return Figures(
-            Agreement(**found["agreement"]) if found.get("agreement") else None,
-            Frechet(**found["frechet"]) if found.get("frechet") else None,
-            Copies(**found["copies"]) if found.get("copies") else None,
-            LikelihoodBound(**found["bound"]) if found.get("bound") else None,
+            Agreement(**stored["agreement"]) if stored.get("agreement") else None,
+            Frechet(**stored["frechet"]) if stored.get("frechet") else None,
+            Copies(**stored["copies"]) if stored.get("copies") else None,
+            LikelihoodBound(**stored["bound"]) if stored.get("bound") else None,
             Robustness.from_manifest(perturbations) if perturbations else None,
         )
 

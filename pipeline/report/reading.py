@@ -68,42 +68,42 @@ def duration(seconds: float) -> str:
 
 def headlines(figures: Figures) -> list[Headline]:
     """The figures at the top, those that were measured."""
-    found: list[Headline] = []
+    lines: list[Headline] = []
     if a := figures.agreement:
         interval = f"95 % interval {percent(a.low95)} to {percent(a.high95)}"
-        found.append(Headline("Label agreement", percent(a.rate), interval, _agrees(a)))
+        lines.append(Headline("Label agreement", percent(a.rate), interval, _agrees(a)))
     if f := figures.frechet:
         note = "the floor is 0"
         if f.ratio_to_floor is not None:
             note = f"{f.ratio_to_floor:.2f} × the floor of {f.train_to_test:.3g}"
-        found.append(Headline("Fréchet distance", f"{f.samples_to_test:.3g}", note, _near_floor(f)))
+        lines.append(Headline("Fréchet distance", f"{f.samples_to_test:.3g}", note, _near_floor(f)))
     if c := figures.copies:
         note = f"of {c.num_samples:,} samples, {c.num_exact:,} of them equal to a training picture"
-        found.append(Headline("Near-copies", f"{c.num_near:,}", note, _is_new(c)))
+        lines.append(Headline("Near-copies", f"{c.num_near:,}", note, _is_new(c)))
     if b := figures.bound:
         note = f"± {b.standard_error:.2f} bits/dim, an upper bound"
-        found.append(Headline("Code length", f"{b.bits_per_dim:.2f}", note))
+        lines.append(Headline("Code length", f"{b.bits_per_dim:.2f}", note))
     if r := figures.robustness:
         value = f"{_short(r.clean_accuracy)} → {_short(r.robust_accuracy)}"
         note = f"accuracy, clean → under {_name(r)} at {r.eps}/255"
-        found.append(Headline("Classifier attacked", value, note, _fools(r)))
-    return found
+        lines.append(Headline("Classifier attacked", value, note, _fools(r)))
+    return lines
 
 
 def readings(figures: Figures) -> list[Reading]:
     """Every figure that was measured, in words."""
-    found: list[Reading] = []
+    lines: list[Reading] = []
     if figures.agreement:
-        found += _agreement(figures.agreement)
+        lines += _agreement(figures.agreement)
     if figures.frechet:
-        found += _frechet(figures.frechet)
+        lines += _frechet(figures.frechet)
     if figures.copies:
-        found += _copies(figures.copies)
+        lines += _copies(figures.copies)
     if figures.bound:
-        found += _bound(figures.bound)
+        lines += _bound(figures.bound)
     if figures.robustness:
-        found += _robustness(figures.robustness)
-    return found
+        lines += _robustness(figures.robustness)
+    return lines
 
 
 def ball(robustness: Robustness) -> str:
@@ -180,7 +180,7 @@ def _copies(c: Copies) -> list[Reading]:
             f"searched, {percent(c.num_training / c.num_train_split)} of the train split. Within "
             "that distance, 1 % of the searched pictures have another of them."
         )
-    found = [
+    lines = [
         Reading(
             "Near-copies",
             f"{c.num_near:,} of {c.num_samples:,}",
@@ -199,7 +199,7 @@ def _copies(c: Copies) -> list[Reading]:
         ),
     ]
     if c.median_training is not None:
-        found.append(
+        lines.append(
             Reading(
                 "… typical distances",
                 f"{c.median_sample:.3g} and {c.median_training:.3g}",
@@ -209,7 +209,7 @@ def _copies(c: Copies) -> list[Reading]:
                 "data.",
             )
         )
-    return found
+    return lines
 
 
 def _bound(b: LikelihoodBound) -> list[Reading]:

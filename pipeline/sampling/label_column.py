@@ -99,10 +99,10 @@ class Column(LabelPlan):
         values = pa.concat_arrays(plain_cells(table, self.column, {}).chunks)
         coded = values.dictionary_encode(null_encoding="encode")
         label_of = [self._label(value) for value in coded.dictionary.to_pylist()]
-        known = np.array([label is not None for label in label_of], bool)
+        is_label = np.array([label is not None for label in label_of], bool)
         codes = coded.indices.to_numpy()
-        if not known.all():
-            row = int(np.argmax(~known[codes]))
+        if not is_label.all():
+            row = int(np.argmax(~is_label[codes]))
             raise UserError(
                 f"{self._place(start + row)}: {no_class(values[row].as_py(), self.classes)}"
             )
@@ -195,17 +195,17 @@ def _names_of_set(directory: Path) -> tuple[str, ...] | None:
 
 def _names_in_headers(files: Sequence[Path], column: str) -> tuple[str, ...] | None:
     """The classes of a ClassLabel column, as Hugging Face's layout has them; None without."""
-    found: dict[tuple[str, ...], Path] = {}
+    file_of: dict[tuple[str, ...], Path] = {}
     for path in files:
         with open_parquet(path) as file:
-            found.setdefault(class_label_names(file.schema_arrow, column), path)
-    if len(found) > 1:
-        one, other = [*found.values()][:2]
+            file_of.setdefault(class_label_names(file.schema_arrow, column), path)
+    if len(file_of) > 1:
+        one, other = [*file_of.values()][:2]
         raise UserError(
             f"{one} and {other} name the labels of column {column} differently in their headers; "
             "give --labels-from one file, or ingest them and give the dataset"
         )
-    return next(iter(found), ()) or None
+    return next(iter(file_of), ()) or None
 
 
 def _plain_kind(table: pa.Table, column: str) -> pa.DataType:

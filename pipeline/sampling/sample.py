@@ -122,8 +122,8 @@ def is_exact(stack: Stack) -> bool:
     """
     size = stack.rows_per_call
     seeds, indices = np.full(size, 20260101), np.arange(size)
-    known = np.setdiff1d(np.arange(len(stack.classes)), stack.spec.untrained)
-    labels = np.resize(known if len(known) else NO_LABEL, size)
+    trained = np.setdiff1d(np.arange(len(stack.classes)), stack.spec.untrained)
+    labels = np.resize(trained if len(trained) else NO_LABEL, size)
     together = sample(stack, seeds, indices, labels)
     return all(
         np.array_equal(

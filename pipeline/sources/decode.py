@@ -115,9 +115,9 @@ def _open(data: bytes, origin: str) -> Image.Image:
     return image
 
 
-def _remedy(found: Sequence[int], wanted: Sequence[int]) -> str:
-    resize = f"--resize {wanted[0]},{wanted[1]}" if found[:2] != wanted[:2] else ""
-    channels = f"--channels {wanted[2]}" if found[2] != wanted[2] else ""
+def _remedy(shape: Sequence[int], wanted: Sequence[int]) -> str:
+    resize = f"--resize {wanted[0]},{wanted[1]}" if shape[:2] != wanted[:2] else ""
+    channels = f"--channels {wanted[2]}" if shape[2] != wanted[2] else ""
     return " ".join(part for part in (resize, channels) if part)
 
 

@@ -66,19 +66,19 @@ def divide(
     for ids, labels in rows:
         keys = np.fromiter((key_of(row_id, seed) for row_id in ids), np.uint64, len(ids))
         strata = labels if num_classes else np.zeros(len(ids), np.int64)
-        known = strata >= 0
-        counts += np.bincount(strata[known], minlength=num_strata)
-        batches.append((strata[known].astype(np.int16), keys[known]))
+        in_class = strata >= 0
+        counts += np.bincount(strata[in_class], minlength=num_strata)
+        batches.append((strata[in_class].astype(np.int16), keys[in_class]))
     ends = np.cumsum(counts)
     places = ends - counts
     by_class = np.empty(ends[-1], np.uint64)
     while batches:
         strata16, keys = batches.pop()
         order = np.argsort(strata16, kind="stable")
-        found = np.bincount(strata16, minlength=num_strata)
-        starts = np.cumsum(found) - found
-        by_class[np.repeat(places - starts, found) + np.arange(len(order))] = keys[order]
-        places += found
+        sizes = np.bincount(strata16, minlength=num_strata)
+        starts = np.cumsum(sizes) - sizes
+        by_class[np.repeat(places - starts, sizes) + np.arange(len(order))] = keys[order]
+        places += sizes
     classes = [by_class[end - count : end] for count, end in zip(counts, ends, strict=True)]
 
     def ranked(stratum: int, rank: int) -> int:

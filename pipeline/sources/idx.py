@@ -96,9 +96,9 @@ class IdxSource(Source):
                         )
                         rows.append(BadRow(name, position + row, origin, reason))
                         continue
-                    given = split if self.splits else None
+                    row_split = split if self.splits else None
                     image = images[row, :, :, None]
-                    rows.append(RawRow(name, image, label, None, given, origin))
+                    rows.append(RawRow(name, image, label, None, row_split, origin))
             position += count
         return rows
 
@@ -127,7 +127,7 @@ def _find(folder: Path) -> dict[str, tuple[Path, Path]]:
     """The images and the labels of each split, train first."""
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}; check the path")
-    found: dict[tuple[str, str], Path] = {}
+    file_of: dict[tuple[str, str], Path] = {}
     for file in (folder / entry.name for entry in entries(folder)):
         match = _NAME.fullmatch(file.name)
         if match is None:
@@ -140,25 +140,25 @@ def _find(folder: Path) -> dict[str, tuple[Path, Path]]:
                 "it away"
             )
         key = (split, match[2].lower())
-        if key in found and file.name == f"{found[key].name}.gz":
+        if key in file_of and file.name == f"{file_of[key].name}.gz":
             continue  # torchvision leaves what it has unpacked beside it; entries are in order
-        if key in found:
+        if key in file_of:
             raise UserError(
-                f"{found[key].name} and {file.name} in {folder} are both {key[0]} {key[1]}; "
+                f"{file_of[key].name} and {file.name} in {folder} are both {key[0]} {key[1]}; "
                 "leave one of them"
             )
-        found[key] = file
-    if not found:
+        file_of[key] = file
+    if not file_of:
         raise UserError(
             f"{folder} has no idx files (train-images-idx3-ubyte, train-labels-idx1-ubyte, "
             "t10k-..., with or without .gz); check the path"
         )
-    for split, kind in found:
+    for split, kind in file_of:
         other = "labels" if kind == "images" else "images"
-        if (split, other) not in found:
+        if (split, other) not in file_of:
             raise UserError(f"{folder} has {split} {kind} but no {split} {other}; add that file")
-    names = [split for split in SPLITS if (split, "images") in found]
-    return {split: (found[split, "images"], found[split, "labels"]) for split in names}
+    names = [split for split in SPLITS if (split, "images") in file_of]
+    return {split: (file_of[split, "images"], file_of[split, "labels"]) for split in names}
 
 
 def _open(file: Path) -> BinaryIO:

@@ -40,8 +40,8 @@ def entries(folder: Path | str) -> list[os.DirEntry[str]]:
 
     Raises UserError when the folder cannot be read.
     """
-    with user_files(), os.scandir(folder) as found:
-        return sorted((entry for entry in found if not _hidden(entry.name)), key=_name)
+    with user_files(), os.scandir(folder) as scan:
+        return sorted((entry for entry in scan if not _hidden(entry.name)), key=_name)
 
 
 def files_below(root: Path | str, folder: str = "") -> Iterator[str]:

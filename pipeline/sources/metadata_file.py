@@ -70,7 +70,7 @@ def find_metadata(root: Path) -> tuple[MetadataFile, ...]:
     one lacks `file_name` and so is something else."""
     if not root.is_dir():
         return ()
-    found = []
+    files = []
     for folder in ("", *(entry.name for entry in entries(root) if entry.is_dir())):
         unread = root / folder / _UNREAD
         if unread.is_file():
@@ -85,8 +85,8 @@ def find_metadata(root: Path) -> tuple[MetadataFile, ...]:
             columns = _columns(path)
             _check_header(path, columns)
             if _FILE_NAME in columns:
-                found.append(MetadataFile(path, folder, columns))
-    return tuple(found)
+                files.append(MetadataFile(path, folder, columns))
+    return tuple(files)
 
 
 class MetadataSource(Source):
@@ -168,8 +168,8 @@ class MetadataSource(Source):
                 self.classes, self.notes = check_classes(classes, "--classes")
             self.notes += alike_note(self.classes)
             numbered = all(text.isdecimal() for text in texts) and not texts & set(self.classes)
-            known = list(map(str, range(len(self.classes)))) if numbered else self.classes
-            label_of = {text: number for number, text in enumerate(known)}
+            accepted_texts = list(map(str, range(len(self.classes)))) if numbered else self.classes
+            label_of = {text: number for number, text in enumerate(accepted_texts)}
             self._labels[:] = [label_of.get(text or "", -1) for text in labels]
             for row, text in enumerate(labels):
                 if row not in faults and self._labels[row] < 0:
@@ -265,10 +265,10 @@ def _read(
 
 def _whole_numbers(labels: Sequence[str | None]) -> list[str | None]:
     """The labels, of which those like 1.0 become 1 where all are whole numbers."""
-    found = {text: _WHOLE.fullmatch(text) for text in set(labels) if text is not None}
-    if not all(found.values()):
+    matches = {text: _WHOLE.fullmatch(text) for text in set(labels) if text is not None}
+    if not all(matches.values()):
         return list(labels)
-    number = {text: match[1] for text, match in found.items() if match}
+    number = {text: match[1] for text, match in matches.items() if match}
     return [None if text is None else number[text] for text in labels]
 
 
@@ -290,13 +290,13 @@ def _splits_of_folders(names: Sequence[str]) -> list[str | None]:
             split if says_split_alone(folder) else None
             for folder, split in zip(first, said, strict=True)
         ]
-    found = next((row for row, split in enumerate(said) if split), None)
-    if found is None:
+    row_with_split = next((row for row, split in enumerate(said) if split), None)
+    if row_with_split is None:
         return []
     if None in said:
         raise UserError(
-            f"{names[found]} lies in the split {said[found]}, and {names[said.index(None)]} in "
-            f"none; move it into one, or {REMEDY}"
+            f"{names[row_with_split]} lies in the split {said[row_with_split]}, and "
+            f"{names[said.index(None)]} in none; move it into one, or {REMEDY}"
         )
     return said
 

@@ -80,14 +80,14 @@ class ParquetSource(Source):
         splits_from: SplitsFrom = "auto",
     ) -> None:
         by_name = splits_from in ("auto", "names")
-        found = find_files(
+        files = find_files(
             Path(path).absolute(), (split_column or _SPLIT_COLUMN) if by_name else None
         )
-        labelled = tuple(file for file in found if file.split != UNLABELED)
-        self._files = labelled or found
+        labelled = tuple(file for file in files if file.split != UNLABELED)
+        self._files = labelled or files
         self.notes = tuple(
             f"{file.path} has no labels and is left out"
-            for file in found
+            for file in files
             if file not in self._files
         )
         schema = self._files[0].schema()
@@ -308,13 +308,13 @@ class ParquetSource(Source):
         )
 
     def _splits_in_column(self, column: str) -> list[str]:
-        found = set()
+        splits = set()
         for number, values in self._batches(column):
             file, first = self._file_of(number)
             for value in values_of(values.unique()):
                 split = self._as_split(value)
                 if split is not None and file.split in (None, split):
-                    found.add(split)
+                    splits.add(split)
                     continue
                 row = file.origin(first + values_of(values).index(value))
                 if split is None:
@@ -326,7 +326,7 @@ class ParquetSource(Source):
                     f"{row} has {value!r} in column {column}, and the path says {file.split}; "
                     "say which counts: --splits-from column or --splits-from names"
                 )
-        return sorted(found)
+        return sorted(splits)
 
     def _check_types(self, schema: pa.Schema) -> None:
         kind = schema.field(self._image).type
@@ -354,24 +354,28 @@ class ParquetSource(Source):
             for name in self._columns:
                 check_named_once(other, name, file.path)
                 if name not in other.names or other.field(name).type != schema.field(name).type:
-                    found = other.field(name).type if name in other.names else "absent"
+                    kind_there = other.field(name).type if name in other.names else "absent"
                     raise UserError(
                         f"column {name} is {schema.field(name).type} in {self._files[0].path} and "
-                        f"{found} in {file.path}; ingest them one by one, or convert one of them"
+                        f"{kind_there} in {file.path}; ingest them one by one, or convert one"
                     )
 
     def _understand_labels(self, column: str, classes: Sequence[str] | None) -> Labels:
         schema = self._files[0].schema()
         where = f"column {column} of {self._files[0].path}"
-        given = None if classes is None else tuple(classes)
+        class_names = None if classes is None else tuple(classes)
         cells = (values_of(values.unique()) for _, values in self._batches(column))
         if _is_text(schema.field(column).type):
-            labels = labels_by_text(where, cells, given)
-            if given is not None and is_boolean(schema.field(column)):
+            labels = labels_by_text(where, cells, class_names)
+            if class_names is not None and is_boolean(schema.field(column)):
                 # The names that are given are those of false and of true, in this order.
                 return replace(labels, by_text={"false": 0, "true": 1} | dict(labels.by_text))
             values = {hive_keys(file.name).get(column) or "" for file in self._files}
-            if given is not None and all(map(str.isdecimal, values)) and not values & set(given):
+            if (
+                class_names is not None
+                and all(map(str.isdecimal, values))
+                and not values & set(class_names)
+            ):
                 # Folders' names have no types: these are numbers, and with names given, labels.
                 numbers = {text: int(text) for text in values if int(text) < len(labels.classes)}
                 return replace(labels, by_text=numbers)
@@ -379,8 +383,8 @@ class ParquetSource(Source):
         names = {file.name: class_label_names(file.schema(), column) for file in self._files}
         if any(names.values()):
             path_of = {file.name: str(file.path) for file in self._files}
-            return labels_by_header(names, path_of.__getitem__, given)
-        return labels_by_value(where, cells, given)
+            return labels_by_header(names, path_of.__getitem__, class_names)
+        return labels_by_value(where, cells, class_names)
 
     def _check_ids(self) -> None:
         """Raises UserError at an id that is missing or that came before; in bounded memory."""
@@ -444,10 +448,10 @@ def _optional(
 ) -> str | None:
     if name is not None:
         return _column(schema, name, flag, files[0].path)
-    found = next((default for default in defaults if default in schema.names), None)
-    if found is not None:
-        check_named_once(schema, found, files[0].path)
-    return found
+    default_column = next((default for default in defaults if default in schema.names), None)
+    if default_column is not None:
+        check_named_once(schema, default_column, files[0].path)
+    return default_column
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -95,20 +95,20 @@ def find_files(path: Path, split_key: str | None) -> tuple[InputFile, ...]:
     UserError when there are none, or a path says several splits.
     """
     if path.is_dir():
-        found = [path / name for name in files_below(path) if name.lower().endswith(_ENDINGS)]
-        if not found:
+        files = [path / name for name in files_below(path) if name.lower().endswith(_ENDINGS)]
+        if not files:
             raise UserError(f"{path} has no Parquet files (*.parquet); check the path")
     elif path.is_file():
-        found = [path]
+        files = [path]
     else:
         raise UserError(f"there is no file or folder {path}; check the path")
     by_name: dict[Path, Path] = {}
-    for file in found:
+    for file in files:
         other = by_name.setdefault(file.with_suffix(""), file)
         if other != file:
             raise UserError(f"{other} and {file} differ in their endings alone; rename one of them")
     root = path if path.is_dir() else path.parent
-    return tuple(_describe(file, root, split_key) for file in found)
+    return tuple(_describe(file, root, split_key) for file in files)
 
 
 def _describe(file: Path, root: Path, split_key: str | None) -> InputFile:

@@ -47,42 +47,49 @@ class Labels:
         return value if value < len(self.classes) else -1
 
 
-def labels_by_text(where: str, cells: Iterable[Iterable[Any]], given: Names | None) -> Labels:
+def labels_by_text(
+    where: str, cells: Iterable[Iterable[Any]], user_classes: Names | None
+) -> Labels:
     """Of a column of text, whose values are the names of classes.
 
     Args:
         cells: values of the column, batch by batch.
-        given: the classes, where a person says them.
+        user_classes: the classes, where a person says them.
     """
-    if given is not None:
-        classes, notes = check_classes(given, "--classes")
+    if user_classes is not None:
+        classes, notes = check_classes(user_classes, "--classes")
         return Labels(classes, _index(classes), notes=notes)
-    found = Gathered(where)
+    gathered = Gathered(where)
     for batch in cells:
-        found.add(value for value in batch if isinstance(value, str) and value.strip())
-    names = {str(value) for value in found.values}
+        gathered.add(value for value in batch if isinstance(value, str) and value.strip())
+    names = {str(value) for value in gathered.values}
     classes = in_order_of_names(map(class_name, names))
     _refuse_none(classes, where)
     notes = (*cleaned_note(sorted(names), where), *alike_note(classes))
     return Labels(classes, _index(classes), notes=notes)
 
 
-def labels_by_value(where: str, cells: Iterable[Iterable[Any]], given: Names | None) -> Labels:
-    """Of a column of whole numbers without names: each value that occurs is a class, called by it,
-    and in their order; negative ones are no label. With `given` a number is the label itself."""
-    if given is not None:
-        classes, notes = check_classes(given, "--classes")
+def labels_by_value(
+    where: str, cells: Iterable[Iterable[Any]], user_classes: Names | None
+) -> Labels:
+    """The labels of a column of whole numbers without names.
+
+    Each value that occurs is a class that is called by it, in rising order; negative values are no
+    label. With `user_classes` a number is the label itself.
+    """
+    if user_classes is not None:
+        classes, notes = check_classes(user_classes, "--classes")
         return Labels(classes, {}, notes=notes)
-    found = Gathered(where)
+    gathered = Gathered(where)
     for batch in cells:
-        found.add(int(value) for value in batch if value is not None and value >= 0)
-    values = sorted(map(int, found.values))
+        gathered.add(int(value) for value in batch if value is not None and value >= 0)
+    values = sorted(map(int, gathered.values))
     _refuse_none(values, where)
     return Labels(tuple(map(str, values)), {}, {value: label for label, value in enumerate(values)})
 
 
 def labels_by_header(
-    names_of: Mapping[str, Names], place: Callable[[str], str], given: Names | None
+    names_of: Mapping[str, Names], place: Callable[[str], str], user_classes: Names | None
 ) -> Labels:
     """Of whole numbers that the files' headers name, each file's own: the same name is the same
     class, whatever its number.
@@ -108,16 +115,18 @@ def labels_by_header(
     file_of = {names: file for file, names in reversed(named.items())}
     bare = next((file for file in names_of if file not in named), None)
     classes: Names = first
-    if given is not None:
-        classes, more = check_classes(given, "--classes")
+    if user_classes is not None:
+        classes, more = check_classes(user_classes, "--classes")
         notes += more
-    by_name = given is None or any(name in classes for names in named.values() for name in names)
+    by_name = user_classes is None or any(
+        name in classes for names in named.values() for name in names
+    )
     if bare is not None and (others or (by_name and classes != first)):
         raise UserError(
             f"{place(file_of[first])} names its labels in its header and {place(bare)} does not; "
             "ingest them one by one, or store the names in both"
         )
-    if bare is not None and given is None:
+    if bare is not None and user_classes is None:
         raise UserError(
             f"{place(file_of[first])} names its labels in its header and {place(bare)} does not; "
             f"where the numbers mean the same, give --classes {','.join(first[:3])},..."
@@ -131,7 +140,7 @@ def labels_by_header(
         return Labels(classes, {}, notes=tuple(notes))
     for names in others:
         _refuse_doubtful(classes, names, place(file_of[first]), place(file_of[names]))
-        if given is None:
+        if user_classes is None:
             classes += tuple(name for name in names if name not in classes)
     if others:
         notes.append("the files number their classes differently; they were matched by name")

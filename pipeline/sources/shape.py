@@ -20,7 +20,7 @@ def shape_of(
     the first 32 good rows have, so that one odd picture in front does not make all others bad; a
     UserError when no row is good.
     """
-    found: dict[tuple[int, int, int], list[str]] = {}
+    origins_of: dict[tuple[int, int, int], list[str]] = {}
     first_bad: BadRow | None = None
     num_good = 0
     for number, row in _rows(source):
@@ -34,17 +34,17 @@ def shape_of(
                 raise UserError(row.message)
             first_bad = first_bad or row
             continue
-        found.setdefault((height, width, channels), []).append(row.origin)
+        origins_of.setdefault((height, width, channels), []).append(row.origin)
         num_good += 1
         if not quarantine or num_good == _LOOKED_AT:
             break
-    if not found:
+    if not origins_of:
         assert first_bad is not None
         raise UserError(
             f"none of the {source.num_rows} rows is good; the first of them: {first_bad.reason}"
         )
-    shape = max(found, key=lambda shape: len(found[shape]))  # of equal ones, the first
-    return shape, found[shape][0]
+    shape = max(origins_of, key=lambda shape: len(origins_of[shape]))  # of equal ones, the first
+    return shape, origins_of[shape][0]
 
 
 def _rows(source: Source) -> Iterator[tuple[int, RawRow | BadRow]]:

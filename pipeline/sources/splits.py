@@ -65,8 +65,8 @@ def usable_splits(names: Iterable[str]) -> tuple[str, ...]:
     `train` alone gives nothing to judge on: then there are none, and the rows are divided. `test`
     alone stays what it is: pictures to judge on are not to be trained on.
     """
-    found = set(names)
-    return () if found == {TRAIN} else tuple(split for split in SPLITS if split in found)
+    present = set(names)
+    return () if present == {TRAIN} else tuple(split for split in SPLITS if split in present)
 
 
 def split_of_path(parts: Sequence[str], key: str, path: Path) -> tuple[str, str] | None:
@@ -84,7 +84,7 @@ def split_of_path(parts: Sequence[str], key: str, path: Path) -> tuple[str, str]
     Raises:
         UserError: the key's value is no split, or the parts disagree.
     """
-    found: list[tuple[str, str, bool]] = []
+    claims: list[tuple[str, str, bool]] = []
     for number, part in enumerate(parts):
         name, equals, value = part.partition("=")
         if equals:
@@ -92,13 +92,13 @@ def split_of_path(parts: Sequence[str], key: str, path: Path) -> tuple[str, str]
                 split = split_in(unquote(value))
                 if split is None:
                     raise UserError(f"{part} in {path} is no split that is known; {REMEDY}")
-                found.append((split, "hive keys", True))
+                claims.append((split, "hive keys", True))
             continue
         split = split_in(part)
         if split is not None:
             kind = "file names" if number == len(parts) - 1 else "folders"
-            found.append((split, kind, says_split_alone(part)))
-    best = [hit for hit in found if hit[2]] or found
+            claims.append((split, kind, says_split_alone(part)))
+    best = [hit for hit in claims if hit[2]] or claims
     if len({split for split, _, _ in best}) > 1:
         said = " and ".join(dict.fromkeys(split for split, _, _ in best))
         raise UserError(f"the path {path} says {said} at once; {REMEDY}")

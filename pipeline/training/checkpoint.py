@@ -56,9 +56,9 @@ def save_checkpoint(
     path = _path(directory, step)
     plain = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
     write_bytes(path, safetensors.torch.save(plain))
-    found = _checkpoints(directory)
-    for old in sorted(found)[:-keep]:
-        found[old].unlink(missing_ok=True)
+    files = _checkpoints(directory)
+    for old in sorted(files)[:-keep]:
+        files[old].unlink(missing_ok=True)
     return path
 
 
@@ -70,8 +70,8 @@ def newest_checkpoint(directory: Path) -> tuple[int, dict[str, Tensor]] | None:
     Raises:
         UserError: none of those that are there can be read.
     """
-    found, _ = _newest_whole(directory)
-    return None if found is None else (found.step, found.tensors)
+    newest, _ = _newest_whole(directory)
+    return None if newest is None else (newest.step, newest.tensors)
 
 
 def resume_together(directory: Path, ranks: Ranks) -> tuple[int, dict[str, Tensor]] | None:
@@ -85,31 +85,31 @@ def resume_together(directory: Path, ranks: Ranks) -> tuple[int, dict[str, Tenso
     """
     problems: list[str] = []
     for _ in range(_CHOICES):
-        found, problem = None, None
+        checkpoint, problem = None, None
         if ranks.rank == 0:
             try:
-                found, damaged = _newest_whole(directory)
+                checkpoint, damaged = _newest_whole(directory)
                 for path in damaged:
                     path.rename(path.with_name(path.name + DAMAGED))
             except UserError as error:
                 problem = str(error)
-        chosen, problem = ranks.from_first((found and found[:2], problem))
+        chosen, problem = ranks.from_first((checkpoint and checkpoint[:2], problem))
         if problem:
             raise UserError(problem)
         if chosen is None:
             return None
         if ranks.rank != 0:
-            found, problem = _load_exactly(directory, *chosen, rank=ranks.rank)
-        problems = [told for told in ranks.of_all(problem) if told]
-        if found is not None and not problems:
-            return found.step, found.tensors
+            checkpoint, problem = _load_exactly(directory, *chosen, rank=ranks.rank)
+        problems = [text for text in ranks.of_all(problem) if text]
+        if checkpoint is not None and not problems:
+            return checkpoint.step, checkpoint.tensors
     raise UserError(problems[0])
 
 
 def newest_step(directory: Path) -> int:
     """The steps taken at the newest checkpoint, of which only the head is read; 0 without one."""
-    found = _checkpoints(directory)
-    return next((step for step in sorted(found, reverse=True) if _is_whole(found[step])), 0)
+    files = _checkpoints(directory)
+    return next((step for step in sorted(files, reverse=True) if _is_whole(files[step])), 0)
 
 
 def steps_done(output: Path) -> int:
@@ -125,14 +125,14 @@ def damaged_checkpoints(directory: Path) -> list[Path]:
 
 def _newest_whole(directory: Path) -> tuple[_Checkpoint | None, list[Path]]:
     """The newest checkpoint that can be read, and the newer ones that cannot."""
-    found = _checkpoints(directory)
+    files = _checkpoints(directory)
     damaged: list[Path] = []
     reason: Exception | None = None
-    for step in sorted(found, reverse=True):
+    for step in sorted(files, reverse=True):
         try:
-            return _read(found[step], step), damaged
+            return _read(files[step], step), damaged
         except (OSError, safetensors.SafetensorError) as error:
-            damaged.append(found[step])
+            damaged.append(files[step])
             reason = error
     if damaged:
         raise UserError(
@@ -150,9 +150,9 @@ def _load_exactly(
     began = time.monotonic()
     while True:
         try:
-            found = _read(path, step)
-            if found.sha256 == sha256:
-                return found, None
+            checkpoint = _read(path, step)
+            if checkpoint.sha256 == sha256:
+                return checkpoint, None
             problem = "has another content"
         except (OSError, safetensors.SafetensorError) as error:
             problem = f"cannot be read ({error})"

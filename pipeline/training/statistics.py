@@ -47,8 +47,8 @@ def measure(batches: Iterable[np.ndarray], sides: Sequence[int]) -> DataStatisti
             squares[i] += float(x.square().mean(dim=(1, 2, 3)).sum())
             if i + 1 < len(fine_first):
                 band = details(x).square().mean(dim=(3, 4)).sum(dim=0)
-                known = bands[i]
-                bands[i] = band if known is None else known + band
+                total = bands[i]
+                bands[i] = band if total is None else total + band
                 x = low_pass(x)
     if rows == 0:
         raise UserError("the data set has no pictures to train on")

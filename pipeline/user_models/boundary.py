@@ -49,11 +49,11 @@ class UserModule(nn.Module):
         self.training = False
 
     def forward(self, x: Tensor) -> Tensor:
-        given = x.to(self._takes)
-        watched = not torch.compiler.is_compiling() and not given.is_inference()
-        before = given._version if watched else 0
-        answer = self.module(given)
-        if watched and given._version != before:
+        converted = x.to(self._takes)
+        watched = not torch.compiler.is_compiling() and not converted.is_inference()
+        before = converted._version if watched else 0
+        answer = self.module(converted)
+        if watched and converted._version != before:
             raise UserError(
                 f"{self._what} changes the pictures that it is given in place; write "
                 "x = x - mean where it has x -= mean"

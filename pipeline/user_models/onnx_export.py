@@ -110,7 +110,7 @@ def _check_same(
 
     try:
         session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-        found = np.concatenate(
+        logits = np.concatenate(
             [
                 session.run(["logits"], {"image": asked[start : start + classifier.rows_per_call]})[
                     0
@@ -125,12 +125,12 @@ def _check_same(
         ) from None
     due = classifier.logits_of(asked)
     asked_well = np.isfinite(due).all(axis=1)  # black divided by its deviation, say
-    found, due = found[asked_well], due[asked_well]
+    logits, due = logits[asked_well], due[asked_well]
     spread = logit_spread(due) if len(due) else 0.0
     # Classes that are masked, by -1e9 say, are far below: neither a measure nor to be told apart.
     least = due.max(axis=1, keepdims=True) - _FAR * spread
-    found, due = np.maximum(found, least), np.maximum(due, least)
-    off = np.abs(found - due).max(axis=1)
+    logits, due = np.maximum(logits, least), np.maximum(due, least)
+    off = np.abs(logits - due).max(axis=1)
     wrong = ~(off <= _SAME * spread)  # nor where it is no number
     if wrong.any():
         raise UserError(
@@ -158,14 +158,14 @@ def _suspects(content: bytes) -> str:
     """What in a file is known to be computed otherwise, to be said after a comma or not at all."""
     import onnx
 
-    found = []
+    suspects = []
     for node in onnx.load_from_string(content).graph.node:
         has = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
         has = {name: v.decode() if isinstance(v, bytes) else v for name, v in has.items()}
         for kind, attributes, text in _CULPRITS:
-            if node.op_type == kind and attributes.items() <= has.items() and text not in found:
-                found.append(text)
-    return "".join(f", and its {text}" for text in found)
+            if node.op_type == kind and attributes.items() <= has.items() and text not in suspects:
+                suspects.append(text)
+    return "".join(f", and its {text}" for text in suspects)
 
 
 def onnx_bytes(classifier: FrozenClassifier) -> bytes:

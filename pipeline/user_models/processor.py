@@ -125,10 +125,10 @@ def _scaling_at(
     levels = noise_pictures(height, width, channels)
     pictures = [Image.fromarray(row[:, :, 0] if channels == 1 else row) for row in levels]
     try:
-        given = processor(pictures, return_tensors="np", **switches)
-        if _INPUT not in given:
-            raise _Unfit(f"it gives {', '.join(map(str, given))}, and no {_INPUT}")
-        values = np.asarray(given[_INPUT])
+        output = processor(pictures, return_tensors="np", **switches)
+        if _INPUT not in output:
+            raise _Unfit(f"it gives {', '.join(map(str, output))}, and no {_INPUT}")
+        values = np.asarray(output[_INPUT])
     except _Unfit:
         raise
     except Exception as error:

@@ -64,10 +64,10 @@ class PerturbationClaims:
 
     def of_rows(self, table: pa.Table) -> tuple[dict[str, np.ndarray], Tally]:
         attack = self._opened.attack
-        found = contradictions(
+        faults = contradictions(
             table, self._opened.split, attack, self._num_classes, delta=self._delta
         )
-        return found, tally_of(table, attack)
+        return faults, tally_of(table, attack)
 
     def of_set(self, tallies: list[Tally], faults: Faults) -> None:
         manifest, whole = self._opened.manifest, Tally()
@@ -82,8 +82,10 @@ class PerturbationClaims:
     ) -> None:
         counts = {name: value for name, value in whole.items() if isinstance(value, int)}
         due = row_warnings(counts, self._opened.attack, self._num_classes) if whole else []
-        told = manifest.get("warnings", [])
-        listed = [one for one in told if isinstance(one, dict)] if isinstance(told, list) else []
+        entries = manifest.get("warnings", [])
+        listed = (
+            [one for one in entries if isinstance(one, dict)] if isinstance(entries, list) else []
+        )
         stated = {
             str(one.get("code")): one.get("count") for one in listed if one.get("code") in ROW_CODES
         }
@@ -120,9 +122,11 @@ class SampleClaims:
             return {}, {}
         due = self._plan.rows(first, int(index.max()) + 1).labels
         place = index - first
-        known = place < len(due)
-        same = due[np.where(known, place, 0)] == label if len(due) else np.zeros(len(index), bool)
-        return {"label is not what the manifest's rule gives it": ~(known & same)}, {}
+        in_range = place < len(due)
+        same = (
+            due[np.where(in_range, place, 0)] == label if len(due) else np.zeros(len(index), bool)
+        )
+        return {"label is not what the manifest's rule gives it": ~(in_range & same)}, {}
 
     def of_set(self, tallies: list[Tally], faults: Faults) -> None:
         """Nothing is counted."""

@@ -180,10 +180,10 @@ def _verify_files(
     numbering = Numbering(listing, faults)
     tallies: list[Tally | None] = []
     with ThreadPoolExecutor(threads) as pool:
-        found = _in_order(
+        checks = _in_order(
             pool, lambda file: check_file(path, file, faults.limit), files, 2 * threads
         )
-        for file, read in zip(files, found, strict=True):
+        for file, read in zip(files, checks, strict=True):
             faults.take(read.faults)
             numbering.add(file, read.numbers)
             ledger.add(read.digests, read.positions + position)

@@ -31,9 +31,9 @@ def check_export(
     shards = tuple(shard for files in listed.values() for shard in files)
     on_rows = progress(sum(shard.num_rows for shard in shards))
     for split, files in listed.items():
-        found = sum(shard.num_rows for shard in files)
-        if counts.get(split) != found:
-            what = f"says {counts.get(split)} rows of {split}, and its files have {found}"
+        num_rows = sum(shard.num_rows for shard in files)
+        if counts.get(split) != num_rows:
+            what = f"says {counts.get(split)} rows of {split}, and its files have {num_rows}"
             faults.add("a count that is not right", EXPORT_FILE, what)
     for shard in shards:
         _check(path, shard, faults)

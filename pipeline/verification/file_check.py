@@ -84,21 +84,21 @@ def check_file(directory: Path, file: ListedFile, limit: int) -> FileCheck:
     return reader.result()
 
 
-def _usable_columns(found: pa.Schema, file: ListedFile, faults: Faults) -> list[str]:
+def _usable_columns(schema: pa.Schema, file: ListedFile, faults: Faults) -> list[str]:
     """Compares the columns with those that there must be; returns those whose rows are checked."""
     kind = "a file with other columns"
-    for name in found.names:
+    for name in schema.names:
         if name not in file.rows.schema.names:
             faults.add(kind, file.shard.file, f"has a column {name!r} too many")
     usable = []
     claimed = () if file.rows.claims is None else file.rows.claims.columns
     for field in file.rows.schema:
-        if field.name not in found.names:
+        if field.name not in schema.names:
             if field.name in file.rows.optional:
                 continue
             faults.add(kind, file.shard.file, f"has no column {field.name!r}")
-        elif found.field(field.name).type != field.type:
-            what = f"column {field.name} is {found.field(field.name).type}, not {field.type}"
+        elif schema.field(field.name).type != field.type:
+            what = f"column {field.name} is {schema.field(field.name).type}, not {field.type}"
             faults.add(kind, file.shard.file, what)
         elif field.name in ("id", "label", "seed", file.rows.number) or field.name in claimed:
             usable.append(field.name)

@@ -182,10 +182,10 @@ def _content_differs(faults: Faults, file: str) -> None:
     faults.add("a changed manifest", file, "was changed by hand: its content hash is wrong")
 
 
-def _compare(faults: Faults, file: str, what: str, stated: Any, found: int) -> None:
-    if stated != found:
+def _compare(faults: Faults, file: str, what: str, stated: Any, actual: int) -> None:
+    if stated != actual:
         faults.add(
-            "counts that do not add up", file, f"says {stated} {what}, and its files hold {found}"
+            "counts that do not add up", file, f"says {stated} {what}, and its files hold {actual}"
         )
 
 

@@ -51,13 +51,13 @@ class Numbering:
     def _close(self) -> None:
         """Checks the part whose files are pending: each of its numbers once."""
         files = [file for file, _ in self._pending]
-        known = [numbers for _, numbers in self._pending if numbers is not None]
-        if len(known) < len(files):  # a fault is noted already: go on as if the file were whole
+        readable = [numbers for _, numbers in self._pending if numbers is not None]
+        if len(readable) < len(files):  # a fault is noted already: go on as if the file were whole
             self._next += sum(file.shard.num_rows for file in files)
         elif files:
-            numbers = np.concatenate(known)
-            owner = np.repeat(np.arange(len(files)), [len(part) for part in known])
-            row = np.concatenate([np.arange(len(part)) for part in known])
+            numbers = np.concatenate(readable)
+            owner = np.repeat(np.arange(len(files)), [len(part) for part in readable])
+            row = np.concatenate([np.arange(len(part)) for part in readable])
             order = np.argsort(numbers, kind="stable")
             expected = np.concatenate([[self._next], numbers[order] + 1])
             for place in np.flatnonzero(numbers[order] != expected[:-1]):

@@ -68,8 +68,8 @@ def _check_metrics(file: Path, name: str, faults: Faults) -> None:
     text = file.read_text(encoding="utf-8", errors="replace")
     for row, line in enumerate(text[: text.rfind("\n") + 1].splitlines()):
         try:
-            found: dict[str, Any] = json.loads(line)
-            at, losses = int(found["step"]), found.get("loss", {})
+            entry: dict[str, Any] = json.loads(line)
+            at, losses = int(entry["step"]), entry.get("loss", {})
             values = [losses] if isinstance(losses, (int, float)) else list(losses.values())
         except (ValueError, KeyError, TypeError, AttributeError):
             faults.add("a line that is no metric", name, "is no JSON object with a step", row)

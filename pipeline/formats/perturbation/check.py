@@ -126,9 +126,9 @@ def check_rows(
     clean_holds = _holds(clean_logits, clean_recorded, tie)
     stored_holds = _holds(stored_logits, stored_recorded, tie)
     fresh = clean_logits.argmax(axis=1), stored_logits.argmax(axis=1)
-    told = columns["target"]
+    recorded_targets = columns["target"]
     # A number that is no class is told below, and must not end the check.
-    targets = np.where(told < clean_logits.shape[1], told, UNTARGETED)
+    targets = np.where(recorded_targets < clean_logits.shape[1], recorded_targets, UNTARGETED)
     known_labels = np.clip(labels, 0, clean_logits.shape[1] - 1)  # told below as well
     fresh_margins = margins_of(stored_logits, known_labels, targets)
     wrong = {
@@ -140,7 +140,7 @@ def check_rows(
         "id is not the dataset's": columns["id"] != clean.column("id").to_numpy(),
         "label is not the dataset's": labels != labels_of(clean),
         "target is not the set's": ~are_targets(
-            told,
+            recorded_targets,
             str(attack.get("target", NO_TARGET)),
             clean_logits,
             labels,
@@ -211,14 +211,14 @@ def verify_perturbation_set(
         if not table.schema.equals(schema(info.shape)):
             raise UserError(f"{file} has not the columns of a perturbation set; make it anew")
         row = table.column("row").to_numpy()
-        known = (row >= opened.start) & (row < min(opened.stop, info.num_rows(opened.split)))
-        for stray in row[~known].tolist():
+        in_range = (row >= opened.start) & (row < min(opened.stop, info.num_rows(opened.split)))
+        for stray in row[~in_range].tolist():
             note("a row is not one of those that the set covers", f"row {stray}")
-        np.add.at(seen, row[known] - opened.start, 1)
-        if known.any():
+        np.add.at(seen, row[in_range] - opened.start, 1)
+        if in_range.any():
             check = check_rows(
-                table.filter(pa.array(known)),
-                _dataset_rows(info, opened, row[known]),
+                table.filter(pa.array(in_range)),
+                _dataset_rows(info, opened, row[in_range]),
                 opened.split,
                 opened.attack,
                 judge,
@@ -231,8 +231,8 @@ def verify_perturbation_set(
                 note(kind, f"row {number}")
     for shard in opened.quarantine:
         row = read_part(opened.path / shard.file, 0, shard.num_rows, ["row"])["row"].to_numpy()
-        known = (row >= opened.start) & (row < opened.stop)
-        np.add.at(seen, row[known] - opened.start, 1)
+        in_range = (row >= opened.start) & (row < opened.stop)
+        np.add.at(seen, row[in_range] - opened.start, 1)
     for missing in np.flatnonzero(seen == 0).tolist() if alone else ():
         note("a row is missing", f"row {opened.start + missing}")
     for repeated in np.flatnonzero(seen > 1).tolist() if alone else ():
@@ -265,11 +265,11 @@ def _threshold_differs(opened: PerturbationSet, judge: Judge, info: DatasetInfo)
     stated = stated_threshold(opened.attack)
     try:
         logits = judge.logits_of(images_of(read_rows(info, opened.split, 0, rows)))
-        found = threshold_of(logits)
+        threshold = threshold_of(logits)
     except UserError as error:
         return str(error)
-    same = abs(stated - found) <= THRESHOLD_TOLERANCE * found
-    return "" if same else f"{stated:.6g} is {found:.6g}"
+    same = abs(stated - threshold) <= THRESHOLD_TOLERANCE * threshold
+    return "" if same else f"{stated:.6g} is {threshold:.6g}"
 
 
 def _dataset_rows(info: DatasetInfo, opened: PerturbationSet, row: np.ndarray) -> pa.Table:
@@ -279,7 +279,7 @@ def _dataset_rows(info: DatasetInfo, opened: PerturbationSet, row: np.ndarray) -
 
 def _holds(logits: np.ndarray, recorded: np.ndarray, tie: float) -> np.ndarray:
     """Whether each recorded prediction has the highest logit, or one within ``tie`` of it."""
-    known = (recorded >= 0) & (recorded < logits.shape[1])
-    own = logits[np.arange(len(logits)), np.where(known, recorded, 0)]
+    in_range = (recorded >= 0) & (recorded < logits.shape[1])
+    own = logits[np.arange(len(logits)), np.where(in_range, recorded, 0)]
     exact = logits.argmax(axis=1) == recorded
-    return np.asarray(known & (exact | (logits.max(axis=1) - own < tie)))
+    return np.asarray(in_range & (exact | (logits.max(axis=1) - own < tie)))

@@ -87,7 +87,7 @@ def contradictions(
     aimed = targets != UNTARGETED
     wanted = np.where(aimed, said == targets, said != labels)
     linf = linf_levels(images, stored)
-    found = {
+    faults = {
         "split is not the set's": columns["split"] != split,
         "target is not the set's": ~may_be_targets(
             targets,
@@ -129,8 +129,8 @@ def contradictions(
         ),
     }
     if delta is not None:
-        found[NOT_DELTA] = (stored != with_delta(images, delta)).any(axis=(1, 2, 3))
-    return {kind: np.asarray(mask) for kind, mask in found.items()}
+        faults[NOT_DELTA] = (stored != with_delta(images, delta)).any(axis=(1, 2, 3))
+    return {kind: np.asarray(mask) for kind, mask in faults.items()}
 
 
 def tally_of(table: pa.Table, attack: Mapping[str, Any]) -> Tally:
@@ -199,13 +199,13 @@ def wrong_figures(manifest: Mapping[str, Any], tally: Mapping[str, float]) -> li
 
 
 def _value_at(manifest: Any, path: tuple[str, ...]) -> Any:
-    found = manifest
+    value = manifest
     for key in path:
         try:
-            found = found[int(key) if isinstance(found, list) else key]
+            value = value[int(key) if isinstance(value, list) else key]
         except (KeyError, IndexError, TypeError, ValueError):
             return None
-    return found
+    return value
 
 
 def _no_class(predictions: np.ndarray, num_classes: int) -> np.ndarray:

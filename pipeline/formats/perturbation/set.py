@@ -251,10 +251,10 @@ def content_hash(manifest: dict[str, Any]) -> str:
         name: [[shard[key] for key in ("file", "num_rows", "sha256")] for shard in manifest[name]]
         for name in ("shards", "quarantine")
     }
-    told = {key: manifest[key] for key in ("model", "dataset", "attack")}
+    parts = {key: manifest[key] for key in ("model", "dataset", "attack")}
     # Not where the classifier came from, nor as what another program wrote it.
-    told["model"] = {key: manifest["model"][key] for key in ("sha256", "classes")}
-    return sha256_of_json({**told, **rows})
+    parts["model"] = {key: manifest["model"][key] for key in ("sha256", "classes")}
+    return sha256_of_json({**parts, **rows})
 
 
 def open_perturbation_set(path: Path | str) -> PerturbationSet:

@@ -82,7 +82,7 @@ def targets_of(
 
 
 def may_be_targets(
-    told: np.ndarray,
+    recorded: np.ndarray,
     target: str,
     num_classes: int,
     labels: np.ndarray,
@@ -93,17 +93,17 @@ def may_be_targets(
     classifier, bool ``[N]``: a least likely class may be any.
 
     Args:
-        told: int64 ``[N]``.
+        recorded: int64 ``[N]``.
     """
     if target == "least_likely":
-        return np.asarray((told >= 0) & (told < num_classes))
+        return np.asarray((recorded >= 0) & (recorded < num_classes))
     # None of the other rules looks at logits, only at how many there are.
     nothing = np.zeros((len(labels), num_classes))
-    return np.asarray(told == targets_of(target, nothing, labels, rows, seed))
+    return np.asarray(recorded == targets_of(target, nothing, labels, rows, seed))
 
 
 def are_targets(
-    told: np.ndarray,
+    recorded: np.ndarray,
     target: str,
     logits: np.ndarray,
     labels: np.ndarray,
@@ -115,12 +115,12 @@ def are_targets(
     """Whether each row's recorded target follows from the rule, bool ``[N]``.
 
     Args:
-        told: int64 ``[N]``.
+        recorded: int64 ``[N]``.
         tie: a least likely class may lie so far above the lowest logit.
     """
-    same = told == targets_of(target, logits, labels, rows, seed)
+    same = recorded == targets_of(target, logits, labels, rows, seed)
     if target != "least_likely":
         return np.asarray(same)
-    known = (told >= 0) & (told < logits.shape[1])
-    own = logits[np.arange(len(logits)), np.where(known, told, 0)]
-    return np.asarray(same | (known & (own - logits.min(axis=1) < tie)))
+    in_range = (recorded >= 0) & (recorded < logits.shape[1])
+    own = logits[np.arange(len(logits)), np.where(in_range, recorded, 0)]
+    return np.asarray(same | (in_range & (own - logits.min(axis=1) < tie)))

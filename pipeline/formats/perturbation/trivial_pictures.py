@@ -56,14 +56,14 @@ def are_trivial(clean: np.ndarray, stored: np.ndarray, norm: str, eps: int) -> n
         norm: linf, l2 or l1.
         eps: the ball's radius in levels; 0 for none.
     """
-    found = _of_one_colour(stored) & ~_of_one_colour(clean)
+    trivial = _of_one_colour(stored) & ~_of_one_colour(clean)
     if eps == 0:
         own = _size(np.zeros_like(clean), clean, norm)
         faint = own < _FAINT * _size(np.zeros_like(clean), np.full_like(clean, LEVELS), norm)
-        return np.asarray(found | (~faint & (_size(clean, stored, norm) >= own)))
+        return np.asarray(trivial | (~faint & (_size(clean, stored, norm) >= own)))
     for colour in _COLOURS:
-        found |= _went_straight_to(colour, clean, stored, norm, eps)
-    return np.asarray(found)
+        trivial |= _went_straight_to(colour, clean, stored, norm, eps)
+    return np.asarray(trivial)
 
 
 def _of_one_colour(images: np.ndarray) -> np.ndarray:

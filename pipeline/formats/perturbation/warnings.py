@@ -48,8 +48,8 @@ def doubtful_rows(table: pa.Table, attack: Mapping[str, Any]) -> dict[str, int]:
     """
     right = labels_of(table, "clean_prediction") == labels_of(table)
     won = table.column("success").to_numpy()
-    found = np.array(table.column("found_attack").to_pylist(), dtype=object)
-    alone = np.array(table.column("attack").to_pylist(), dtype=object) == found
+    attacks = np.array(table.column("found_attack").to_pylist(), dtype=object)
+    alone = np.array(table.column("attack").to_pylist(), dtype=object) == attacks
     restarts = int(attack.get("restarts", 1))
     last = table.column("found_restart").to_numpy() == restarts - 1
     said, target = labels_of(table, "adversarial_prediction"), labels_of(table, "target")
@@ -57,7 +57,7 @@ def doubtful_rows(table: pa.Table, attack: Mapping[str, Any]) -> dict[str, int]:
     attacked = right & (target != labels_of(table))  # a picture of the target's class is not
     return {
         "unmoved": int((attacked & (table.column("linf").to_numpy() == 0)).sum()),
-        "gradient_free": int((won & ~alone & np.isin(found, GRADIENT_FREE)).sum()),
+        "gradient_free": int((won & ~alone & np.isin(attacks, GRADIENT_FREE)).sum()),
         "last_restart": int((won & last & (restarts > 1)).sum()),
         "within_threshold": int((attacked & turned & ~won).sum()),
     }
@@ -74,9 +74,9 @@ def row_warnings(
         attack: the manifest's.
     """
     rows, right = counts["rows"], counts["clean_right"]
-    found = []
+    warnings = []
     if rows and _is_chance(right, rows, num_classes):
-        found.append(
+        warnings.append(
             TrustWarning(
                 "chance",
                 right,
@@ -87,7 +87,7 @@ def row_warnings(
             )
         )
     if count := counts["gradient_free"]:
-        found.append(
+        warnings.append(
             TrustWarning(
                 "masked_gradient",
                 count,
@@ -101,7 +101,7 @@ def row_warnings(
     aims = str(attack["attack"]).endswith("_targeted")
     count = counts["last_restart"]
     if not aims and count > max(1, _GAIN * rows):
-        found.append(
+        warnings.append(
             TrustWarning(
                 "restarts",
                 count,
@@ -113,7 +113,7 @@ def row_warnings(
     count = counts.get("within_threshold", 0)  # which sets without a stated threshold do not count
     if count > _GAIN * rows:
         standing = right - counts["successes"]
-        found.append(
+        warnings.append(
             TrustWarning(
                 "within_threshold",
                 count,
@@ -126,11 +126,11 @@ def row_warnings(
         )
     if count := counts["unmoved"]:
         text = f"{count:,} pictures {_unmoved(str(attack['attack']))}"
-        found.append(TrustWarning("unmoved", count, right, text))
+        warnings.append(TrustWarning("unmoved", count, right, text))
     if count := counts["trivial"]:
         won = counts["successes"]
         left, without = ((right - broken) / rows for broken in (won, won - count))
-        found.append(
+        warnings.append(
             TrustWarning(
                 "trivial",
                 count,
@@ -141,7 +141,7 @@ def row_warnings(
                 f"without them the robust accuracy is {without:.2%} and not {left:.2%}",
             )
         )
-    return found
+    return warnings
 
 
 def _is_chance(right: int, rows: int, num_classes: int) -> bool:
