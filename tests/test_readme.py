@@ -1,4 +1,4 @@
-"""The README and the docs against what is on disk: the tree, every command, every link."""
+"""The README and the docs against what is on disk: trees, paths, every command, every link."""
 
 import importlib
 import re
@@ -42,14 +42,15 @@ def tracked():
     return {str(path) for file in files for path in (file, *file.parents)} - {"."}
 
 
-@pytest.fixture(scope="module")
-def tree():
-    """The README's tree, as {path from the root: what is said about it}.
+def tree_in(page):
+    """The tree on a page, as {path from the root: what is said about it}.
 
     Each line is a name, two or more spaces, and a comment; what is indented lies in the folder
     above.
     """
-    (block,) = blocks_of(text_of("README.md").split("\n## The tree\n")[1].split("\n## ")[0])
+    (block,) = blocks_of(
+        re.split(r"^#+ The tree\n", text_of(page), flags=re.M)[1].split("\n## ")[0]
+    )
     found, folders = {}, []
     for line in block.splitlines():
         indent, name, comment = re.fullmatch(r"( *)(\S+)(?: {2,}(.+))?", line).groups()
@@ -58,12 +59,14 @@ def tree():
     return found
 
 
-def test_all_that_the_tree_names_is_there_and_is_explained(tree, tracked):
+@pytest.mark.parametrize("page", ["README.md", "docs/tree.md"])
+def test_all_that_the_trees_name_is_there_and_is_explained(page, tracked):
+    tree = tree_in(page)
     assert set(tree) <= tracked
     assert [path for path, comment in tree.items() if not comment] == []
 
 
-def test_the_tree_names_all_that_stands_at_the_top_and_in_the_packages(tree, tracked):
+def test_the_long_tree_names_all_that_stands_at_the_top_and_in_the_packages(tracked):
     top = {path for path in tracked if "/" not in path}
     parts = {
         path
@@ -72,7 +75,50 @@ def test_the_tree_names_all_that_stands_at_the_top_and_in_the_packages(tree, tra
         and path.count("/") == 1
         and not path.endswith(("__init__.py", "py.typed"))
     }
-    assert (top | parts) - set(tree) == set()
+    assert (top | parts) - set(tree_in("docs/tree.md")) == set()
+
+
+def test_the_readme_is_short_and_its_tree_names_every_folder_at_the_top(tracked):
+    assert len(text_of("README.md").splitlines()) <= 150
+    tree = tree_in("README.md")
+    assert len(tree) <= 25
+    assert {path.partition("/")[0] for path in tracked if "/" in path} - set(tree) == set()
+
+
+def paths_named(text):
+    """(path, whether it was dotted): what a page's code names of the repository."""
+    rooms = "|".join((*PACKAGES, "tests", "configs", "docs", "deploy", "findings"))
+    for line in code_lines(text):
+        for path in re.findall(rf"(?<![\w/.~-])(?:{rooms})/[\w./-]*\w", line):
+            yield path, False
+        for dotted in re.findall(
+            rf"(?<![\w/.:-])(?:{'|'.join(PACKAGES)}|docs)(?:\.[a-z_]\w*)+", line
+        ):
+            if dotted.rpartition(".")[2] not in ("html", "py", "typed", "yaml"):  # a file's name
+                yield dotted.replace(".", "/"), True
+
+
+def test_paths_and_modules_are_found_in_code_alone():
+    named = (
+        "`pipeline/a.py`, `python -m jobs.b`, serve/c, `runs/jobs/d`, `jobs.py`, `noisestack.e.F`"
+    )
+    assert set(paths_named(named)) == {
+        ("pipeline/a.py", False),
+        ("jobs/b", True),
+        ("noisestack/e", True),
+    }
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_path_and_module_that_is_named_exists(page, tracked):
+    modules = {path.removesuffix(".py") for path in tracked if path.endswith(".py")}
+    missing = set()
+    for path, dotted in paths_named(text_of(page)):
+        # A dotted name may end in what a module holds: `pipeline.stack.Stack.fresh`.
+        inside = dotted and {str(parent) for parent in PurePosixPath(path).parents} & modules
+        if path not in tracked | modules and not inside:
+            missing.add(path)
+    assert missing == set()
 
 
 @pytest.mark.parametrize("page", PAGES)
