@@ -32,9 +32,10 @@ Result = TypeVar("Result")
 class Options:
     """What every benchmark is told.
 
-    quick: sizes that only show that it works; its figures say nothing.
-    repeats: how often each side is measured.
-    folders: what a benchmark can be given ready-made, by name.
+    Attributes:
+        quick: sizes that only show that it works; its figures say nothing.
+        repeats: how often each side is measured.
+        folders: what a benchmark can be given ready-made, by name.
     """
 
     quick: bool
@@ -50,7 +51,8 @@ def read_options(
 ) -> Options:
     """Options from a command line; `--quick` also makes the repeats two unless told otherwise.
 
-    folders: the names of what may be given ready-made as `--NAME DIR`, and what each is.
+    Args:
+        folders: the names of what may be given ready-made as `--NAME DIR`, and what each is.
     """
     folders = folders or {}
     parser = argparse.ArgumentParser(description=description)
@@ -88,7 +90,8 @@ def in_own_process(function: Callable[..., Result], *arguments: Any) -> Result:
 
     So no side pays for another's threads, memory or daemons. The function must be importable.
 
-    Raises RuntimeError with the traceback of what the function raised.
+    Raises:
+        RuntimeError: with the traceback of what the function raised.
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(_in_words, function, *arguments).result()
@@ -155,8 +158,9 @@ def hold_to_one_core() -> None:
 class PeakMemory:
     """Peaks of resident memory by role, in bytes, sampled while `watch_memory` is open.
 
-    rss: all resident pages; those of Ray's object store count in each process that maps them.
-    private: without shared pages. A role with several processes counts their sum.
+    Attributes:
+        rss: all resident pages; those of Ray's object store count in each process that maps them.
+        private: without shared pages. A role with several processes counts their sum.
     """
 
     rss: dict[str, int] = field(default_factory=dict)
@@ -230,10 +234,14 @@ def report(
 ) -> None:
     """Prints the benchmark's one JSON object, which must be the last line of its output.
 
-    figures: flat; names end in their unit, comparisons begin with `ratio_` and are above 1 where
-    ours is better. targets: what a figure must reach; limits: what it must not pass.
+    Args:
+        figures: flat; names end in their unit, comparisons begin with `ratio_` and are above 1
+            where ours is better.
+        targets: what a figure must reach.
+        limits: what it must not pass.
 
-    Raises ValueError when a ratio is not a finite number, or a target names no figure.
+    Raises:
+        ValueError: a ratio is not a finite number, or a target names no figure.
     """
     limits = limits or {}
     for key, value in figures.items():

@@ -40,7 +40,13 @@ BATCH_SIZE = 256
 
 @dataclass(frozen=True)
 class Sizes:
-    """rows: of the data set. warm_seconds: until the stream counts as steady; seconds: measured."""
+    """How much is read, and for how long.
+
+    Attributes:
+        rows: of the data set.
+        warm_seconds: until the stream counts as steady.
+        seconds: measured after that.
+    """
 
     rows: int
     warm_seconds: float
@@ -55,8 +61,9 @@ QUICK = Sizes(6_000, 1.0, 2.0)
 class Rates:
     """What one loader did once.
 
-    first_batch_seconds: from nothing to the first batch, imports aside, on all cores.
-    wall_rows_per_second: on one core.
+    Attributes:
+        first_batch_seconds: from nothing to the first batch, imports aside, on all cores.
+        wall_rows_per_second: on one core.
     """
 
     first_batch_seconds: float

@@ -70,7 +70,9 @@ class Call:
 class JobTimes:
     """One run of the job.
 
-    startup_seconds: until the first call began. finish_seconds: after the last one ended.
+    Attributes:
+        startup_seconds: until the first call began.
+        finish_seconds: after the last one ended.
     """
 
     samples_per_second: float

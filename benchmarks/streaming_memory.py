@@ -38,7 +38,12 @@ STORE_VARIABLE = "RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES"
 
 @dataclass(frozen=True)
 class Sizes:
-    """shards: of the two data sets, 8.4 MB of pictures each. store_bytes: of the object store."""
+    """The sizes of what is read and of the store.
+
+    Attributes:
+        shards: of the two data sets, 8.4 MB of pictures each.
+        store_bytes: of the object store.
+    """
 
     shards: tuple[int, int]
     store_bytes: int

@@ -230,7 +230,7 @@ def _help(field: FieldInfo) -> str:
 
 
 def _metavar(annotation: Any) -> str:
-    """What stands behind a flag in `--help`: FLOAT, PATH, {a,b}, INT,INT,…, TEXT=INT,…"""
+    """The text after a flag in `--help`: FLOAT, PATH, {a,b}, INT,INT,…, TEXT=INT,… for instance."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin in (Union, UnionType):
         options = [_metavar(option) for option in arguments if option is not NoneType]

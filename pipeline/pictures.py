@@ -24,13 +24,13 @@ def to_signed(images: np.ndarray) -> Tensor:
 
 
 def from_unit(x: Tensor) -> np.ndarray:
-    """float ``[N, C, H, W]`` in [0, 1] to uint8 ``[N, H, W, C]``: clipped, rounded to nearest."""
+    """Floats ``[N, C, H, W]`` in [0, 1] to uint8 ``[N, H, W, C]``: clipped, rounded to nearest."""
     levels = (x.detach().cpu().double().clamp(0, 1) * 255).round().to(torch.uint8)
     return np.ascontiguousarray(np.moveaxis(levels.numpy(), 1, -1))
 
 
 def from_signed(x: Tensor) -> np.ndarray:
-    """float ``[N, C, H, W]`` in [-1, 1] to uint8 ``[N, H, W, C]``: clipped, rounded to nearest."""
+    """Floats ``[N, C, H, W]`` in [-1, 1] to uint8 ``[N, H, W, C]``: clipped, rounded to nearest."""
     return from_unit((x.double() + 1) / 2)
 
 

@@ -12,7 +12,8 @@ Carry = dict[str, NDArray[np.generic]]
 def to_bytes(carry: Mapping[str, NDArray[np.generic]]) -> bytes:
     """The names, then the arrays in their order, each in the .npy format; never empty.
 
-    Raises ValueError for arrays of Python objects, which only pickle could hold.
+    Raises:
+        ValueError: for arrays of Python objects, which only pickle could hold.
     """
     stream = io.BytesIO()
     for array in (np.array(list(carry), dtype=np.str_), *carry.values()):

@@ -14,10 +14,14 @@ _SPEED_SECONDS = 0.5  # a speed over less is that of workers who happened to end
 class Progress:
     """Prints a line about every 5 s or 10 % of the rows, and one at the end.
 
-    what: the words the line begins with. total: rows of the whole job. unit: what a row
-    is called. Rows that an earlier run has finished count as done, but not for the speed. Neither
-    does the time until the first new rows come in: starting the workers takes seconds and would
-    spoil every early estimate.
+    Rows that an earlier run finished count as done, but not for the speed. Neither does the time
+    until the first new rows come in: starting the workers takes seconds and would spoil every early
+    estimate.
+
+    Args:
+        what: the words the line begins with.
+        total: rows of the whole job.
+        unit: what a row is called.
     """
 
     def __init__(

@@ -37,8 +37,9 @@ class ShardRunner:
     user needs under the tracebacks that Ray prints. The others are asked to stop: they finish the
     shard that they are at, and answer the rest with nothing.
 
-    shards: all shards of the job; rows hold their numbers. stage, num_stages: which pool of the
-    chain this actor belongs to.
+    Args:
+        shards: all shards of the job; rows hold their numbers.
+        stage, num_stages: which pool of the chain this actor belongs to.
     """
 
     def __init__(
@@ -58,8 +59,11 @@ class ShardRunner:
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Does this pool's part of a shard.
 
-        row: the NUMBER of the shard alone, or what the pool before answered.
-        Returns NUMBER, outcome, carry (bytes), error and errno.
+        Args:
+            row: the NUMBER of the shard alone, or what the pool before answered.
+
+        Returns:
+            NUMBER, outcome, carry (bytes), error and errno.
         """
         number = row[NUMBER]
         answer = {NUMBER: number, "outcome": STOPPED, "carry": b"", "error": "", "errno": 0}

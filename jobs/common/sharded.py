@@ -42,22 +42,24 @@ def run_shards(
 ) -> Records:
     """Runs every shard that is not finished yet, and returns all records in the order of `shards`.
 
-    pools: one pool, whose worker(shard) writes the shard's file (`pipeline.formats.shard
-    .write_shard`) into `output_dir` and returns its record: file, num_rows, sha256, num_bytes (the
-    fields of `Shard`) and whatever JSON-able it adds. A worker that writes several files returns
-    num_rows and "files", a list of such entries. One that left rows out counts them in
-    num_quarantined, and lists the files that hold them under "quarantine". What it needs to know of
-    `output_dir` it is told in its `worker_args`. It must give the same bytes each time it is run.
-    Or a chain of pools: each worker(shard, carry) gets the arrays that the one before returned, by
-    name (None in the first pool), and returns arrays for the next; the last one writes the file
-    and returns the record.
-    shards: JSON-able, in order of their index, 0 to N - 1, each with file (unique, names the
-    record) and num_rows; a `RowRanges` where there may be many.
-    describe: the words at the head of each line of progress. unit: what a row is called there.
-
     Raises UserErrors of the workers as they are, and a UserError when the cluster can never give
     the CPUs or GPUs that one worker of each pool needs; RuntimeError when a shard lacks rows or is
     not there.
+
+    Args:
+        pools: one pool, whose worker(shard) writes the shard's file (`pipeline.formats.shard
+            .write_shard`) into `output_dir` and returns its record: file, num_rows, sha256,
+            num_bytes (the fields of `Shard`) and whatever JSON-able it adds. A worker that writes
+            several files returns num_rows and "files", a list of such entries. One that left rows
+            out counts them in num_quarantined, and lists the files that hold them under
+            "quarantine". What it needs to know of `output_dir` it is told in its `worker_args`. It
+            must give the same bytes each time it is run. Or a chain of pools: each worker(shard,
+            carry) gets the arrays that the one before returned, by name (None in the first pool),
+            and returns arrays for the next; the last one writes the file and returns the record.
+        shards: JSON-able, in order of their index, 0 to N - 1, each with file (unique, names the
+            record) and num_rows; a `RowRanges` where there may be many.
+        describe: the words at the head of each line of progress.
+        unit: what a row is called there.
     """
     chain = [pools] if isinstance(pools, Pool) else list(pools)
     output_dir = Path(output_dir).absolute()

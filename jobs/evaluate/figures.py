@@ -98,6 +98,14 @@ def _split(info: DatasetInfo, split: str, count: int, seed: int) -> np.ndarray:
 def copies(
     samples: SampleSet, info: DatasetInfo, split: str, config: EvaluateConfig
 ) -> dict[str, Any]:
+    """How many samples copy a training picture; see `Copies`.
+
+    Args:
+        samples: all of them are looked at.
+        info: the dataset that the stack was trained on.
+        split: of the held-out pictures that are counted in the same way.
+        config: how many training pictures are searched, and the seed that chooses them.
+    """
     pictures = np.concatenate([images_of(table) for table in iterate_samples(samples, ["image"])])
     return asdict(
         find_copies(

@@ -49,7 +49,7 @@ class Condition(ABC):
 
     @abstractmethod
     def is_null(self, condition: Tensor) -> Tensor:
-        """bool ``[N]``: which rows carry no condition."""
+        """Which rows carry no condition, bool ``[N]``."""
 
     @abstractmethod
     def drop(self, condition: Tensor, mask: Tensor) -> Tensor:

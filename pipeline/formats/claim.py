@@ -30,9 +30,10 @@ _CONTINUES = "continues"  # in a run.json: what stands there finished is a short
 class Output:
     """A directory that this run may write into.
 
-    directory: where to write now (with --overwrite a sibling of `path`, swapped in at the end).
-    path: where the results will stand once `claim_output` has been left.
-    finished: the completion marker is there, made by the same config: nothing is left to do.
+    Attributes:
+        directory: where to write now (with --overwrite a sibling of `path`, swapped in at the end).
+        path: where the results will stand once `claim_output` has been left.
+        finished: the completion marker is there, made by the same config: nothing is left to do.
     """
 
     directory: Path
@@ -44,8 +45,9 @@ class Output:
 class Length:
     """How long a run is, for runs that can be made longer.
 
-    key: where the fingerprint says it, a number.
-    done: how much of it a directory holds.
+    Attributes:
+        key: where the fingerprint says it, a number.
+        done: how much of it a directory holds.
     """
 
     key: str
@@ -63,13 +65,6 @@ def claim_output(
 ) -> Iterator[Output]:
     """Claims the directory `path` for the run that `fingerprint` describes.
 
-    fingerprint: what decides the results (JSON-able; paths and tuples are allowed). Leave out what
-    does not, such as the number of workers, so that a run may be resumed with other values.
-    marker: the file that the job writes last of all.
-    length: for a run that can be made longer. With another length and all else equal the directory
-    is handed out to go on from, not `finished`, whatever of the shorter run stands in it; with
-    less than is done it is refused.
-
     A new or empty directory gets a `run.json` that holds the fingerprint. A directory with the
     same fingerprint is handed out again, to be resumed (or `finished`). Anything else in it is
     refused with a UserError, unless `overwrite`: then the work happens in `NAME.incoming` beside
@@ -81,6 +76,15 @@ def claim_output(
     is a UserError, in one line, and changes nothing (`pipeline.formats.lock`).
 
     A run that fails before it wrote any result leaves no directory behind.
+
+    Args:
+        fingerprint: what decides the results (JSON-able; paths and tuples are allowed). Leave out
+            what does not, such as the number of workers, so that a run may be resumed with other
+            values.
+        marker: the file that the job writes last of all.
+        length: for a run that can be made longer. With another length and all else equal the
+            directory is handed out to go on from, not `finished`, whatever of the shorter run
+            stands in it; with less than is done it is refused.
     """
     path = Path(os.path.abspath(path))
     ours = as_json(fingerprint)

@@ -56,13 +56,14 @@ _FORMAT = 1
 class DatasetInfo:
     """What `dataset.json` says.
 
-    path: the dataset's directory, absolute.
-    shape: height, width, channels (1 grey, 3 RGB) of every picture.
-    classes: the name of each label; empty when there are no labels.
-    splits: the shards of each split, in order.
-    sha256: the content hash over shape, classes and the shards' hashes: the dataset's identity.
-    quarantine: files with the bad rows that were left out. They are not in the content hash: what
-        was left out does not change what is there.
+    Attributes:
+        path: the dataset's directory, absolute.
+        shape: height, width, channels (1 grey, 3 RGB) of every picture.
+        classes: the name of each label; empty when there are no labels.
+        splits: the shards of each split, in order.
+        sha256: the content hash over shape, classes and the shards' hashes: the dataset's identity.
+        quarantine: files with the bad rows that were left out. They are not in the content hash:
+            what was left out does not change what is there.
     """
 
     path: Path
@@ -113,8 +114,9 @@ def write_dataset_info(
 ) -> DatasetInfo:
     """Writes `dataset.json`, which completes a dataset, into the directory that holds the shards.
 
-    origin: where the pictures came from and how they were treated, for people; not in the hash.
-    quarantine: the files of the bad rows that were left out.
+    Args:
+        origin: where the pictures came from and how they were treated, for people; not in the hash.
+        quarantine: the files of the bad rows that were left out.
     """
     path = Path(path).absolute()
     content = _content_hash(shape, classes, splits, has_captions)
@@ -146,7 +148,8 @@ def write_dataset_info(
 def load_dataset(path: Path | str) -> DatasetInfo:
     """Reads `dataset.json` and checks that each shard is there with its recorded size.
 
-    Raises UserError when the directory is missing, not a dataset, half there or altered.
+    Raises:
+        UserError: the directory is missing, not a dataset, half there or altered.
     """
     info = read_dataset_info(path)
     if not content_holds(info):
@@ -161,7 +164,8 @@ def load_dataset(path: Path | str) -> DatasetInfo:
 def read_dataset_info(path: Path | str) -> DatasetInfo:
     """What `dataset.json` says, true or not: neither its hash nor the shards are looked at.
 
-    Raises UserError when the directory is missing or not a dataset.
+    Raises:
+        UserError: the directory is missing or not a dataset.
     """
     path = Path(path).absolute()
     described = path / DATASET_FILE
@@ -213,7 +217,9 @@ def read_rows(
 ) -> pa.Table:
     """Rows start to stop (exclusive) of a split; reads only the row groups they lie in.
 
-    Raises IndexError outside the split, UserError for an unknown split or a damaged shard.
+    Raises:
+        IndexError: rows outside the split.
+        UserError: an unknown split or a damaged shard.
     """
     return read_range(info.path, shards_of(info, split), start, stop, columns)
 

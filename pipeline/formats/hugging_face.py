@@ -40,7 +40,9 @@ _DEFAULT_SPLIT = "train"  # what `load_dataset` calls the rows of a set without 
 class FinishedSet:
     """A finished set, as far as its export needs to know it.
 
-    kind: dataset, sample_set or perturbation_set. splits: the shards of each split.
+    Attributes:
+        kind: dataset, sample_set or perturbation_set.
+        splits: the shards of each split.
     """
 
     path: Path
@@ -140,7 +142,11 @@ class HuggingFaceWriter:
 def write_export_info(
     path: Path, source: FinishedSet, files: Mapping[str, Sequence[Shard]]
 ) -> None:
-    """Writes ``export.json``, which completes an export. files: those of each split, in order."""
+    """Writes ``export.json``, which completes an export.
+
+    Args:
+        files: those of each split, in order.
+    """
     write_json(
         path / EXPORT_FILE,
         sealed(
@@ -162,7 +168,8 @@ def write_export_info(
 def class_label_names(schema: pa.Schema, column: str) -> tuple[str, ...]:
     """The names of a ClassLabel in the header that Hugging Face's `datasets` writes; else ().
 
-    column: dots lead into structs.
+    Args:
+        column: dots lead into structs.
     """
     try:
         feature = json.loads((schema.metadata or {})[_HEADER])["info"]["features"]

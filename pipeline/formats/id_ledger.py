@@ -35,7 +35,8 @@ class IdLedger:
     `rows_in_memory` rows, at 60 to 80 bytes each (80 MB by default). There are at most 256 files:
     beyond 268 million rows they, and the memory, grow in proportion (300 MB at 10⁹).
 
-    expected: about how many rows there will be.
+    Args:
+        expected: about how many rows there will be.
     """
 
     def __init__(self, expected: int, rows_in_memory: int = ROWS_IN_MEMORY) -> None:
@@ -60,7 +61,12 @@ class IdLedger:
         self._folder.cleanup()
 
     def add(self, digests: NDArray[np.uint64], positions: NDArray[np.int64]) -> None:
-        """Takes ids. digests: uint64 [N, 2]. positions: int64 [N], where they stand."""
+        """Takes ids.
+
+        Args:
+            digests: uint64 [N, 2].
+            positions: int64 [N], where they stand.
+        """
         rows = np.column_stack([digests, positions.astype(np.uint64)])
         parts = rows[:, 0] % np.uint64(len(self._files))
         order = np.argsort(parts)

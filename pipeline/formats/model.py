@@ -41,10 +41,11 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 class StoredModel:
     """A model directory whose every file has been found to have its recorded hash.
 
-    kind: what the model is, for instance "stack" or "classifier".
-    config: what `save_model` was given; enough to build the networks.
-    card: training figures, metrics, versions, dataset hash.
-    sha256: the content hash, the model's identity.
+    Attributes:
+        kind: what the model is, for instance "stack" or "classifier".
+        config: what `save_model` was given; enough to build the networks.
+        card: training figures, metrics, versions, dataset hash.
+        sha256: the content hash, the model's identity.
     """
 
     path: Path
@@ -66,7 +67,8 @@ class StoredModel:
     def weights(self, name: str) -> dict[str, Tensor]:
         """The tensors of `NAME.safetensors`, on the CPU.
 
-        Raises UserError when the model has no weights of that name.
+        Raises:
+            UserError: the model has no weights of that name.
         """
         if name not in self.names:
             raise UserError(
@@ -90,7 +92,8 @@ def save_model(
     already is replaced. An interrupted call leaves it as it was. Tensors may lie on any device and
     are stored contiguous; config and card must be JSON-able without NaN.
 
-    Raises UserError when something other than a model stands at `path`.
+    Raises:
+        UserError: something other than a model stands at `path`.
     """
     path = Path(path).absolute()
     for name in weights:
@@ -128,8 +131,9 @@ def save_model(
 def open_model(path: Path | str, kind: str) -> StoredModel:
     """Opens a model directory of the given kind and verifies the hash of every file.
 
-    Raises UserError when the directory is missing, half there, of another kind, holds a pickle, or
-    when a file's hash is not the recorded one.
+    Raises:
+        UserError: the directory is missing, half there, of another kind, holds a pickle, or a
+            file's hash is not the recorded one.
     """
     path = Path(path).absolute()
     _refuse_pickles(path)
@@ -178,7 +182,8 @@ def open_model(path: Path | str, kind: str) -> StoredModel:
 def load_weights(file: Path | str) -> dict[str, Tensor]:
     """The tensors of a safetensors file that stands by itself, on the CPU.
 
-    Raises UserError when the file is missing, unreadable or a pickle.
+    Raises:
+        UserError: the file is missing, unreadable or a pickle.
     """
     file = Path(file).absolute()
     if not file.is_file():

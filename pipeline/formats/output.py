@@ -66,7 +66,8 @@ def write_json(path: Path | str, value: Any) -> None:
 def read_json(path: Path | str) -> Any:
     """The value in a JSON file.
 
-    Raises UserError when the file is missing, unreadable or not JSON.
+    Raises:
+        UserError: the file is missing, unreadable or not JSON.
     """
     path = Path(path)
     try:

@@ -28,10 +28,11 @@ SCHEMA = pa.schema(
 class BadRow:
     """A row that cannot be used.
 
-    id: as it would have been if the row were good.
-    row: its number in what the job reads.
-    origin: where it stands, for people.
-    reason: one line: what is wrong, where, and what to do.
+    Attributes:
+        id: as it would have been if the row were good.
+        row: its number in what the job reads.
+        origin: where it stands, for people.
+        reason: one line: what is wrong, where, and what to do.
     """
 
     id: str

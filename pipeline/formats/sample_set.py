@@ -27,12 +27,13 @@ KIND = "sample_set"
 class SampleSet:
     """What a sample set's manifest says.
 
-    path: its directory, absolute.
-    shape: height, width, channels of a picture.
-    classes: class names in the order of their labels; empty without labels.
-    shards: in the order of the sample indices.
-    sha256: hash over the shards' hashes: the set's identity.
-    origin: model, seed and options that made it.
+    Attributes:
+        path: its directory, absolute.
+        shape: height, width, channels of a picture.
+        classes: class names in the order of their labels; empty without labels.
+        shards: in the order of the sample indices.
+        sha256: hash over the shards' hashes: the set's identity.
+        origin: model, seed and options that made it.
     """
 
     path: Path

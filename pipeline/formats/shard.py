@@ -53,7 +53,8 @@ def write_shard(table: pa.Table, directory: Path | str, file: str) -> Shard:
 def open_parquet(path: Path | str) -> pq.ParquetFile:
     """Opens a Parquet file.
 
-    Raises UserError when it is missing, truncated or not Parquet.
+    Raises:
+        UserError: it is missing, truncated or not Parquet.
     """
     try:
         return pq.ParquetFile(path, memory_map=True)
@@ -72,7 +73,9 @@ def read_part(
 ) -> pa.Table:
     """Rows start to stop (exclusive) of a Parquet file; only the row groups they lie in are read.
 
-    Raises UserError when the file cannot be read, IndexError when it has fewer rows.
+    Raises:
+        UserError: the file cannot be read.
+        IndexError: it has fewer rows.
     """
     with open_parquet(path) as file:
         if not 0 <= start <= stop <= file.metadata.num_rows:
@@ -103,7 +106,8 @@ def read_range(
 ) -> pa.Table:
     """Rows start to stop (exclusive) of consecutive shards; shards without such rows stay closed.
 
-    Raises IndexError when the shards have fewer rows, or when there is no shard at all.
+    Raises:
+        IndexError: the shards have fewer rows, or there is no shard at all.
     """
     total = sum(shard.num_rows for shard in shards)
     if not shards or not 0 <= start <= stop <= total:
@@ -175,7 +179,8 @@ def image_column(images: NDArray[np.uint8]) -> pa.FixedShapeTensorArray:
 def images_of(table: pa.Table, column: str = "image") -> NDArray[np.uint8]:
     """The pictures of a table, uint8 [N, H, W, C], read-only; no copy where they are one chunk.
 
-    Raises UserError when the column is missing or does not hold fixed-shape uint8 pictures.
+    Raises:
+        UserError: the column is missing or does not hold fixed-shape uint8 pictures.
     """
     kind = column_type(table, column)
     if not isinstance(kind, pa.FixedShapeTensorType) or kind.value_type != pa.uint8():

@@ -18,12 +18,13 @@ KEYS_AT_ONCE = 1 << 14  # rows
 class RawRow:
     """One picture as its source has it.
 
-    id: unique within the source, and the same each time it is read.
-    image: uint8 [H, W, C] with C = 1 (grey) or 3 (RGB), or the bytes of an encoded picture.
-    label: index into the source's classes; -1 without labels.
-    caption: text, empty where the source has none for this row; None without captions.
-    split: the split that the source itself gives the row; None where rows are to be divided.
-    origin: where the picture stands, for messages.
+    Attributes:
+        id: unique within the source, and the same each time it is read.
+        image: uint8 [H, W, C] with C = 1 (grey) or 3 (RGB), or the bytes of an encoded picture.
+        label: index into the source's classes; -1 without labels.
+        caption: text, empty where the source has none for this row; None without captions.
+        split: the split that the source itself gives the row; None where rows are to be divided.
+        origin: where the picture stands, for messages.
     """
 
     id: str
@@ -51,8 +52,10 @@ class Source(ABC):
     def read(self, start: int, stop: int) -> Sequence[RawRow | BadRow]:
         """Rows start to stop (exclusive), each as it is or with what is wrong with it.
 
-        A row that cannot be read costs no other. Raises UserError where more than rows is wrong,
-        such as a file that is missing altogether.
+        A row that cannot be read costs no other.
+
+        Raises:
+            UserError: more than rows is wrong, such as a file that is missing altogether.
         """
 
     def first_bad_label(self) -> int | None:

@@ -55,7 +55,8 @@ def plain_cells(
 ) -> pa.ChunkedArray | pa.Array:
     """A column of `plain_schema`, row by row; null where a struct around it is null.
 
-    Raises KeyError when it is not there.
+    Raises:
+        KeyError: it is not there.
     """
     column = _column(table, name)
     if column is not None:

@@ -72,7 +72,8 @@ def alike_note(classes: Iterable[str]) -> tuple[str, ...]:
 class Gathered:
     """Different values, taken in batch by batch, and refused once there are too many for classes.
 
-    where: who says them, for messages.
+    Args:
+        where: who says them, for messages.
     """
 
     def __init__(self, where: str) -> None:

@@ -22,13 +22,14 @@ _WITHOUT_A_RANGE = ("I", "F")
 class Decoder:
     """How pictures are treated.
 
-    resize: height, width in pixels that each picture is brought to; None leaves it as it is.
-    channels: 1 for grey (ITU-R 601-2 luma), 3 for RGB; None keeps what the picture has.
-    fit: what becomes of one with other proportions than `resize` has (see `fit.resized`).
-    fill: the level, 0 to 255, that pad puts around a picture.
-
     Transparent pixels are composed on white; 16-bit grey is scaled to 8 bits; the rotation that a
     camera has noted is applied.
+
+    Attributes:
+        resize: height, width in pixels that each picture is brought to; None leaves it as it is.
+        channels: 1 for grey (ITU-R 601-2 luma), 3 for RGB; None keeps what the picture has.
+        fit: what becomes of one with other proportions than `resize` has (see `fit.resized`).
+        fill: the level, 0 to 255, that pad puts around a picture.
     """
 
     resize: tuple[int, int] | None = None
@@ -39,7 +40,8 @@ class Decoder:
     def decode(self, row: RawRow) -> NDArray[np.uint8]:
         """The picture of a row, uint8 [H, W, C].
 
-        Raises UserError when it is truncated, or no picture that Pillow can read.
+        Raises:
+            UserError: it is truncated, or no picture that Pillow can read.
         """
         return self._decode(row)[0]
 
@@ -49,8 +51,11 @@ class Decoder:
         """The picture of a row, uint8 [H, W, C], which must have the given shape, and the height
         and width that it had before it was resized.
 
-        first: where a picture stands that has it, for messages. Raises UserError as `decode` does,
-        and for another shape.
+        Args:
+            first: where a picture stands that has it, for messages.
+
+        Raises:
+            UserError: as `decode` does, and for another shape.
         """
         image, size = self._decode(row)
         if image.shape != shape:

@@ -18,17 +18,22 @@ _ABOVE_ALL = 1 << 64
 class Division:
     """Which rows are for testing: those of a class whose hash lies below the class's threshold.
 
-    thresholds: for each class, 0 to 2^64; one for all rows where there are no classes.
-
     A row's hash is that of the seed and its id, so a row changes its split only where rows are
     added or taken away whose hashes lie about the threshold of its class.
+
+    Attributes:
+        thresholds: for each class, 0 to 2^64; one for all rows where there are no classes.
     """
 
     seed: int
     thresholds: tuple[int, ...]
 
     def split_of(self, row_id: str, label: int) -> str:
-        """The split of a row; label: -1 without classes."""
+        """The split of a row.
+
+        Args:
+            label: -1 without classes.
+        """
         return TEST if key_of(row_id, self.seed) < self.thresholds[max(label, 0)] else TRAIN
 
 

@@ -21,9 +21,10 @@ _FILTER = Image.Resampling.BICUBIC
 def resized(image: Image.Image, height: int, width: int, fit: Fit, fill: int) -> Image.Image:
     """A picture (grey or RGB) brought to height x width pixels.
 
-    fit: crop takes the largest centred part that has the target's proportions; pad keeps all of the
-    picture, centred, and fills the rest with the level `fill`, 0 to 255; stretch keeps no
-    proportions.
+    Args:
+        fit: crop takes the largest centred part that has the target's proportions; pad keeps all of
+            the picture, centred, and fills the rest with the level `fill`, 0 to 255; stretch keeps
+            no proportions.
     """
     if fit == "stretch":
         return image.resize((width, height), _FILTER)
@@ -41,11 +42,12 @@ def resized(image: Image.Image, height: int, width: int, fit: Fit, fill: int) ->
 class FitCounts:
     """How many pictures came to height x width from which sizes, and at what price.
 
-    sizes: rows by height and width before; empty once there are too many to be named.
-    wider, taller: rows whose proportions were others than the target's.
-    total, largest: sum and maximum over rows of the share of a picture that crop cuts, of the
-        target that pad fills; 1 - 1/r where stretch changes a circle's proportions to r.
-    smallest_size, largest_size: height and width by the number of pixels.
+    Attributes:
+        sizes: rows by height and width before; empty once there are too many to be named.
+        wider, taller: rows whose proportions were others than the target's.
+        total, largest: sum and maximum over rows of the share of a picture that crop cuts, of the
+            target that pad fills; 1 - 1/r where stretch changes a circle's proportions to r.
+        smallest_size, largest_size: height and width by the number of pixels.
     """
 
     num_rows: int = 0

@@ -34,13 +34,15 @@ class FolderSource(Source):
     them (`cat/train_1.png`). Hidden files are passed over; any other file in a class's sub-folder
     must be a picture. Links are followed. The id is the relative path.
 
-    classes: the classes in the order of their labels; by default the sub-folders' names, sorted,
-    by value where all are whole numbers.
-    splits_from: "draw" where names say nothing of splits.
+    Args:
+        classes: the classes in the order of their labels; by default the sub-folders' names,
+            sorted, by value where all are whole numbers.
+        splits_from: "draw" where names say nothing of splits.
 
-    Raises UserError when the folder is missing or empty, a class has no picture, pictures lie
-    outside the sub-folders, a sub-folder is none of the classes, or it cannot be decided what is a
-    split.
+    Raises:
+        UserError: the folder is missing or empty, a class has no picture, pictures lie outside the
+            sub-folders, a sub-folder is none of the classes, or it cannot be decided what is a
+            split.
     """
 
     @user_files()
@@ -189,8 +191,9 @@ def _splits_of_pictures(folder: Path, files: Sequence[str]) -> list[str | None]:
     """The splits that the names of a class's pictures say: all of them anywhere, and several at
     once (`PublicTest_7.jpg` beside `Training_8.jpg`), or all with their first word; else None.
 
-    Raises UserError where some pictures of the class are called `train...`, some `test...`, and
-    others neither.
+    Raises:
+        UserError: some pictures of the class are called `train...`, some `test...`, and others
+            neither.
     """
     anywhere = [split_in(os.path.basename(file)) for file in files]
     if None not in anywhere and len(set(anywhere)) > 1:

@@ -20,7 +20,9 @@ _DRAW = "--splits-from draw"
 class Leaf:
     """A folder whose pictures, however deep in it, are of one class and one split.
 
-    folder: relative to the root. split: None where the folders' names say none.
+    Attributes:
+        folder: relative to the root.
+        split: None where the folders' names say none.
     """
 
     folder: str

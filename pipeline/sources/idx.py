@@ -35,11 +35,14 @@ class IdxSource(Source):
     """A folder with train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-... (or test-...,
     validation-...), each gzipped or not: grey pictures, uint8 [H, W, 1].
 
-    classes: the name of each label; by default each number that occurs is a class, called by it.
-    splits_from: "draw" where the files' names say nothing of splits.
+    Args:
+        classes: the name of each label; by default each number that occurs is a class, called by
+            it.
+        splits_from: "draw" where the files' names say nothing of splits.
 
-    Raises UserError when files are missing, cut short, no idx files, or of different lengths: what
-    is cut short is a file, and no row of it. A label outside the classes makes its row bad.
+    Raises:
+        UserError: files are missing, cut short, no idx files, or of different lengths: what is cut
+            short is a file, and no row of it. A label outside the classes makes its row bad.
     """
 
     @user_files()

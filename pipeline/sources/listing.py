@@ -38,7 +38,8 @@ def user_files() -> Iterator[None]:
 def entries(folder: Path | str) -> list[os.DirEntry[str]]:
     """What stands in a folder, by name, but for hidden files and what systems leave.
 
-    Raises UserError when the folder cannot be read.
+    Raises:
+        UserError: the folder cannot be read.
     """
     with user_files(), os.scandir(folder) as scan:
         return sorted((entry for entry in scan if not _hidden(entry.name)), key=_name)
@@ -47,8 +48,11 @@ def entries(folder: Path | str) -> list[os.DirEntry[str]]:
 def files_below(root: Path | str, folder: str = "") -> Iterator[str]:
     """The files in a folder of `root` and below it, in the order of their names, relative to root.
 
-    Links to folders are followed. Raises UserError at one to a folder that it lies in, by whatever
-    detour, since that has no end, and at a folder that cannot be read.
+    Links to folders are followed.
+
+    Raises:
+        UserError: a link to a folder that it lies in, by whatever detour, which has no end; or a
+            folder that cannot be read.
     """
     above: tuple[str, ...] = (os.path.realpath(root),)
     if folder:
@@ -58,7 +62,11 @@ def files_below(root: Path | str, folder: str = "") -> Iterator[str]:
 
 
 def _walk(root: str, folder: str, above: tuple[str, ...]) -> Iterator[str]:
-    """above: the real places of all folders on the way here, the last of them this one's."""
+    """The files below a folder, in the order of `entries`.
+
+    Args:
+        above: the real places of all folders on the way here, the last of them this one's.
+    """
     for entry in entries(os.path.join(root, folder)):
         name = os.path.join(folder, entry.name)
         with user_files():

@@ -93,18 +93,21 @@ class MetadataSource(Source):
     """The pictures that metadata files name, in their order; then those that none names, as bad
     rows.
 
-    label_column: names of classes or whole numbers; by default `label` if there is one, else the
-    sub-folders' names where all pictures lie in several such.
-    caption_column: by default `caption` or `text` if there is one.
-    classes: in the order of their labels; by default the labels' texts, sorted, by value where all
-    are whole numbers.
-
-    split_column: by default `split` if there is one. splits_from: "names": that column says
-    nothing; "column": folders say nothing; "draw": neither.
-
     The id is the path from the root; its first folder may say its split. A row is bad whose picture
-    is not there, or that has no label. Raises UserError when a picture is named twice, or a file
-    cannot be taken apart.
+    is not there, or that has no label.
+
+    Args:
+        label_column: names of classes or whole numbers; by default `label` if there is one, else
+            the sub-folders' names where all pictures lie in several such.
+        caption_column: by default `caption` or `text` if there is one.
+        classes: in the order of their labels; by default the labels' texts, sorted, by value where
+            all are whole numbers.
+        split_column: by default `split` if there is one.
+        splits_from: "names": that column says nothing; "column": folders say nothing; "draw":
+            neither.
+
+    Raises:
+        UserError: a picture is named twice, or a file cannot be taken apart.
     """
 
     def __init__(
@@ -280,8 +283,10 @@ def _class_of(name: str, depth: int) -> str | None:
 def _splits_of_folders(names: Sequence[str]) -> list[str | None]:
     """What the first folder of each path says; [] where none says a split.
 
-    A folder such as `test-tube` says one only where all others do too. Raises UserError where some
-    say one and some none.
+    A folder such as `test-tube` says one only where all others do too.
+
+    Raises:
+        UserError: some say one and some none.
     """
     first = [name.split(os.sep)[0] if os.sep in name else "" for name in names]
     said = [split_in(folder) for folder in first]

@@ -45,25 +45,30 @@ _SPLIT_COLUMN = "split"
 class ParquetSource(Source):
     """One Parquet file, or all those in a folder and below it, in the order of their names.
 
-    image_column: encoded pictures as binary, or as Hugging Face's struct with a field `bytes`.
-    label_column: whole numbers (also as doubles), booleans, or names of classes; by default `label`
-    if there is one.
-    caption_column: text; by default `caption` or `text` if there is one. Null becomes "".
-    id_column: unique text or whole numbers; by default the file's name and the row.
-    classes: in the order of the labels; by default the names that each file's Hugging Face header
-    gives to its numbers, or the values in the column, sorted: no class is without a row.
-
     Dots lead into struct columns; what no column holds may stand in folders' names, `label=cat`.
-    split_column: text that says each row's split; by default `split` if there is one.
-    splits_from: "names": that column says nothing; "column": names say nothing; "draw": neither.
 
     The splits are what folders, files, hive keys (`split=train`) or the column say, by the words of
     `pipeline.sources.splits`. Only the columns named, and the row groups asked for, are read.
 
     A row is bad that has no picture, no label or one outside the classes, text that is not UTF-8,
     or that lies in a damaged row group (its id is then that of a row without an id column).
-    Raises UserError when files or columns are missing or of another type, or when an id is missing
-    or comes twice: such a column names no rows.
+
+    Args:
+        image_column: encoded pictures as binary, or as Hugging Face's struct with a field `bytes`.
+        label_column: whole numbers (also as doubles), booleans, or names of classes; by default
+            `label` if there is one.
+        caption_column: text; by default `caption` or `text` if there is one. Null becomes "".
+        id_column: unique text or whole numbers; by default the file's name and the row.
+        classes: in the order of the labels; by default the names that each file's Hugging Face
+            header gives to its numbers, or the values in the column, sorted: no class is without a
+            row.
+        split_column: text that says each row's split; by default `split` if there is one.
+        splits_from: "names": that column says nothing; "column": names say nothing; "draw":
+            neither.
+
+    Raises:
+        UserError: files or columns are missing or of another type, or an id is missing or comes
+            twice: such a column names no rows.
     """
 
     @user_files()

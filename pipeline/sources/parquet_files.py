@@ -22,8 +22,11 @@ UNREADABLE = object()  # in the place of text that is not UTF-8
 class InputFile:
     """A Parquet file.
 
-    name: relative to the folder, without the ending. split: what its name or a folder's says, and
-    split_origin which of these. num_rows: of its header.
+    Attributes:
+        name: relative to the folder, without the ending.
+        split: what its name or a folder's name says; None where neither says one.
+        split_origin: which of these says the split; empty for none.
+        num_rows: of its header.
     """
 
     path: Path
@@ -55,7 +58,9 @@ class InputFile:
     def read(self, first: int, last: int, columns: list[str]) -> pa.Table:
         """Columns of `schema` in rows first to last (exclusive).
 
-        Raises UserError where the file cannot be read, IndexError where it has fewer rows.
+        Raises:
+            UserError: the file cannot be read.
+            IndexError: it has fewer rows.
         """
         table = read_part(self.path, first, last, columns)
         keys = hive_keys(self.name)
@@ -91,8 +96,11 @@ class InputFile:
 def find_files(path: Path, split_key: str | None) -> tuple[InputFile, ...]:
     """The Parquet file at a path, or all those in the folder and below it, by name.
 
-    split_key: the hive key that says a split; None where names say nothing of splits. Raises
-    UserError when there are none, or a path says several splits.
+    Args:
+        split_key: the hive key that says a split; None where names say nothing of splits.
+
+    Raises:
+        UserError: there are none, or a path says several splits.
     """
     if path.is_dir():
         files = [path / name for name in files_below(path) if name.lower().endswith(_ENDINGS)]

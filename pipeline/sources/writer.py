@@ -19,9 +19,11 @@ from pipeline.sources.fit import FitCounts
 class ShardWriter:
     """Reads a range of rows, decodes them, and writes those of each split to a file of its own.
 
-    shape: height, width, channels that each picture must have. first: where the picture stands
-    that set it. division: how rows are divided; None where the source gives splits.
-    quarantine: whether bad rows are set aside; else the first one ends the work.
+    Args:
+        shape: height, width, channels that each picture must have.
+        first: where the picture stands that set it.
+        division: how rows are divided; None where the source gives splits.
+        quarantine: whether bad rows are set aside; else the first one ends the work.
     """
 
     def __init__(
@@ -83,7 +85,8 @@ class ShardWriter:
         """The good rows of a shard, their pictures, uint8 [N, H, W, C], the bad rows, and the
         height and width that each good picture had before it was resized.
 
-        Raises UserError at the first bad row, unless these are set aside.
+        Raises:
+            UserError: at the first bad row, unless these are set aside.
         """
         start, count = int(shard["start"]), int(shard["num_rows"])
         images = np.empty((count, *self._shape), np.uint8)

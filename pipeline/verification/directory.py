@@ -46,11 +46,12 @@ _Result = TypeVar("_Result")
 class Verification:
     """What was found.
 
-    kind: "dataset", "sample set", "perturbation set", "export", "evaluation", "training run", or
-        the kind of a model.
-    num_rows, num_quarantined: rows in the shards, and set aside, as the manifest lists them.
-    num_files: shards, or the files of what has no rows.
-    in_rows: whether it is made of rows; models, evaluations and training runs are not.
+    Attributes:
+        kind: "dataset", "sample set", "perturbation set", "export", "evaluation", "training run",
+            or the kind of a model.
+        num_rows, num_quarantined: rows in the shards, and set aside, as the manifest lists them.
+        num_files: shards, or the files of what has no rows.
+        in_rows: whether it is made of rows; models, evaluations and training runs are not.
     """
 
     kind: str
@@ -71,11 +72,15 @@ def verify_directory(
 ) -> Verification:
     """Checks all that stands in a directory against its manifest.
 
-    limit: faults of each kind that are kept in full. threads: files that are read at a time.
-    progress: told the number of rows, returns what is to be told after each file how many of them
-    it has. rows_in_memory: of the `IdLedger`.
+    Args:
+        limit: faults of each kind that are kept in full.
+        threads: files that are read at a time.
+        progress: told the number of rows, returns what is to be told after each file how many of
+            them it has.
+        rows_in_memory: of the `IdLedger`.
 
-    Raises UserError when the directory holds nothing that has a manifest.
+    Raises:
+        UserError: the directory holds nothing that has a manifest.
     """
     path = Path(path).absolute()
     faults = Faults(limit)

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 class Fault:
     """One thing that is not as it should be.
 
-    file: relative to the directory that was looked at. row: number in that file, None for all of
-    it. what: what is wrong.
+    Attributes:
+        file: relative to the directory that was looked at.
+        row: number in that file, None for all of it.
+        what: what is wrong.
     """
 
     file: str
@@ -33,7 +35,11 @@ class Faults:
         return self._counts.total()
 
     def add(self, kind: str, file: str, what: str, row: int | None = None) -> None:
-        """Notes a fault. kind: a few words that all faults of the kind share."""
+        """Notes a fault.
+
+        Args:
+            kind: a few words that all faults of the kind share.
+        """
         self._counts[kind] += 1
         kept = self._faults.setdefault(kind, [])
         if len(kept) < self.limit:

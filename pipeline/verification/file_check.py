@@ -39,9 +39,10 @@ class ListedFile:
 class FileCheck:
     """What was found in one file.
 
-    numbers: of the rows; None where they could not be read.
-    digests: of the ids that are there; they stand in the rows `positions`.
-    tally: what the rows' `Claims` add up; None where they could not all be asked.
+    Attributes:
+        numbers: of the rows; None where they could not be read.
+        digests: of the ids that are there; they stand in the rows `positions`.
+        tally: what the rows' `Claims` add up; None where they could not all be asked.
     """
 
     faults: Faults
@@ -52,7 +53,11 @@ class FileCheck:
 
 
 def check_file(directory: Path, file: ListedFile, limit: int) -> FileCheck:
-    """Checks one file by itself. limit: faults of each kind that are kept in full."""
+    """Checks one file by itself.
+
+    Args:
+        limit: faults of each kind that are kept in full.
+    """
     shard, faults = file.shard, Faults(limit)
     nothing = FileCheck(faults, None, np.empty((0, 2), np.uint64), np.empty(0, np.int64))
     path = directory / shard.file

@@ -33,11 +33,13 @@ MANIFEST_FILE = sample_set.MANIFEST_FILE
 class RowRules:
     """What the rows of a file must be.
 
-    schema: names and types of the columns. optional: those that may be absent.
-    labels: the lowest label and the first above the highest; None where there are none.
-    number: the column that numbers the rows, ascending; None where there is none.
-    seed: in a sample set, what made it: ids are then "seed-number"; None elsewhere.
-    claims: what else the rows imply; None where that is nothing.
+    Attributes:
+        schema: names and types of the columns.
+        optional: those that may be absent.
+        labels: the lowest label and the first above the highest; None where there are none.
+        number: the column that numbers the rows, ascending; None where there is none.
+        seed: in a sample set, what made it: ids are then "seed-number"; None elsewhere.
+        claims: what else the rows imply; None where that is nothing.
     """
 
     schema: pa.Schema
@@ -52,12 +54,13 @@ class RowRules:
 class Listing:
     """What a manifest says.
 
-    kind: "dataset", "sample set" or "perturbation set".
-    manifest: the file's name.
-    shards, quarantine: the files, in order.
-    rows: what the rows of the shards must be.
-    numbers: the first number of a row and the one past the last, of those that shards and
-        quarantine must have between them, each once; None where the shards' rows have none.
+    Attributes:
+        kind: "dataset", "sample set" or "perturbation set".
+        manifest: the file's name.
+        shards, quarantine: the files, in order.
+        rows: what the rows of the shards must be.
+        numbers: the first number of a row and the one past the last, of those that shards and
+            quarantine must have between them, each once; None where the shards' rows have none.
     """
 
     kind: str

@@ -11,9 +11,10 @@ from pipeline.verification.faults import Faults
 def check_model(path: Path, faults: Faults, place: str = "") -> tuple[str, int]:
     """Notes what does not hold of a model.
 
-    place: what stands before the names of its files in a fault.
-
     Returns its kind and how many files its card lists.
+
+    Args:
+        place: what stands before the names of its files in a fault.
     """
     kind, listed = _kind_of(path), set[str]()
     try:

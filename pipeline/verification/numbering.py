@@ -26,7 +26,11 @@ class Numbering:
         self._pending: list[tuple[ListedFile, NDArray[np.int64] | None]] = []
 
     def add(self, file: ListedFile, numbers: NDArray[np.int64] | None) -> None:
-        """Takes the next file. numbers: of its rows, None where they could not be read."""
+        """Takes the next file.
+
+        Args:
+            numbers: of its rows, None where they could not be read.
+        """
         if numbers is not None and file.rows.number is not None:
             self._check_order(file, numbers)
         if self._through:

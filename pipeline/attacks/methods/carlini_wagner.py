@@ -118,7 +118,7 @@ class CarliniWagner:
 
 
 def _to_tanh_space(point: Tensor) -> Tensor:
-    """w with ``(tanh(w) + 1) / 2 = point``."""
+    """``w`` with ``(tanh(w) + 1) / 2 = point``."""
     return torch.atanh(2 * point.clamp(_INSIDE, 1 - _INSIDE) - 1)
 
 
