@@ -25,8 +25,7 @@ _OF_A_GPU = {"gpu_check"}  # compares nothing: `make gpu-check`
 
 
 def names() -> list[str]:
-    """Every benchmark there is: the modules of the package, but for what they share
-    and the check of a GPU."""
+    """The names of all benchmarks: the package's modules without shared code and the GPU check."""
     modules = pkgutil.iter_modules(benchmarks.__path__)
     found = {module.name for module in modules if not module.ispkg}
     return sorted(found - _SHARED - _OF_A_GPU)

@@ -175,8 +175,10 @@ def ensemble_sides(subject: Subject, task: Task, repeats: int) -> dict[str, list
 
 
 def right_rows(subject: Subject, task: Task) -> Task:
-    """The pictures that are answered rightly, each with the class after its label as its target:
-    ours attacks no others, and what a library makes of the others is no success of its."""
+    """The pictures that are classified rightly, each with the class after its label as its target.
+
+    Ours attacks no others, and a library's change of a picture that was wrong is no success.
+    """
     at = subject.right(task.x, task.y)
     y = task.y[at]
     return replace(task, x=task.x[at], y=y, targets=(y + 1) % CLASSES)
@@ -214,8 +216,10 @@ def ensemble_figures(name: str, sides: Mapping[str, Sequence[Outcome]]) -> dict[
 
 
 def _excess(ours: Sequence[Outcome], peer: Sequence[Outcome]) -> float:
-    """By how many points of robust accuracy, on average over the rounds, ours is the weaker; 0
-    where it is not. One round's draws move it by half a point."""
+    """By how many points of robust accuracy ours is weaker, a mean over the rounds; 0 if it is not.
+
+    One round's draws move it by half a point.
+    """
     return max(0.0, _standing(ours, "standing") - _standing(peer, "standing"))
 
 
@@ -250,8 +254,10 @@ def _calls_of(output: Path) -> Path:
 
 
 def job_figures(subject: Subject, rows: int, repeats: int, place: Path) -> dict[str, Any]:
-    """The worker's CPU time for the second of two shards, whose first is its start-up, over the
-    engine's for the same rows."""
+    """A worker's CPU time for a shard over the engine's for the same rows.
+
+    The shard is the second of two: the first pays for the start-up.
+    """
     calls, engine = [], []
     tree = 0.0
     for repeat in range(repeats):

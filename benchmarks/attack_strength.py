@@ -58,8 +58,10 @@ LIMITS = {
 
 
 def behind(ours: Tensor, peer: Tensor) -> float:
-    """By how many points of all pictures a peer leaves fewer standing; below 0 where it leaves
-    more. Both are bool ``[N]``."""
+    """By how many points a peer leaves fewer pictures standing; negative where it leaves more.
+
+    Both are bool ``[N]``.
+    """
     return 100 * float(ours.double().mean() - peer.double().mean())
 
 

@@ -157,11 +157,11 @@ def run_job(
 
 
 def whole_speed(calls: Sequence[Call]) -> float:
-    """Samples a second: the sum over actors, each from the end of its first call, where it has
-    more than one, to that of its last.
+    """Samples a second, summed over actors.
 
-    So an actor that started later, or had nothing left to do, does not count against the job; what
-    lies between two calls does.
+    An actor's time runs from the end of its first call, if it has several, to the end of its last.
+    So an actor that started late or ran out of work does not count against the job, but the time
+    between two calls does.
     """
     speed = 0.0
     for actor in {call.actor for call in calls}:

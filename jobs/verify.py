@@ -93,8 +93,11 @@ def main(config: VerifyConfig) -> int:
 
 
 def _comparison(config: VerifyConfig) -> Callable[[], tuple[str, ...]] | None:
-    """What compares each row with the dataset and the classifier and tells the faults, if these
-    are given; opened before all else, so that a wrong path is not told after an hour."""
+    """A function that compares each row with dataset and classifier and returns the faults.
+
+    Both are opened here, before any file is checked: a wrong path shows at once. None unless the
+    config names both.
+    """
     if config.dataset is None or config.classifier is None:
         return None
     opened = read_perturbation_manifest(config.directory)

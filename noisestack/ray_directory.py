@@ -1,5 +1,7 @@
-"""The directory of a private Ray: its process holds a lock on it, and whoever starts a Ray removes
-those that nobody holds any more."""
+"""The directory of a private Ray.
+
+Its process holds a lock on it. Whoever starts a Ray removes the directories that are not locked.
+"""
 
 import fcntl
 import os

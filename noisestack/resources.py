@@ -1,7 +1,7 @@
-"""CPUs and GPUs that a command asks of Ray: refused where it can never have them, and told while it
-waits for them.
+"""The CPUs and GPUs that a command asks of Ray.
 
-Ray itself does neither: a task, an actor or a placement group that fits no node stays pending.
+A command that can never have them is refused, and one that waits for them says so. Ray itself does
+neither: a task, an actor or a placement group that fits no node stays pending.
 """
 
 import json

@@ -137,8 +137,10 @@ def _private_ray(num_cpus: int, log_to_driver: bool) -> Iterator[None]:
 
 @contextmanager
 def _stderr_without(remark: str) -> Iterator[None]:
-    """Holds back what is written to the terminal's file descriptor meanwhile, native code included,
-    and passes it on at the end, except for lines that contain the remark."""
+    """Holds back what is written to a file descriptor, and drops lines with a certain remark.
+
+    All other lines are passed on when the block ends. Native code's output is held back too.
+    """
     sys.stderr.flush()
     terminal = os.dup(2)
     with tempfile.TemporaryFile() as held:

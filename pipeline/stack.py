@@ -49,8 +49,16 @@ class Stack(nn.Module):
 
     @classmethod
     def fresh(cls, spec: StackSpec, seed: int, stages: Sequence[int] | None = None) -> "Stack":
-        """A stack to be trained. Each network starts from weights of its own key, so that one stage
-        trained alone starts where it starts among the others."""
+        """A stack with the weights that training starts from.
+
+        Each network's weights are keyed by the seed and its stage, so that a stage starts alike
+        whether it is trained alone or among the others.
+
+        Args:
+            spec: the stack's.
+            seed: keys the weights.
+            stages: which stages to build; None for all.
+        """
         with torch.random.fork_rng([]):
             stack = cls(spec, stages)
             for part in spec.sharing(stack.stages):

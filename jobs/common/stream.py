@@ -117,8 +117,10 @@ class RunReader:
         )
 
     def __call__(self, batch: dict[str, np.ndarray]) -> Iterator[pa.Table]:
-        """A table for each run whose number is in ``id``: its rows, step after step, and each row's
-        ``position`` in the stream."""
+        """One table for each run whose number is in ``id``: its rows in the order of the steps.
+
+        The column ``position`` is a row's place in the stream.
+        """
         for number in batch["id"]:
             yield self.read(self._runs[int(number)])
 

@@ -39,8 +39,10 @@ class Workers:
 
     @property
     def demand(self) -> Demand:
-        """What they take of the cluster, at least. Without workers of their own: what publishing
-        the model takes."""
+        """The least that the workers take of the cluster.
+
+        Where the job has no workers of its own, it is what publishing the model takes.
+        """
         num = self.num_workers if isinstance(self.num_workers, int) else self.num_workers[0]
         return Demand(max(1, num), self.cpus_per_worker, int(self.use_gpu))
 

@@ -129,8 +129,7 @@ def _write(worker_args: dict[str, Any], config: IngestConfig, num_rows: int) -> 
 def _splits(
     records: Sequence[Record], source: Source, test_fraction: float, num_bad: int
 ) -> dict[str, tuple[Shard, ...]]:
-    """The shards of each split; every row read must have been written or set aside, and no split
-    be empty."""
+    """The shards of each split, after a check that no row is missing and no split is empty."""
     names = source.splits or ((TRAIN, TEST) if test_fraction else (TRAIN,))
     splits = {
         name: shards_from_json(

@@ -139,8 +139,10 @@ class IngestConfig(JobConfig):
         )
 
     def division(self, source: Source) -> Division | None:
-        """How the rows of a source are divided that gives no splits, from one pass over their ids
-        and labels; None where it gives some."""
+        """How the rows of a source without splits are divided; None where the source has splits.
+
+        Reads the ids and labels once.
+        """
         if source.splits:
             return None
         return divide(

@@ -78,8 +78,11 @@ def publish_stack(
 def _some_rows(
     info: DatasetInfo, stack: Stack, seed: int
 ) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """Keyed rows of the train split: a bound on held-out pictures must find nothing that was fitted
-    to them. On pictures that were trained on the error is the lower, and the bound no less true."""
+    """Keyed random rows of the train split, on which the error curves are measured.
+
+    The bound on held-out pictures holds only if nothing was fitted to them. Errors on trained
+    pictures are lower, but the bound with such variances is still a bound.
+    """
     sample = keyed_sample(info, "train", _CURVE_ROWS, seed)
     for start in range(0, len(sample.ids), 128):
         rows = slice(start, start + 128)

@@ -185,8 +185,10 @@ def draw_losses(output: Path, path: Path) -> None:
 
 
 def sample_grid(stack: Stack, rows: int, seed: int) -> Any:
-    """A Pillow image of samples: a row for each of ten classes at most, with its name and ``rows``
-    pictures; eight times as many in a plain grid where there are no classes."""
+    """A Pillow image of samples: a named row of ``rows`` pictures for each of at most ten classes.
+
+    Without classes it is a plain grid of eight times as many pictures.
+    """
     trained = np.setdiff1d(np.arange(len(stack.classes)), stack.spec.untrained)[:_CLASSES_IN_GRID]
     labels = np.tile(trained, rows) if stack.classes else np.full(rows * 8, NO_LABEL)
     numbers = np.arange(len(labels))

@@ -9,8 +9,11 @@ from pipeline.formats.sample_set import MANIFEST_FILE, SampleSet, open_sample_se
 
 
 class Samples(PictureSet):
-    """Generated pictures in the order of their indices: id, seed, sample_index, label (-1 for no
-    condition), image and, where captions named the labels, caption."""
+    """Generated pictures in the order of their indices.
+
+    The columns are id, seed, sample_index, label (-1 for no condition), image and, where captions
+    named the labels, caption.
+    """
 
     def __init__(self, samples: SampleSet) -> None:
         super().__init__(

@@ -16,8 +16,9 @@ from pipeline.pictures import to_unit
 
 
 class TorchRows(Dataset[tuple[Any, ...]]):
-    """Tuples of a row's columns: pictures float32 ``[C, H, W]`` in [0, 1], the rest as Python has
-    it. A worker of a ``DataLoader`` has a cache of its own.
+    """Tuples of a row's columns: pictures float32 ``[C, H, W]`` in [0, 1], the rest Python values.
+
+    Each worker of a ``DataLoader`` has a cache of its own.
 
     Args:
         directory: the set's.

@@ -234,8 +234,17 @@ def iterate_shards(
 def check_fits(
     info: DatasetInfo, *, shape: tuple[int, int, int], classes: Sequence[str], what: str
 ) -> None:
-    """Raises UserError when `what` (for messages: "the classifier PATH") has another shape or
-    other classes than the dataset."""
+    """Refuses what has another shape or other classes than the dataset.
+
+    Args:
+        info: the dataset.
+        shape: height, width, channels of the other thing.
+        classes: its class names.
+        what: its name in messages, such as "the classifier PATH".
+
+    Raises:
+        UserError: they differ.
+    """
     if tuple(shape) != info.shape:
         raise UserError(
             f"{what} is for pictures of {_times(shape)}, and those of {info.path} are "

@@ -30,8 +30,7 @@ class Sample:
 def keyed_sample(
     info: DatasetInfo, split: str, num: int, seed: int, num_classes: int | None = None
 ) -> Sample:
-    """The first ``num`` rows of a split, or all that there are, in the order of the SHA-256 of the
-    text ``seed:id``.
+    """Up to ``num`` random rows of a split: those with the lowest SHA-256 of the text ``seed:id``.
 
     The order of the ids takes the memory of ``num`` of them, the pictures that of one shard more.
 

@@ -203,8 +203,11 @@ def labels_of(table: pa.Table, column: str = "label") -> NDArray[np.int64]:
 
 
 def column_type(table: pa.Table, column: str) -> pa.DataType:
-    """The Arrow type of a column; UserError, naming the columns there are, when it is missing or
-    there twice."""
+    """The Arrow type of a column.
+
+    Raises:
+        UserError: the column is missing, or there are two of that name; names the columns.
+    """
     check_named_once(table.schema, column, "the table")
     if column not in table.column_names:
         raise UserError(

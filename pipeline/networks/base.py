@@ -53,8 +53,10 @@ class Network(nn.Module, ABC):
     @staticmethod
     @abstractmethod
     def num_features(spec: NetworkSpec, entrance: int) -> int:
-        """How many features dropout can take from a picture that enters at level ``entrance``; 0
-        where it takes none."""
+        """How many features dropout can take from a picture that enters at level ``entrance``.
+
+        0 for a network without dropout.
+        """
 
     @abstractmethod
     def forward(

@@ -37,8 +37,10 @@ class PerturbationExamples:
 
 
 def choose_examples(table: pa.Table, classes: Sequence[str], num: int) -> PerturbationExamples:
-    """The first row of each class that was right when clean, then further such rows from the first,
-    whether or not the attack succeeded; of others only where no row was right.
+    """The rows to show: the first of each class, then more in their order.
+
+    Only rows that were right when clean are shown, whether or not the attack succeeded; others only
+    where no row was right.
 
     Args:
         table: rows in the perturbation set's schema.

@@ -27,8 +27,10 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Frechet:
-    """Fréchet distances between ``count`` pictures a side, and their ratio; None where the floor
-    is 0."""
+    """Fréchet distances between ``count`` pictures a side, and their ratio.
+
+    The ratio is None where the floor is 0.
+    """
 
     samples_to_test: float
     train_to_test: float
@@ -38,9 +40,9 @@ class Frechet:
 
 @dataclass(frozen=True)
 class LikelihoodBound:
-    """The bound on the test pictures' likelihood, in bits a pixel and channel, and its parts: a
-    mean over ``num_pictures`` random ones, and its standard error.
+    """The bound on the test pictures' likelihood and its parts, in bits a pixel and channel.
 
+    They are means over ``num_pictures`` random pictures, with the standard error of the bound.
     ``variances_from`` is the split that the decoder's variances were fitted to.
     """
 
@@ -129,8 +131,10 @@ class LossCurve:
 
 @dataclass(frozen=True)
 class Step:
-    """One step of the run: its name, the command that repeats it, and the seconds it took now:
-    few where its work was done before."""
+    """One step of the run: its name, the command that repeats it, and the seconds that it took.
+
+    A step whose work was done by an earlier run takes few.
+    """
 
     name: str
     command: str

@@ -107,8 +107,10 @@ class PerClass(LabelPlan):
 
 
 def plan_of(origin: Any) -> LabelPlan | None:
-    """The plan that `LabelPlan.origin` told of; None where its labels came from elsewhere, such as
-    a file, or nothing can be made of it."""
+    """The plan that an origin describes, the inverse of `LabelPlan.origin`.
+
+    None where the labels came from a file, or where it is no origin.
+    """
     try:
         if "in_turn" in origin:
             captions = origin.get("captions")
@@ -134,8 +136,17 @@ def _trained(classes: Sequence[str], untrained: Sequence[int]) -> list[int]:
 def refuse_untrained(
     labels: np.ndarray, classes: Sequence[str], untrained: Sequence[int], where: str
 ) -> None:
-    """Raises UserError, which begins with ``where``, where a label is one of a class that no
-    picture was trained on."""
+    """Refuses labels of classes that the stack was trained on no picture of.
+
+    Args:
+        labels: int64 ``[N]``.
+        classes: the model's.
+        untrained: the labels to refuse.
+        where: the beginning of the message.
+
+    Raises:
+        UserError: a label is among ``untrained``.
+    """
     if untrained and (bad := np.isin(labels, untrained)).any():
         label = int(labels[bad][0])
         raise UserError(

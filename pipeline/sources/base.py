@@ -59,8 +59,7 @@ class Source(ABC):
         """
 
     def first_bad_label(self) -> int | None:
-        """The first row that `read` finds bad because of its label, None where there is none; found
-        without reading pictures."""
+        """The first row that `read` refuses because of its label, or None; reads no picture."""
         return None
 
     def keys(self) -> Iterator[tuple[list[str], NDArray[np.int64]]]:

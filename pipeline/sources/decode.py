@@ -48,8 +48,7 @@ class Decoder:
     def decode_as(
         self, row: RawRow, shape: tuple[int, int, int], first: str
     ) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-        """The picture of a row, uint8 [H, W, C], which must have the given shape, and the height
-        and width that it had before it was resized.
+        """The picture of a row, uint8 [H, W, C], and its height and width before it was resized.
 
         Args:
             first: where a picture stands that has it, for messages.

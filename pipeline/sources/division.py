@@ -50,10 +50,10 @@ def divide(
     seed: int,
     test_fraction: float,
 ) -> Division:
-    """Puts round(fraction · N) of N rows into the test split: by class, as `counts_for_testing`
-    says, and within a class those with the lowest keys.
+    """Divides N rows into train and test, with round(fraction · N) rows for testing.
 
-    It takes 18 bytes a row: the keys, the labels, and the keys again, class by class.
+    `counts_for_testing` says how many of each class; within a class, the rows with the lowest keys
+    are for testing. It takes 18 bytes a row: the keys, the labels, and the keys class by class.
 
     Args:
         rows: ids and labels of all rows, batch by batch; a label below 0 is none, and with classes
@@ -111,8 +111,10 @@ def divide(
 def counts_for_testing(
     counts: Sequence[int], share: Fraction, total: int, tie: Sequence[int]
 ) -> list[int]:
-    """How many rows of each class are for testing: the whole part of its share, and one more for
-    those with the largest remainders, until there are `total`.
+    """How many rows of each class are for testing, by largest remainders.
+
+    Each class gives the whole part of its share. Those with the largest remainders give one more,
+    until there are `total`.
 
     A class that would lose its last row for training comes after all others.
 

@@ -122,8 +122,10 @@ class FolderSource(Source):
         return Inside(tuple(folders), picture)
 
     def _doubtful_note(self, leaves: Sequence[Leaf]) -> list[str]:
-        """A line where the classes may well be others than the folders that were taken for them:
-        all pictures are of one class, or lie in sub-folders that all classes have alike."""
+        """A line where the classes may be other folders than those that were taken for them.
+
+        That is so where all pictures are of one class, or lie in sub-folders that all classes have.
+        """
         inside = set(self._look(leaves[0].folder).folders)
         for leaf in leaves:
             there = self._look(leaf.folder) if inside else Inside(())
@@ -188,8 +190,10 @@ def _classes(leaves: Sequence[Leaf]) -> tuple[str, ...]:
 
 
 def _splits_of_pictures(folder: Path, files: Sequence[str]) -> list[str | None]:
-    """The splits that the names of a class's pictures say: all of them anywhere, and several at
-    once (`PublicTest_7.jpg` beside `Training_8.jpg`), or all with their first word; else None.
+    """The splits that the names of a class's pictures say; None where the names say none.
+
+    The names say splits where all contain one and they differ (`PublicTest_7.jpg` beside
+    `Training_8.jpg`), or where the first word of each is one.
 
     Raises:
         UserError: some pictures of the class are called `train...`, some `test...`, and others
@@ -236,8 +240,10 @@ def _is_picture(name: str) -> bool:
 
 
 def open_folder(options: SourceOptions) -> Source:
-    """The pictures that metadata files name, where there are some or a column is asked for; else
-    those of the sub-folders."""
+    """The source for a folder: by its metadata files, if there are any, else by its sub-folders.
+
+    A config that names a column asks for metadata files, too.
+    """
     columns = options.label_column or options.caption_column or options.split_column
     if columns is not None or find_metadata(options.input):
         return MetadataSource(

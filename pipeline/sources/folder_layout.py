@@ -113,8 +113,14 @@ def _are_splits(root: Path, inside: dict[str, Inside], said: dict[str, str | Non
 
 
 def _refuse_strangers(root: Path, inside: dict[str, Inside], parts: Sequence[str]) -> None:
-    """Raises UserError at parts of one split ("test positive", "test negative") that say it beside
-    other words, and have no class in common: they may be the classes themselves."""
+    """Refuses folders that may be parts of one split, or the classes themselves.
+
+    Such as "test positive" and "test negative": they say one split beside other words, and have no
+    class in common.
+
+    Raises:
+        UserError: there are such folders.
+    """
     shared = set.intersection(*(set(inside[name].folders) for name in parts)) if parts else set()
     if len(parts) > 1 and not shared and not any(map(says_split_alone, parts)):
         raise UserError(

@@ -32,8 +32,10 @@ _MNIST = {"t10k": TEST}  # the 10,000 pictures of MNIST's test split
 
 
 class IdxSource(Source):
-    """A folder with train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-... (or test-...,
-    validation-...), each gzipped or not: grey pictures, uint8 [H, W, 1].
+    """Grey pictures, uint8 [H, W, 1], in the idx files that MNIST came in, gzipped or not.
+
+    The files are train-images-idx3-ubyte, train-labels-idx1-ubyte and the same with t10k-, test- or
+    validation-.
 
     Args:
         classes: the name of each label; by default each number that occurs is a class, called by

@@ -19,8 +19,10 @@ _OURS = (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
 @contextlib.contextmanager
 def user_files() -> Iterator[None]:
-    """In the block, or in the function that it decorates, a user's files are read: what the system
-    or Arrow says against one is a UserError. Full disks and want of memory stay what they are."""
+    """Turns errors of the system or of Arrow about a user's files into UserErrors.
+
+    For a block or a decorated function. Full disks and lack of memory stay as they are.
+    """
     try:
         yield
     except pa.ArrowException as error:

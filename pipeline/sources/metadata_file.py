@@ -66,8 +66,10 @@ class MetadataFile:
 
 
 def find_metadata(root: Path) -> tuple[MetadataFile, ...]:
-    """The metadata files of a folder and of those in it; none where there is no such file, or where
-    one lacks `file_name` and so is something else."""
+    """The metadata files of a folder and of the folders in it.
+
+    Empty if one of them has no column `file_name`: then it is something else.
+    """
     if not root.is_dir():
         return ()
     files = []
@@ -90,11 +92,10 @@ def find_metadata(root: Path) -> tuple[MetadataFile, ...]:
 
 
 class MetadataSource(Source):
-    """The pictures that metadata files name, in their order; then those that none names, as bad
-    rows.
+    """The pictures that metadata files name, in their order, then all others as bad rows.
 
-    The id is the path from the root; its first folder may say its split. A row is bad whose picture
-    is not there, or that has no label.
+    A row's id is the path from the root, whose first folder may say its split. A row without a
+    picture or without a label is bad.
 
     Args:
         label_column: names of classes or whole numbers; by default `label` if there is one, else
@@ -224,8 +225,7 @@ def _read(
     caption: str | None,
     split: str | None,
 ) -> tuple[list[str], list[str | None], list[str | None], list[str | None], dict[int, str]]:
-    """Ids, labels, captions and splits of all rows as text, and what makes a row bad ere it is
-    read."""
+    """Ids, labels, captions and splits of all rows as text, and which rows are bad, and why."""
     names: list[str] = []
     labels: list[str | None] = []
     captions: list[str | None] = []
@@ -312,8 +312,11 @@ def _splits_of_cells(
     faults: Mapping[int, str],
     by_folder: Sequence[str | None],
 ) -> list[str | None]:
-    """What the column says of each row; None for bad rows. Raises UserError where it says no split,
-    or another than the folder."""
+    """The split of each row in the column; None for bad rows.
+
+    Raises:
+        UserError: a text is no split, or not the folder's.
+    """
     said = [split_in(cell) if cell else None for cell in cells]
     for row, (name, split) in enumerate(zip(names, said, strict=True)):
         if split is None and row not in faults:

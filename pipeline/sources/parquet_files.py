@@ -67,8 +67,10 @@ class InputFile:
         return pa.table({name: plain_cells(table, name, keys) for name in columns})
 
     def batches(self, column: str) -> Iterator[tuple[int, pa.Array]]:
-        """A column of `schema`, a batch at a time: its first row, and its values; numbers that are
-        not whole are null. Damaged row groups are passed over: `read` finds them."""
+        """A column of `schema`, batch by batch: the number of its first row, and its values.
+
+        Numbers that are not whole are null. Damaged row groups are passed over: `read` finds them.
+        """
         for number, (values,) in self.batches_of([column]):
             yield number, values
 

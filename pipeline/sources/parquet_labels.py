@@ -91,8 +91,9 @@ def labels_by_value(
 def labels_by_header(
     names_of: Mapping[str, Names], place: Callable[[str], str], user_classes: Names | None
 ) -> Labels:
-    """Of whole numbers that the files' headers name, each file's own: the same name is the same
-    class, whatever its number.
+    """The labels of whole numbers that each file's header names.
+
+    The same name is the same class in all files, whatever its number in one.
 
     Args:
         names_of: the names in each file's header, by the file's name; () where it has none.

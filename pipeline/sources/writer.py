@@ -42,11 +42,14 @@ class ShardWriter:
         self._quarantine = quarantine
 
     def __call__(self, shard: dict[str, Any]) -> dict[str, Any]:
-        """Writes rows `start` to `start + num_rows` to `SPLIT/FILE` for each split among them, and
-        the bad ones to `quarantine/FILE`.
+        """Writes the rows of a shard: a file `SPLIT/FILE` for each of their splits.
 
-        Returns num_rows, num_quarantined, for each file its split and the fields of `Shard`, the
-        latter for the bad ones, and the fields of `FitCounts` where pictures were resized.
+        Bad rows go to `quarantine/FILE`.
+
+        Returns:
+            num_rows and num_quarantined; for each file its split and the fields of `Shard`; the
+            latter for the file of bad rows too; and the fields of `FitCounts` where pictures were
+            resized.
         """
         rows, images, bad, sizes = self.load(shard)
         splits = [self._split_of(row) for row in rows]
@@ -82,8 +85,11 @@ class ShardWriter:
     def load(
         self, shard: dict[str, Any]
     ) -> tuple[list[RawRow], NDArray[np.uint8], list[BadRow], list[tuple[int, int]]]:
-        """The good rows of a shard, their pictures, uint8 [N, H, W, C], the bad rows, and the
-        height and width that each good picture had before it was resized.
+        """Reads the rows of a shard.
+
+        Returns:
+            The good rows; their pictures, uint8 [N, H, W, C]; the bad rows; and the height and
+            width that each good picture had before it was resized.
 
         Raises:
             UserError: at the first bad row, unless these are set aside.

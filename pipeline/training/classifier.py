@@ -216,10 +216,12 @@ def evaluate(
 def evaluate_under_pgd(
     classifier: Classifier, images: np.ndarray, labels: np.ndarray, *, levels: int, steps: int
 ) -> Evaluation:
-    """Count the answers that are right and stay so under PGD in L∞, the attack of
-    `pipeline.attacks.methods.pgd` from one random point.
+    """Counts the answers that are right and stay right under PGD in L∞.
+
+    The attack is `pipeline.attacks.methods.pgd`, from one random point.
 
     Args:
+        classifier: frozen; any device.
         images: uint8 ``[N, H, W, C]``.
         labels: int64 ``[N]``.
         levels: the radius, in levels of 1/255.

@@ -19,8 +19,10 @@ class Weighting(ABC):
     """A density over noise levels and a weight at each."""
 
     def range(self, stage: Stage) -> tuple[float, float]:
-        """The lowest and the highest noise level that a stage trains on: here a little beyond its
-        own, so that neighbours overlap."""
+        """The lowest and the highest noise level that a stage trains on.
+
+        Here a little beyond the stage's own levels, so that neighbouring stages overlap.
+        """
         return stage.training_range()
 
     def draw(self, uniform: Tensor, low: float, high: float, sigma_d: float) -> Tensor:

@@ -92,8 +92,10 @@ class UserModule(nn.Module):
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
-    """A module without what spreads its calls over devices or compiles them: the same function, at
-    the size and in the order of the calls that it gets here."""
+    """A module without wrappers that spread its calls over devices or compile them.
+
+    It computes the same function, in calls of the sizes that it gets here.
+    """
     while True:
         inner = module.module if isinstance(module, _WRAPPERS) else None
         inner = getattr(module, "_orig_mod", None) if inner is None else inner  # torch.compile's

@@ -99,8 +99,10 @@ def load_from_function(
 
 
 def state_sha256(network: nn.Module) -> str:
-    """The hash over names, types, shapes and bytes of all parameters and buffers; of TorchScript,
-    over its code and the constants in that as well, since a frozen module has no other weights."""
+    """The hash over names, types, shapes and bytes of all parameters and buffers.
+
+    Of TorchScript also over its code and constants: a frozen module has no other weights.
+    """
     digest = hashlib.sha256()
     state = dict(network.named_parameters()) | dict(network.named_buffers())
     for name, part in network.named_modules():

@@ -142,8 +142,10 @@ def _check_same(
 
 
 def _pictures(shape: tuple[int, int, int], images: np.ndarray | None) -> np.ndarray:
-    """What a file is asked about, uint8 ``[N, H, W, C]``: pictures, the same with each value moved
-    up or down, noise, black and white."""
+    """The pictures that try an ONNX file, uint8 ``[N, H, W, C]``.
+
+    Real pictures, the same with each value moved up or down, noise, black and white.
+    """
     index, zero = np.arange(_NOISE_ROWS), np.zeros(_NOISE_ROWS, np.int64)
     drawn = keyed_uniform(zero, index, 0, Purpose.PROBE, shape).numpy()
     noise = (drawn * 256).clip(0, 255).astype(np.uint8)

@@ -1,5 +1,7 @@
-"""A classifier as the ONNX file that `onnx_export` writes: it can judge, not be attacked,
-since onnxruntime gives no gradients."""
+"""A classifier as the ONNX file that `onnx_export` writes.
+
+It can judge pictures but not be attacked, since onnxruntime gives no gradients.
+"""
 
 from pathlib import Path
 

@@ -59,8 +59,10 @@ class _Unfit(Exception):
 
 
 def noise_pictures(height: int, width: int, channels: int) -> np.ndarray:
-    """Keyed noise, always the same, uint8 ``[N, H, W, C]``; every second picture is a dark one, so
-    that what a processor takes from the picture itself shows."""
+    """Keyed noise, always the same, uint8 ``[N, H, W, C]``.
+
+    Every second picture is dark, so that it shows where a processor scales by the picture itself.
+    """
     num = 2 * max(1, -(-_VALUES // (2 * height * width)))
     index, zero = np.arange(num), np.zeros(num, np.int64)
     drawn = keyed_uniform(zero, index, 0, Purpose.PROBE, (height, width, channels))
@@ -150,8 +152,17 @@ def _scaling_at(
 
 
 def _fit_scaling(levels: np.ndarray, values: np.ndarray) -> Scaling:
-    """Of float64 ``[C, M]`` each, the channel, scale and offset that give every value within
-    rounding; _Unfit where there are none."""
+    """The scaling that turns levels into values, up to rounding.
+
+    Args:
+        levels, values: float64 ``[C, M]`` each, of the same pictures.
+
+    Returns:
+        For each channel of the output its channel of the input, a scale and an offset.
+
+    Raises:
+        _Unfit: no such scaling gives every value.
+    """
     lines = []
     for number, value in enumerate(values):
         for channel in (number, *(c for c in range(len(levels)) if c != number)):
@@ -177,8 +188,7 @@ def _steps_on(processor: Processor) -> list[str]:
 def _to_switch_off(
     processor: Processor, steps: Sequence[str], height: int, width: int, channels: int
 ) -> list[str]:
-    """As few of the steps as need be off for a processor to scale alone; none where that does not
-    help."""
+    """The fewest steps to switch off so that a processor only scales; empty if that cannot be."""
 
     def scales_without(names: Sequence[str]) -> bool:
         try:

@@ -127,8 +127,10 @@ def load_from_transformers(
 
 
 class _FromUnit(nn.Module):
-    """float32 ``[N, C, H, W]`` in [0, 1] to a model's answer, after a processor's scaling.
-    One channel is taken for as many as the model has."""
+    """Maps float32 ``[N, C, H, W]`` in [0, 1] to a model's answer, after a processor's scaling.
+
+    A single channel is repeated for as many as the model has.
+    """
 
     scale: Tensor  # of pictures in [0, 1]
     offset: Tensor
@@ -189,8 +191,10 @@ def _quiet() -> Iterator[None]:
 
 
 def _check_classes(config: Any, info: DatasetInfo, path: Path) -> None:
-    """Refuses another number of classes, and the dataset's own names in another order. Other names
-    are taken to mean the same classes, in the order of the labels."""
+    """Refuses another number of classes, and the dataset's own names in another order.
+
+    Other names are taken to mean the same classes, in the order of the labels.
+    """
     names = [str(name) for _, name in sorted(config.id2label.items())]
     if len(names) != len(info.classes):
         raise UserError(

@@ -31,8 +31,12 @@ class Claims(Protocol):
         """The columns that are looked at."""
 
     def of_rows(self, table: pa.Table) -> tuple[dict[str, np.ndarray], Tally]:
-        """Of some rows without a missing value: for each kind of fault the rows that have it, bool
-        ``[N]``; and what is to be added up over all rows."""
+        """Checks N rows that have no missing value.
+
+        Returns:
+            The rows with a fault, bool ``[N]``, for each kind of fault; and this part's share of
+            the figures that are added up over all rows.
+        """
 
     def of_set(self, tallies: list[Tally], faults: Faults) -> None:
         """Notes what the manifest says of all rows and they do not."""

@@ -163,8 +163,10 @@ def _is_ours(path: Path) -> bool:
 
 
 def _files_of(listing: Listing) -> list[ListedFile]:
-    """The files in the order in which they are read. Where rows are numbered through, a shard is
-    followed by its quarantine; else all shards come first."""
+    """The files in the order in which they are read.
+
+    A shard is followed by its quarantine where the rows are numbered; else all shards come first.
+    """
     files = [ListedFile(shard, listing.rows) for shard in listing.shards]
     files += [ListedFile(shard, QUARANTINE_ROWS) for shard in listing.quarantine]
     return sorted(files, key=lambda file: file.part) if listing.numbers else files

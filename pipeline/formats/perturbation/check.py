@@ -256,8 +256,10 @@ def verify_perturbation_set(
 
 
 def _threshold_differs(opened: PerturbationSet, judge: Judge, info: DatasetInfo) -> str:
-    """What is stated and what the classifier's logits for the same rows give; empty where these
-    agree, or where none is stated."""
+    """How a set's threshold differs from the one that the classifier's logits give, in words.
+
+    Empty where they agree, or where the set states none.
+    """
     rows = int(opened.attack.get("threshold_rows", 0))
     if "threshold" not in opened.attack or not rows:
         return ""

@@ -40,8 +40,13 @@ Tally = dict[str, float]
 
 
 def check_attack_record(attack: Mapping[str, Any]) -> None:
-    """Raises KeyError, TypeError or ValueError unless a manifest's ``attack`` says what
-    `contradictions` needs."""
+    """Checks that a manifest's ``attack`` holds what `contradictions` needs.
+
+    Raises:
+        KeyError: a key is missing.
+        TypeError: a value has another type.
+        ValueError: a value is out of range.
+    """
     for name, kind in (("attack", str), ("norm", str), ("eps", int), ("steps", int), ("seed", int)):
         if not isinstance(attack[name], kind):
             raise TypeError(f"its attack's {name} is {attack[name]!r}")
@@ -161,8 +166,9 @@ def add_tally(whole: Tally, part: Mapping[str, float]) -> None:
 
 
 def wrong_figures(manifest: Mapping[str, Any], tally: Mapping[str, float]) -> list[str]:
-    """A line for each of the manifest's figures that is not what all rows give; a figure that it
-    does not have is passed over.
+    """One line for each of the manifest's figures that its rows contradict.
+
+    A figure that the manifest does not have is passed over.
 
     Args:
         tally: of all rows of the shards.

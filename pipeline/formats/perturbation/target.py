@@ -54,8 +54,7 @@ def target_words(target: str, classes: Sequence[str]) -> str:
 def targets_of(
     target: str, logits: np.ndarray, labels: np.ndarray, rows: np.ndarray, seed: int
 ) -> np.ndarray:
-    """The class that each row is to be answered as, int64 ``[N]``; `UNTARGETED` where any wrong one
-    will do.
+    """The class that an attack aims each row at, int64 ``[N]``; `UNTARGETED` for any wrong class.
 
     Args:
         target: least_likely: the class of the clean picture's lowest logit; random: the one
@@ -89,11 +88,12 @@ def may_be_targets(
     rows: np.ndarray,
     seed: int,
 ) -> np.ndarray:
-    """Whether each row's recorded target follows from the rule, as far as can be said without the
-    classifier, bool ``[N]``: a least likely class may be any.
+    """Whether each row's recorded target may follow from the rule, bool ``[N]``.
+
+    Without the classifier's logits any class may be the least likely one.
 
     Args:
-        recorded: int64 ``[N]``.
+        recorded: the targets in the set, int64 ``[N]``.
     """
     if target == "least_likely":
         return np.asarray((recorded >= 0) & (recorded < num_classes))

@@ -1,5 +1,4 @@
-"""Whether a picture counts as broken: by how much another class must lead, in the classifier's own
-logits.
+"""Whether a picture counts as broken: by how much another class must lead, in logits.
 
 A forward pass elsewhere differs in the last bits, and the verdict must not. So another class must
 lead by more than a threshold, which a set states in its manifest, ``attack.threshold``. A logit has
@@ -71,8 +70,11 @@ def stated_threshold(attack: Mapping[str, Any]) -> float:
 def margins_of(
     logits: np.ndarray, labels: np.ndarray, targets: np.ndarray | None = None
 ) -> np.ndarray:
-    """``max_{i≠y} z_i - z_y`` of logits ``[N, K]`` and labels ``[N]``; where a row has a target,
-    ``z_t - max_{i≠t} z_i``: float64 ``[N]``."""
+    """How far a wrong class leads in each row, float64 ``[N]``; negative where the label leads.
+
+    It is ``max_{i≠y} z_i - z_y`` of logits ``[N, K]`` and labels ``[N]``; for a row with a target,
+    ``z_t - max_{i≠t} z_i``.
+    """
     aimed = np.zeros(len(labels), bool) if targets is None else targets != UNTARGETED
     chosen = labels if targets is None else np.where(aimed, targets, labels)
     others = logits.astype(np.float64)
@@ -89,8 +91,9 @@ def successes(
     targets: np.ndarray | None,
     threshold: float,
 ) -> np.ndarray:
-    """A right answer made wrong by more than ``threshold``, bool ``[N]``; with a target, made that
-    one, where it is not the label.
+    """Which right answers became wrong by more than ``threshold``, bool ``[N]``.
+
+    A row with a target must have become that class, which is not its label.
 
     A picture that the classifier gets wrong by itself is no success of the attack. Robust accuracy
     is clean accuracy less the share of successes: a picture counts as robust if the clean one, and

@@ -145,8 +145,11 @@ def row_warnings(
 
 
 def _is_chance(right: int, rows: int, num_classes: int) -> bool:
-    """Whether guessing would be right as often, and the interval leaves no more than half the way
-    from there to no mistake: a few rows tell neither."""
+    """Whether the answers are no better than guesses, and there are enough rows to say so.
+
+    That is: guessing would be right as often, and the interval's upper end lies at most half way
+    from there to no mistake at all.
+    """
     guessing = 1 / num_classes
     enough = clopper_pearson(right, rows)[1] < (1 + guessing) / 2
     return bool(enough and binom.sf(right - 1, rows, guessing) > _CHANCE)

@@ -31,12 +31,17 @@ class Objective(Protocol):
     def __call__(
         self, network: nn.Module, parallel: nn.Module, rows: StepRows
     ) -> tuple[Tensor, Tensor]:
-        """The mean loss over the rows, which is followed by its gradient, and the logits ``[N, K]``
-        of the pictures that it was trained on, whose right answers are counted.
+        """The loss of one step, and the logits whose right answers are counted.
 
         Args:
-            network: to be asked about pictures; gradients by them fill none of the weights.
-            parallel: the same one in its data-parallel wrapper, if it has one. It must be called
-                exactly once: the gradients of that call are averaged over the workers.
+            network: for forward passes and gradients by pictures; these leave no gradient at the
+                weights.
+            parallel: the same network in its data-parallel wrapper, if it has one. It must be
+                called exactly once: the gradients of that call are averaged over the workers.
+            rows: the pictures, labels and draws.
+
+        Returns:
+            The mean loss over the rows, a scalar to differentiate, and the logits ``[N, K]`` of the
+            pictures that it was computed on, without a gradient.
         """
         ...

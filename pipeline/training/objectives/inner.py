@@ -18,11 +18,12 @@ from pipeline.training.objectives.base import StepRows
 
 @dataclass(frozen=True)
 class InnerAttack:
-    """Projected gradient ascent in L∞ from a random point (Madry, Makelov, Schmidt, Tsipras and
-    Vladu, "Towards deep learning models resistant to adversarial attacks", 2017, arXiv 1706.06083).
+    """Projected gradient ascent in L∞ from a random point.
 
-    With one step it is the fast variant of Wong, Rice and Kolter, "Fast is better than free:
-    revisiting adversarial training", 2020 (arXiv 2001.03994).
+    Madry, Makelov, Schmidt, Tsipras and Vladu, "Towards deep learning models resistant to
+    adversarial attacks", 2017 (arXiv 1706.06083). With one step it is the fast variant of Wong,
+    Rice and Kolter, "Fast is better than free: revisiting adversarial training", 2020 (arXiv
+    2001.03994).
 
     Attributes:
         levels: the radius ε, in levels of 1/255, at least 1.
