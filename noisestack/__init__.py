@@ -18,6 +18,7 @@ from noisestack.own_packages import come_first
 
 if TYPE_CHECKING:
     from noisestack import jobs
+    from noisestack.face.attack import AttackResult, attack, attacks
     from noisestack.face.classifier import Classifier, load_classifier
     from noisestack.face.dataset import Dataset, open_dataset
     from noisestack.face.perturbations import Perturbations, open_perturbations
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 __all__ = [
+    "AttackResult",
     "BitsPerDim",
     "Classifier",
     "Dataset",
@@ -38,6 +40,8 @@ __all__ = [
     "Samples",
     "Stack",
     "UserError",
+    "attack",
+    "attacks",
     "jobs",
     "load_classifier",
     "load_stack",
@@ -48,6 +52,7 @@ __all__ = [
 
 # The module that each name of the face comes from, which is imported when the name is first used.
 _HOMES = {
+    "AttackResult": "noisestack.face.attack",
     "BitsPerDim": "noisestack.face.stack",
     "Classifier": "noisestack.face.classifier",
     "Dataset": "noisestack.face.dataset",
@@ -57,6 +62,8 @@ _HOMES = {
     "Samples": "noisestack.face.samples",
     "Stack": "noisestack.face.stack",
     "UserError": "pipeline.errors",
+    "attack": "noisestack.face.attack",
+    "attacks": "noisestack.face.attack",
     "load_classifier": "noisestack.face.classifier",
     "load_stack": "noisestack.face.stack",
     "open_dataset": "noisestack.face.dataset",

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from pipeline.class_names import NO_LABEL
 from pipeline.pictures import from_signed
-from pipeline.precision import full_float32
 from pipeline.sampling.base import SampleKeys
 from pipeline.sampling.loop import SamplingLoop
 from pipeline.sampling.options import SamplingOptions
@@ -42,7 +41,6 @@ def trajectory(
     return loop.levels(SampleKeys(seeds, indices), labels)
 
 
-@full_float32()
 @torch.inference_mode()
 def sample(
     stack: Stack,
@@ -80,7 +78,6 @@ def sample(
     return out
 
 
-@full_float32()
 @torch.inference_mode()
 def sample_stage(
     stack: Stack,

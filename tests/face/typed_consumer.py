@@ -32,6 +32,15 @@ def asked(path: Path, module: nn.Module, x: np.ndarray, tensor: Tensor) -> None:
     ns.load_classifier(module, classes=["a", "b"], shape=(8, 8, 1))
 
 
+def attacked(module: nn.Module, x: np.ndarray, y: Tensor) -> None:
+    found = ns.attack(module, x, y, "pgd", eps="8/255", seed=1)
+    assert_type(found, ns.AttackResult)
+    assert_type(found.success, np.ndarray)
+    assert_type(found.x_adv, Tensor)
+    assert_type(found.robust_accuracy.interval, tuple[float, float])
+    assert_type(ns.attacks, tuple[str, ...])
+
+
 def read(path: Path) -> None:
     data = ns.open_dataset(path, "test")
     assert_type(data, ns.Dataset)

@@ -17,7 +17,6 @@ from pipeline.attacks.engine.queries import Asker, NotedQueries
 from pipeline.attacks.engine.restarts import Beginnings
 from pipeline.errors import UserError
 from pipeline.perturbation_terms import MARGIN
-from pipeline.precision import full_float32
 
 # Rows in work at a time: of so many calls, which spreads what a step costs besides them and leaves
 # few calls half filled; and of at most so many values, 1 MiB a tensor.
@@ -57,7 +56,6 @@ class Attacked:
     calls: int
 
 
-@full_float32()
 def attack_rows(
     attack: StepAttack,
     model: Model,

@@ -1,0 +1,381 @@
+"""An attack in memory: pictures, labels and any torch module in, perturbed pictures out."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from noisestack.config import as_number
+from noisestack.face.classifier import Classifier, described, frozen_module
+from noisestack.face.pictures import checked_labels, stored_pictures, whole_number
+from noisestack.face.rate import Rate
+from pipeline.attacks.base import Norm
+from pipeline.attacks.engine.ensemble import AttackedInTurn
+from pipeline.attacks.geometry.ball import check_size, whole_levels
+from pipeline.attacks.settings import ATTACKS, AttackSettings, default_steps, is_bounded
+from pipeline.attacks.trust.model_check import look_at_model
+from pipeline.classifier import ROWS_PER_CALL, FrozenClassifier
+from pipeline.errors import UserError
+from pipeline.formats.perturbation.set import l1_levels, linf_levels, squared_l2_levels
+from pipeline.formats.perturbation.target import resolved_target, targets_of
+from pipeline.formats.perturbation.verdict import margins_of, successes, threshold_of
+from pipeline.formats.perturbation.warnings import GRADIENT_FREE
+from pipeline.importable import error_line
+from pipeline.perturbation.perturber import attack_record, judge_of, perturb_rows
+from pipeline.perturbation_terms import NO_TARGET
+from pipeline.pictures import LEVELS, to_unit
+
+attacks = tuple(ATTACKS)
+"""The names that `attack` takes."""
+
+_EPS_LEVELS = 8
+_EACH_ITS_OWN = "next"  # any rule: what a row aims at is then given
+
+
+@dataclass(frozen=True, eq=False)
+class AttackResult:
+    """What an attack made of N pictures, as a perturbation set says it of its rows.
+
+    Attributes:
+        attack, norm, eps: what was done; eps is the ball's radius in [0, 1] units, 0 for attacks
+            that look for the smallest change.
+        clean, adversarial: uint8 ``[N, H, W, C]``. A row that was not broken has the picture that
+            came nearest.
+        success: bool ``[N]``: the model is right about the clean picture and wrong about the other
+            (with a target: answers it) by more than ``threshold``.
+        labels, targets: int64 ``[N]``; -1 where there is no target.
+        clean_predictions, adversarial_predictions: int64 ``[N]``.
+        margins: float64 ``[N]``, by how much another class leads at the perturbed picture (with a
+            target: the target does), in logits.
+        found_attack: N names: which attack of an ensemble found the picture.
+        forwards, backwards: int64 ``[N]``, passes of the model that each row took.
+        threshold: by how much another class must lead, in logits: a share of the model's spread.
+        warnings: what speaks against the robust accuracy, a line each.
+    """
+
+    attack: str
+    norm: str
+    eps: float
+    clean: np.ndarray
+    adversarial: np.ndarray
+    success: np.ndarray
+    labels: np.ndarray
+    targets: np.ndarray
+    clean_predictions: np.ndarray
+    adversarial_predictions: np.ndarray
+    margins: np.ndarray
+    found_attack: tuple[str, ...]
+    forwards: np.ndarray
+    backwards: np.ndarray
+    threshold: float
+    warnings: tuple[str, ...]
+
+    @property
+    def x_adv(self) -> Tensor:
+        """The perturbed pictures as networks take them: float32 ``[N, C, H, W]`` in [0, 1], on the
+        CPU."""
+        return to_unit(self.adversarial)
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """The changes in the attack's norm, in [0, 1] units: float64 ``[N]``."""
+        if self.norm == "linf":
+            return linf_levels(self.clean, self.adversarial) / LEVELS
+        if self.norm == "l2":
+            squares = squared_l2_levels(self.clean, self.adversarial)
+            return np.asarray(np.sqrt(squares.astype(np.float64)) / LEVELS)
+        return l1_levels(self.clean, self.adversarial) / LEVELS
+
+    @property
+    def clean_accuracy(self) -> Rate:
+        """The share of clean pictures that the model gets right."""
+        return Rate(int((self.clean_predictions == self.labels).sum()), len(self.labels))
+
+    @property
+    def robust_accuracy(self) -> Rate:
+        """The share that it gets right clean, and that the attack did not break."""
+        return Rate(self.clean_accuracy.count - int(self.success.sum()), len(self.labels))
+
+    def __repr__(self) -> str:
+        ball = f", eps {self.eps * LEVELS:.0f}/{LEVELS}" if self.eps else ""
+        return (
+            f"<{self.attack} in {self.norm}{ball}: accuracy {self.clean_accuracy.value:.2%} clean, "
+            f"{self.robust_accuracy.value:.2%} perturbed, of {len(self.labels):,} pictures>"
+        )
+
+
+def attack(
+    model: nn.Module | Classifier,
+    x: np.ndarray | Tensor,
+    y: Any,
+    name: str = "pgd",
+    *,
+    eps: float | str | None = None,
+    norm: str = "linf",
+    steps: int | None = None,
+    step_size: float | str | None = None,
+    restarts: int = 1,
+    seed: int = 0,
+    targets: str | int | Sequence[int] | np.ndarray | Tensor | None = None,
+    ensemble: str | None = None,
+    draws: int = 1,
+    rows: Sequence[int] | np.ndarray | None = None,
+    threshold: float | None = None,
+    rows_per_call: int | None = None,
+) -> AttackResult:
+    """Looks for a small change of each picture that makes a model wrong.
+
+    It is the job `perturb` in memory: the same rows, seed and options give the same bytes on CPUs
+    of one kind. The model is asked in evaluation mode with frozen parameters, and is left as it
+    was found.
+
+    Args:
+        model: any torch module from float32 ``[N, C, H, W]`` in [0, 1] to logits ``[N, K]``, on the
+            device that it is on; or what `load_classifier` gave.
+        x: the pictures: uint8 ``[N, H, W, C]``; or floats ``[N, C, H, W]`` in [0, 1], all of which
+            are whole levels of 1/255.
+        y: whole numbers ``[N]``, the true labels, from 0 to K - 1.
+        name: one of `ns.attacks`.
+        eps: the ball's radius in [0, 1] units, a number or a text such as "8/255", taken in whole
+            levels of 1/255, rounded downwards; None for 8/255. Attacks that look for the smallest
+            change take none.
+        norm: "linf", "l2" or "l1".
+        steps: gradient steps, or queries of square; None for the attack's own number.
+        step_size: α in [0, 1] units; None for the attack's own.
+        restarts: how often an unbroken row begins anew; of apgd_targeted its classes.
+        seed: keys all that the attack draws.
+        targets: None for any wrong class; "least_likely", "random" or "next"; one class by name or
+            number; or a class for each row, whole numbers ``[N]``.
+        ensemble: of autoattack: "standard" or "fast"; None for standard.
+        draws: of a model that answers by chance: copies whose logits are averaged.
+        rows: whole numbers ``[N]`` that key each row's draws; None for 0 to N - 1. Row numbers in a
+            dataset's split, and the ``threshold`` of a perturbation set's ``attack``, give the
+            bytes that the set has for these rows.
+        threshold: by how much another class must lead, in logits; None for a share of the model's
+            spread, measured on the first pictures.
+        rows_per_call: pictures in a call of a module; None for 64.
+
+    Raises:
+        UserError: pictures, labels or options that are wrong, or a model that cannot be attacked:
+            no gradient, logits that are not finite, probabilities, another number of classes.
+    """
+    frozen = model.frozen if isinstance(model, Classifier) else None
+    images = stored_pictures(x, "x", None if frozen is None else frozen.shape)
+    if frozen is None and not isinstance(model, nn.Module):
+        raise UserError(
+            f"the model is a {type(model).__name__}; give a torch module, or what "
+            "ns.load_classifier gives"
+        )
+    if frozen is not None and rows_per_call is not None:
+        raise UserError("a loaded classifier has its own rows_per_call; leave it out")
+    with _left_as_found(model), torch.inference_mode(False), torch.enable_grad():
+        if frozen is None:
+            assert isinstance(model, nn.Module)
+            frozen = _of_module(model, images, rows_per_call)
+        labels = checked_labels(y, len(images), len(frozen.classes))
+        keys = np.arange(len(images)) if rows is None else _row_numbers(rows, len(images))
+        aims = _aims(targets, len(images), len(frozen.classes))
+        settings = AttackSettings(
+            attack=name,
+            norm=_norm(norm),
+            eps_levels=_eps_levels(name, eps, _norm(norm), images.shape[1:]),
+            steps=default_steps(name) if steps is None else whole_number(steps, "steps", 1),
+            step_size=_step_size(name, step_size, _norm(norm), images.shape[1:]),
+            restarts=whole_number(restarts, "restarts", 1),
+            seed=whole_number(seed, "seed", 0),
+            ensemble=_ensemble(name, ensemble),
+            target=_rule(targets, frozen.classes) if aims is None else _EACH_ITS_OWN,
+            draws=whole_number(draws, "draws", 1),
+        )
+        return _attack(frozen, settings, images, labels, keys, aims, threshold)
+
+
+def _attack(
+    classifier: FrozenClassifier,
+    settings: AttackSettings,
+    images: np.ndarray,
+    labels: np.ndarray,
+    rows: np.ndarray,
+    aims: np.ndarray | None,
+    threshold: float | None,
+) -> AttackResult:
+    noticed = look_at_model(
+        classifier,
+        to_unit(images[: classifier.rows_per_call]).to(classifier.device),
+        torch.from_numpy(labels[: classifier.rows_per_call]).to(classifier.device),
+        num_classes=len(classifier.classes),
+        rows_per_call=classifier.rows_per_call,
+        uses_gradients=settings.attack not in GRADIENT_FREE,
+        num_draws=settings.draws,
+        training_layers=classifier.training_layers,
+    )
+    judge = judge_of(classifier, attack_record(settings))
+    clean_logits = judge.logits_of(images)
+    if threshold is None:
+        threshold = threshold_of(clean_logits[: classifier.rows_per_call])
+    threshold = _length(threshold, "threshold")
+    targets = aims
+    if targets is None:
+        targets = targets_of(settings.target, clean_logits, labels, rows, settings.seed)
+
+    def run(widened: bool) -> Any:
+        return perturb_rows(
+            classifier,
+            settings,
+            images,
+            labels,
+            rows,
+            targets=None if settings.target == NO_TARGET else targets,
+            widened=widened,
+            logits=clean_logits if settings.draws == 1 else None,
+            threshold=threshold,
+        )
+
+    stored, attacked, found_by = run(False)
+    if isinstance(attacked, AttackedInTurn) and bool(attacked.alarming.any()):
+        stored, attacked, found_by = run(True)  # as the job does it: for all rows that stand
+    logits = judge.logits_of(stored)
+    clean_predictions, margins = clean_logits.argmax(axis=1), margins_of(logits, labels, targets)
+    return AttackResult(
+        attack=settings.attack,
+        norm=settings.norm.value,
+        eps=settings.eps_levels / LEVELS,
+        clean=images,
+        adversarial=stored,
+        success=successes(labels, clean_predictions, margins, targets, threshold),
+        labels=labels,
+        targets=targets,
+        clean_predictions=clean_predictions,
+        adversarial_predictions=logits.argmax(axis=1),
+        margins=margins,
+        found_attack=tuple(found_by),
+        forwards=attacked.forwards.cpu().numpy() * settings.draws,
+        backwards=attacked.backwards.cpu().numpy() * settings.draws,
+        threshold=threshold,
+        warnings=tuple(warning.text for warning in noticed),
+    )
+
+
+@contextmanager
+def _left_as_found(model: nn.Module | Classifier) -> Iterator[None]:
+    """Gives a user's module its modes, its gradients and its compiled calls back."""
+    if not isinstance(model, nn.Module):
+        yield
+        return
+    parts, parameters = list(model.modules()), list(model.parameters())
+    modes = [getattr(part, "training", False) for part in parts]
+    compiled = [getattr(part, "_compiled_call_impl", None) for part in parts]
+    wanted = [parameter.requires_grad for parameter in parameters]
+    try:
+        yield
+    finally:
+        for part, mode, call in zip(parts, modes, compiled, strict=True):
+            if getattr(part, "training", mode) != mode:
+                part.training = mode
+            if call is not None:
+                part._compiled_call_impl = call
+        for parameter, wants in zip(parameters, wanted, strict=True):
+            parameter.requires_grad_(wants)
+
+
+def _of_module(
+    module: nn.Module, images: np.ndarray, rows_per_call: int | None
+) -> FrozenClassifier:
+    """The module with as many classes as it has logits."""
+    rows = (
+        ROWS_PER_CALL if rows_per_call is None else whole_number(rows_per_call, "rows_per_call", 1)
+    )
+    height, width, channels = (int(size) for size in images.shape[1:])
+    shape = (height, width, channels)
+    asked = frozen_module(module, described(shape, ()), rows_per_call=rows)
+    try:
+        with torch.no_grad():
+            logits = asked(to_unit(np.resize(images[:rows], (rows, *shape))))
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"the model raised {error_line(error)} when asked about {rows} pictures, float32 "
+            f"{[rows, channels, height, width]}; it must take these, or give rows_per_call"
+        ) from None
+    if logits.ndim != 2 or logits.shape[0] != rows or logits.shape[1] < 2:
+        raise UserError(
+            f"the model returns {list(logits.shape)} for {rows} pictures, not logits [{rows}, K] "
+            "of two classes or more"
+        )
+    asked.classes = tuple(map(str, range(logits.shape[1])))
+    return asked
+
+
+def _norm(norm: str) -> Norm:
+    try:
+        return Norm(norm)
+    except ValueError:
+        raise UserError(f"there is no norm {norm!r}; choose from {', '.join(Norm)}") from None
+
+
+def _length(value: float | str, what: str) -> float:
+    """A length in [0, 1] units, of a number or a text such as "8/255"."""
+    try:
+        length = float(as_number(value))
+    except (TypeError, ValueError):
+        raise UserError(
+            f"{what} is {value!r}; give a number, or a fraction such as 8/255"
+        ) from None
+    if not length > 0:
+        raise UserError(f"{what} is {value!r}; give a number above 0")
+    return length
+
+
+def _eps_levels(name: str, eps: float | str | None, norm: Norm, shape: Sequence[int]) -> int:
+    if eps is None:
+        return _EPS_LEVELS if is_bounded(name) else 0
+    length = _length(eps, "eps")
+    check_size("eps", length, norm, shape)
+    return whole_levels(length, norm)
+
+
+def _step_size(
+    name: str, step_size: float | str | None, norm: Norm, shape: Sequence[int]
+) -> float | None:
+    if step_size is None:
+        return None
+    length = _length(step_size, "step_size")
+    if name != "ascent":  # there it is a factor of the gradient
+        check_size("step_size", length, norm, shape)
+    return length
+
+
+def _ensemble(name: str, ensemble: str | None) -> Any:
+    if ensemble not in (None, "standard", "fast"):
+        raise UserError(f"there is no ensemble {ensemble!r}; choose from standard, fast")
+    return ensemble or ("standard" if name == "autoattack" else None)
+
+
+def _row_numbers(rows: Any, num_rows: int) -> np.ndarray:
+    numbers = np.asarray(rows)
+    if numbers.shape != (num_rows,) or not np.issubdtype(numbers.dtype, np.integer):
+        raise UserError(f"rows is {numbers.dtype} {list(numbers.shape)}; give {num_rows} numbers")
+    if (numbers < 0).any():
+        raise UserError(f"rows holds {numbers.min()}; row numbers are from 0")
+    return numbers.astype(np.int64)
+
+
+def _aims(targets: Any, num_rows: int, num_classes: int) -> np.ndarray | None:
+    """A class for each row, where that is what was given."""
+    if targets is None or isinstance(targets, str | int | np.integer):
+        return None
+    return checked_labels(targets, num_rows, num_classes, "targets")
+
+
+def _rule(targets: Any, classes: tuple[str, ...]) -> str:
+    """What all rows aim at, as `AttackSettings` has it."""
+    if targets is None:
+        return NO_TARGET
+    if isinstance(targets, str):
+        return resolved_target(targets, classes)
+    return str(whole_number(targets, "targets", 0, len(classes) - 1))
