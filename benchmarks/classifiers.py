@@ -24,7 +24,7 @@ from pipeline.formats.dataset import images_of, labels_of, load_dataset, read_ro
 from pipeline.formats.splits import TEST, TRAIN
 from pipeline.networks.classifier import ClassifierNetwork, ClassifierShape
 from pipeline.pictures import to_unit
-from pipeline.training.classifier import ClassifierFit, ClassifierRecipe
+from pipeline.training.classifier import ClassifierRecipe, ClassifierTrainer
 
 FOLDERS = {
     "dataset": "Fashion-MNIST as `ingest` writes it",
@@ -112,10 +112,10 @@ def _quick(place: Path) -> dict[str, Path]:
     for name, steps in _QUICK_STEPS.items():
         torch.manual_seed(0)
         network = ClassifierNetwork(ClassifierShape(8, 8, 1, 10, widths=(8, 16)))
-        fit = ClassifierFit(network, ClassifierRecipe(steps, 1e-2, 0.05, 0, 0))
+        fit = ClassifierTrainer(network, ClassifierRecipe(steps, 1e-2, 0.05, 0, 0))
         for step in range(steps):
             rows = np.random.default_rng(step).integers(0, len(images), 128)
-            fit.step(step, images[rows], labels[rows])
+            fit.update(images[rows], labels[rows])
         made[name] = place / name
         save_classifier(made[name], network, tuple(str(n) for n in range(10)), {})
     return made

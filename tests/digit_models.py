@@ -7,7 +7,7 @@ import torch
 from digit_set import CLASSES, digits
 
 from pipeline.networks.classifier import ClassifierNetwork, ClassifierShape
-from pipeline.training.classifier import ClassifierFit, ClassifierRecipe
+from pipeline.training.classifier import ClassifierRecipe, ClassifierTrainer
 from pipeline.training.objectives.base import Objective
 from pipeline.training.objectives.natural import CrossEntropy
 
@@ -33,11 +33,11 @@ def fitted_network(
         seed=seed,
         objective=objective or CrossEntropy(),
     )
-    fit = ClassifierFit(network, recipe)
+    fit = ClassifierTrainer(network, recipe)
     generator = np.random.default_rng(seed)
-    for step in range(steps):
+    for _ in range(steps):
         rows = generator.permutation(1437)[:128]
-        fit.step(step, images[rows], labels[rows])
+        fit.update(images[rows], labels[rows])
     return network
 
 

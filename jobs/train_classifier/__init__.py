@@ -5,41 +5,25 @@ OUTPUT/metrics.jsonl   loss, accuracy, speed
 OUTPUT/checkpoints/    from which the same command goes on
 """
 
-import time
 from pathlib import Path
-from typing import Any
-
-import ray.train
-import ray.train.torch
-import torch
-import torch.distributed
 
 from jobs.common.progress import duration
-from jobs.common.ranks import TrainRanks
-from jobs.common.stream import TrainingData, training_batches
-from jobs.common.training import Workers, run_training
+from jobs.common.stream import TrainingData
+from jobs.common.training import run_training
 from jobs.train_classifier.config import TrainClassifierConfig
 from jobs.train_classifier.publisher import MODEL_DIRECTORY, publish_classifier
+from jobs.train_classifier.worker import ClassifierRun, train_worker
 from noisestack.command import Command
 from noisestack.session import ray_session
 from pipeline.errors import UserError
 from pipeline.formats.claim import Length, claim_output
 from pipeline.formats.dataset import DatasetInfo, load_dataset
-from pipeline.formats.metrics import METRICS_FILE, MetricsLog
 from pipeline.formats.model import CARD_FILE
 from pipeline.formats.sample_set import SampleSet
 from pipeline.formats.splits import TEST, TRAIN, judged_split, train_split
-from pipeline.networks.classifier import ClassifierNetwork, ClassifierShape
-from pipeline.training.checkpoint import (
-    CHECKPOINTS,
-    newest_step,
-    resume_together,
-    save_checkpoint,
-    steps_done,
-)
-from pipeline.training.classifier import ClassifierFit, first_not_finite
-from pipeline.training.draws import share_of_batch
-from pipeline.training.generated import GeneratedRows, open_generated
+from pipeline.networks.classifier import ClassifierShape
+from pipeline.training.checkpoint import CHECKPOINTS, newest_step, steps_done
+from pipeline.training.generated import open_generated
 
 
 def main(config: TrainClassifierConfig) -> Path:
@@ -70,20 +54,22 @@ def main(config: TrainClassifierConfig) -> Path:
         **({} if split == TEST else {"split": split}),
         "generated_sha256": None if samples is None else samples.sha256,
     }
-    marker = f"{MODEL_DIRECTORY}/{CARD_FILE}"
     with claim_output(
         config.output,
         fingerprint,
         overwrite=config.overwrite,
-        marker=marker,
+        marker=f"{MODEL_DIRECTORY}/{CARD_FILE}",
         length=Length("steps", steps_done),
     ) as output:
         if not output.finished:
-            checkpoints = output.directory / CHECKPOINTS
-            if newest_step(checkpoints) < config.steps:
+            data = TrainingData.of(
+                info, TRAIN, seed=config.seed, batch_size=config.batch_size, mode="auto"
+            )
+            run = ClassifierRun(config, data, samples, shape, output.directory)
+            if newest_step(run.output / CHECKPOINTS) < config.steps:
                 with ray_session():
-                    _train(config, info, samples, shape, output.directory)
-            publish_classifier(config, info, split, samples, shape, output.directory)
+                    _train(run)
+            publish_classifier(run, split)
     print(f"classifier: {output.path / MODEL_DIRECTORY}", flush=True)
     return output.path / MODEL_DIRECTORY
 
@@ -103,103 +89,20 @@ def _network_shape(config: TrainClassifierConfig, info: DatasetInfo) -> Classifi
     )
 
 
-def _train(
-    config: TrainClassifierConfig,
-    info: DatasetInfo,
-    samples: SampleSet | None,
-    shape: ClassifierShape,
-    output: Path,
-) -> None:
-    _announce(config, samples)
-    data = TrainingData.of(info, TRAIN, seed=config.seed, batch_size=config.batch_size, mode="auto")
+def _train(run: ClassifierRun) -> None:
+    config = run.config
+    _announce(config, run.samples)
     run_training(
-        train_loop,
-        {"config": config, "shape": shape, "output": output, "data": data, "samples": samples},
-        output=output,
-        workers=Workers(
-            num_workers=config.num_workers,
-            use_gpu=config.use_gpu,
-            cpus_per_worker=config.cpus_per_worker,
-            max_failures=config.max_failures,
-        ),
+        train_worker,
+        {"run": run},
+        output=run.output,
+        workers=config.workers(),
         progress=lambda line: (
             f"classifier: step {line['step']:,} of {config.steps:,}, loss {line['loss']:.4f}, "
             f"accuracy{'' if config.adversarial_loss == 'none' else ' on perturbed pictures'} "
             f"{line['accuracy']:.1%}, {line['pictures_per_second']:,.0f} pictures/s, "
             f"{duration(line['seconds_left'])} left"
         ),
-    )
-
-
-def train_loop(job: dict[str, Any]) -> None:
-    """One worker's training, from the newest checkpoint to the last step.
-
-    Losses are looked at every ``log_every`` steps, by all workers together, so no step waits for
-    the device; a checkpoint is only written when all losses before it were finite.
-    """
-    config: TrainClassifierConfig = job["config"]
-    output: Path = job["output"]
-    ranks = TrainRanks()
-    rank, world = ranks.rank, ranks.world
-    torch.manual_seed(config.seed)
-    network = ClassifierNetwork(job["shape"])
-    checkpoint = resume_together(output / CHECKPOINTS, ranks)
-    network.to(ray.train.torch.get_device())
-    parallel = ray.train.torch.prepare_model(network) if world > 1 else network
-    rows = share_of_batch(config.batch_size, rank, world)
-    fit = ClassifierFit(network, config.recipe(), parallel=parallel, first_row=rows.start)
-    step = 0
-    if checkpoint is not None:
-        step = checkpoint[0]
-        fit.load_state(checkpoint[1])
-    generated = _generated(config, job["samples"])
-    log = MetricsLog(output / METRICS_FILE, after_step=step) if rank == 0 else None
-    outcomes: list[torch.Tensor] = []
-    since = 0.0
-    for batch in training_batches(job["data"], rows, range(step, config.steps)):
-        if not outcomes:
-            since = time.monotonic()
-        images, labels = batch["image"], batch["label"]
-        if generated is not None:
-            images, labels = generated.mixed(step, rows, images, labels)
-        loss, right = fit.step(step, images, labels)
-        outcomes.append(torch.stack((loss, right)))
-        step += 1
-        last = step == config.steps
-        keep = last or step % config.checkpoint_every == 0
-        # The first step too: a person sees within seconds that it moves, and how fast.
-        if keep or step == 1 or step % config.log_every == 0:
-            losses, accuracy = _over_workers(outcomes, world)
-            _refuse_not_finite(losses, step)
-            if log is not None:
-                speed = len(losses) * config.batch_size / (time.monotonic() - since)
-                log.append(
-                    {
-                        "step": step,
-                        "loss": sum(losses) / len(losses),
-                        "accuracy": accuracy,
-                        "learning_rate": fit.optimizer.param_groups[0]["lr"],
-                        "pictures_per_second": speed,
-                        "seconds_left": (config.steps - step) * config.batch_size / speed,
-                    }
-                )
-            if keep and not fit.is_finite():
-                raise UserError(
-                    f"the weights are not finite after step {step}; the last good checkpoint is "
-                    "kept: lower learning_rate and train into another directory"
-                )
-            if keep and rank == 0:
-                save_checkpoint(output / CHECKPOINTS, step, fit.state())
-            outcomes = []
-    if step != config.steps:
-        raise RuntimeError(f"the stream ended at step {step} of {config.steps}")
-
-
-def _generated(config: TrainClassifierConfig, samples: SampleSet | None) -> GeneratedRows | None:
-    if samples is None:
-        return None
-    return GeneratedRows.read(
-        samples, share=config.generated_share, batch_size=config.batch_size, seed=config.seed
     )
 
 
@@ -218,25 +121,6 @@ def _announce(config: TrainClassifierConfig, samples: SampleSet | None) -> None:
             f"classifier: {config.generated_share:.0%} of each batch from {samples.num_rows:,} "
             f"samples of {samples.path}",
             flush=True,
-        )
-
-
-def _over_workers(outcomes: list[torch.Tensor], world: int) -> tuple[list[float], float]:
-    """Each step's loss and the mean accuracy, averaged over the workers: the same on all."""
-    mean = torch.stack(outcomes)
-    if world > 1:
-        torch.distributed.all_reduce(mean)
-        mean = mean / world
-    losses: list[float] = mean[:, 0].tolist()
-    return losses, float(mean[:, 1].mean())
-
-
-def _refuse_not_finite(losses: list[float], step: int) -> None:
-    position = first_not_finite(losses)
-    if position is not None:
-        raise UserError(
-            f"the loss is {losses[position]} at step {step - len(losses) + position + 1}; the last "
-            "good checkpoint is kept: lower learning_rate and train into another directory"
         )
 
 

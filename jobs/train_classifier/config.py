@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
+from jobs.common.training import Workers
 from noisestack.config import JobConfig, describe
 from pipeline.attacks.base import Norm
 from pipeline.attacks.geometry.ball import check_size, whole_levels
@@ -144,6 +145,10 @@ class TrainClassifierConfig(JobConfig):
             objective=self.objective(),
             averaging=Averaging(halflife, self.batch_size) if halflife > 0 else None,
         )
+
+    def workers(self) -> Workers:
+        """Where it trains."""
+        return Workers(self.num_workers, self.use_gpu, self.cpus_per_worker, self.max_failures)
 
     def fingerprint(self) -> dict[str, Any]:
         """What decides the results, beside the sets and the split that is measured on."""

@@ -1,62 +1,37 @@
 """The end of a classifier's training: its last checkpoint becomes a model directory, measured."""
 
-from pathlib import Path
 from typing import Any
 
 import ray
 import torch
 
 from jobs.train_classifier.config import TrainClassifierConfig
+from jobs.train_classifier.worker import ClassifierRun
 from noisestack.config import describe
 from pipeline.classifier import Classifier, save_classifier
 from pipeline.errors import UserError
+from pipeline.evaluation.accuracy import Evaluation, evaluate, evaluate_under_pgd
 from pipeline.formats.dataset import DatasetInfo, images_of, iterate_shards, labels_of
 from pipeline.formats.keyed_sample import keyed_sample
 from pipeline.formats.metrics import METRICS_FILE, read_metrics
-from pipeline.formats.sample_set import SampleSet
 from pipeline.intervals import clopper_pearson
-from pipeline.networks.classifier import ClassifierNetwork, ClassifierShape
+from pipeline.networks.classifier import ClassifierNetwork
 from pipeline.plots.losses import LOSSES_FILE, plot_losses
 from pipeline.training.checkpoint import CHECKPOINTS, newest_checkpoint
-from pipeline.training.classifier import (
-    Evaluation,
-    evaluate,
-    evaluate_under_pgd,
-    published_weights,
-)
+from pipeline.training.classifier import published_weights
 
 MODEL_DIRECTORY = "model"
 _PGD_ROWS = 500  # of the judged split; robust accuracy is then known to about 4 points
 _PGD_STEPS = 20
 
 
-def publish_classifier(
-    config: TrainClassifierConfig,
-    info: DatasetInfo,
-    split: str,
-    samples: SampleSet | None,
-    shape: ClassifierShape,
-    output: Path,
-) -> None:
-    """Measures the trained classifier on a split and publishes ``output/model``.
+def publish_classifier(run: ClassifierRun, split: str) -> None:
+    """Measures the trained classifier on a split and publishes ``run.output/model``.
 
-    Args:
-        info: the dataset.
-        split: what it is measured on.
-        samples: the generated samples that took part; None without.
-        shape: the network's.
-        output: the job's directory; its losses are drawn there too.
+    The run's losses are drawn in its directory too.
     """
-    checkpoint = newest_checkpoint(output / CHECKPOINTS)
-    if checkpoint is None or checkpoint[0] != config.steps:
-        raise UserError(
-            f"{output} has no whole checkpoint of step {config.steps:,}, its last; the same "
-            "command makes it again from the one before"
-        )
-    network = ClassifierNetwork(shape)
-    network.load_state_dict(published_weights(checkpoint[1]))
-    device = "cuda" if config.use_gpu and torch.cuda.is_available() else "cpu"
-    classifier = Classifier(network, info.classes, device=device)
+    config, info, output = run.config, run.data.info, run.output
+    network = _trained_network(run)
     lines = read_metrics(output / METRICS_FILE)
     plot_losses(
         [line["step"] for line in lines],
@@ -64,8 +39,11 @@ def publish_classifier(
         output / LOSSES_FILE,
         title="classifier",
     )
-    tested = _test(classifier, info, split)
-    low, high = clopper_pearson(tested.num_right, tested.num_rows)
+    device = "cuda" if config.use_gpu and torch.cuda.is_available() else "cpu"
+    classifier = Classifier(network, info.classes, device=device)
+    tables = iterate_shards(info, split, columns=["image", "label"])
+    tested = evaluate(classifier, ((images_of(table), labels_of(table)) for table in tables))
+    interval = list(clopper_pearson(tested.num_right, tested.num_rows))
     withstood = _test_under_pgd(config, classifier, info, split)
     save_classifier(
         output / MODEL_DIRECTORY,
@@ -74,18 +52,37 @@ def publish_classifier(
         {
             "dataset_sha256": info.sha256,
             "training": describe(config),
-            "generated_sha256": None if samples is None else samples.sha256,
+            "generated_sha256": None if run.samples is None else run.samples.sha256,
             "test_split": split,
             "test_rows": tested.num_rows,
             "test_accuracy": tested.accuracy,
-            "test_accuracy_interval_95": [low, high],
+            "test_accuracy_interval_95": interval,
             "pgd": withstood,
             "versions": {"torch": torch.__version__, "ray": ray.__version__},
         },
     )
+    _tell(split, tested, interval, withstood)
+
+
+def _trained_network(run: ClassifierRun) -> ClassifierNetwork:
+    """The network of the last step, with the weights that are published."""
+    checkpoint = newest_checkpoint(run.output / CHECKPOINTS)
+    if checkpoint is None or checkpoint[0] != run.config.steps:
+        raise UserError(
+            f"{run.output} has no whole checkpoint of step {run.config.steps:,}, its last; the "
+            "same command makes it again from the one before"
+        )
+    network = ClassifierNetwork(run.shape)
+    network.load_state_dict(published_weights(checkpoint[1]))
+    return network
+
+
+def _tell(
+    split: str, tested: Evaluation, interval: list[float], withstood: dict[str, Any] | None
+) -> None:
     print(
         f"classifier: {split} accuracy {tested.accuracy:.2%} of {tested.num_rows:,} pictures "
-        f"(95 % interval {low:.2%} to {high:.2%})",
+        f"(95 % interval {interval[0]:.2%} to {interval[1]:.2%})",
         flush=True,
     )
     if withstood is not None:
@@ -97,11 +94,6 @@ def publish_classifier(
             "a stronger attack, as perturb's autoattack, leaves less",
             flush=True,
         )
-
-
-def _test(classifier: Classifier, info: DatasetInfo, split: str) -> Evaluation:
-    tables = iterate_shards(info, split, columns=["image", "label"])
-    return evaluate(classifier, ((images_of(table), labels_of(table)) for table in tables))
 
 
 def _test_under_pgd(

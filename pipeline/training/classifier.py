@@ -1,18 +1,13 @@
-"""Training a classifier, without Ray: one step, the evaluation, and what a checkpoint holds."""
+"""One optimiser step of a classifier, and the state that a run carries from step to step."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
-from pipeline.attacks.base import Norm
-from pipeline.attacks.engine.loop import attack_rows
-from pipeline.attacks.geometry.ball import Ball
-from pipeline.attacks.methods.pgd import Pgd
-from pipeline.classifier import Classifier
 from pipeline.errors import UserError
 from pipeline.networks.classifier import ClassifierNetwork
 from pipeline.pictures import to_unit
@@ -24,6 +19,7 @@ from pipeline.training.objectives.natural import CrossEntropy
 
 # Shifts are keyed by seed and step alone; what an objective draws, by this as well.
 _OBJECTIVE = 1
+_DIVERGED = "the last good checkpoint is kept: lower learning_rate and train into another directory"
 
 
 @dataclass(frozen=True)
@@ -51,22 +47,21 @@ class ClassifierRecipe:
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """Right answers among a number of pictures."""
+class Outcomes:
+    """What some steps in a row came to.
 
-    num_rows: int
-    num_right: int
+    Attributes:
+        num_steps: how many they were.
+        loss: their mean loss in nats.
+        accuracy: the share of right answers, 0 to 1.
+    """
 
-    @property
-    def accuracy(self) -> float:
-        """The share of right answers, 0 to 1."""
-        return self.num_right / self.num_rows
-
-    def __add__(self, other: "Evaluation") -> "Evaluation":
-        return Evaluation(self.num_rows + other.num_rows, self.num_right + other.num_right)
+    num_steps: int
+    loss: float
+    accuracy: float
 
 
-class ClassifierFit:
+class ClassifierTrainer:
     """A network, its optimiser and its schedule, advanced one batch at a time.
 
     Args:
@@ -75,6 +70,10 @@ class ClassifierFit:
         parallel: what is called: the network itself, or its data-parallel wrapper, which averages
             the gradients over the workers.
         first_row: the first row of each batch that this worker holds; all workers hold as many.
+        world: how many workers there are.
+
+    Attributes:
+        step: how many steps have been taken.
     """
 
     def __init__(
@@ -84,11 +83,14 @@ class ClassifierFit:
         *,
         parallel: nn.Module | None = None,
         first_row: int = 0,
+        world: int = 1,
     ) -> None:
+        self.step = 0
+        self._outcomes: list[Tensor] = []  # of the steps that nobody has looked at
         self._network = network
         self._parallel = parallel or network
         self._recipe = recipe
-        self._first_row = first_row
+        self._first_row, self._world = first_row, world
         kernels = [p for p in network.parameters() if p.ndim > 1]
         vectors = [p for p in network.parameters() if p.ndim <= 1]
         self.optimizer = torch.optim.AdamW(
@@ -102,15 +104,12 @@ class ClassifierFit:
         if recipe.averaging is not None:
             self._average = {n: p.detach().clone() for n, p in network.named_parameters()}
 
-    def step(self, step: int, images: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Step number ``step`` (from 0), on uint8 ``[N, H, W, C]`` and int64 ``[N]``.
+    def update(self, images: np.ndarray, labels: np.ndarray) -> None:
+        """One step on this worker's rows of a batch, uint8 ``[N, H, W, C]`` and int64 ``[N]``.
 
-        Returns:
-            The batch's mean loss in nats and the share of right answers among the pictures that it
-            was trained on (perturbed ones, if the objective is adversarial), as tensors that nobody
-            has waited for yet: `first_not_finite` looks at many of them at once.
+        Nobody waits for the device: `outcomes` looks at the losses of many steps at once.
         """
-        device = next(self._network.parameters()).device
+        device, step = next(self._network.parameters()).device, self.step
         key = (self._recipe.seed, step)
         moved = shifted(images, self._recipe.max_shift, key, first_row=self._first_row)
         x, y = to_unit(moved).to(device), torch.from_numpy(labels.astype(np.int64)).to(device)
@@ -127,11 +126,33 @@ class ClassifierFit:
         if self._recipe.averaging is not None:
             self._recipe.averaging.update(self._average, self._network, step)
         right = (logits.argmax(dim=1) == y).float().mean()
-        return loss.detach(), right
+        self._outcomes.append(torch.stack((loss.detach(), right)))
+        self.step += 1
 
-    def is_finite(self) -> bool:
-        """Whether all weights are finite numbers."""
-        return all(bool(torch.isfinite(p).all()) for p in self._network.parameters())
+    def outcomes(self) -> Outcomes:
+        """Of the steps since the last call, over all workers: the same on all of them.
+
+        The accuracy is that on the pictures that were trained on: on perturbed ones, if the
+        objective is adversarial.
+
+        Raises:
+            UserError: a loss is not finite; on all workers at once.
+        """
+        mean = torch.stack(self._outcomes)
+        if self._world > 1:
+            distributed.all_reduce(mean)
+            mean = mean / self._world
+        self._outcomes = []
+        losses: list[float] = mean[:, 0].tolist()
+        for number, loss in enumerate(losses, self.step - len(losses) + 1):
+            if not math.isfinite(loss):
+                raise UserError(f"the loss is {loss} at step {number}; {_DIVERGED}")
+        return Outcomes(len(losses), sum(losses) / len(losses), float(mean[:, 1].mean()))
+
+    def check_weights(self) -> None:
+        """Raises UserError when a weight is not a finite number."""
+        if not all(bool(torch.isfinite(p).all()) for p in self._network.parameters()):
+            raise UserError(f"the weights are not finite after step {self.step}; {_DIVERGED}")
 
     def state(self) -> dict[str, Tensor]:
         """Weights, their average and optimiser state by name: what a checkpoint holds."""
@@ -142,8 +163,8 @@ class ClassifierFit:
                 tensors[f"adam.{key}.{name}"] = torch.as_tensor(value)
         return tensors
 
-    def load_state(self, tensors: Mapping[str, Tensor]) -> None:
-        """Go on from `state`.
+    def load_state(self, tensors: Mapping[str, Tensor], step: int) -> None:
+        """Go on from `state` after ``step`` steps.
 
         Raises:
             UserError: the state is another network's.
@@ -162,16 +183,12 @@ class ClassifierFit:
             raise UserError(
                 "the checkpoint is of another network; delete it, or train into another directory"
             ) from None
+        self.step = step
 
 
 def published_weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Of `ClassifierFit.state` the weights that are published: their average, if there is one."""
+    """Of `ClassifierTrainer.state` what is published: the weights' average, if there is one."""
     return with_prefix(tensors, "ema.") or with_prefix(tensors, "weights.")
-
-
-def first_not_finite(losses: Sequence[float]) -> int | None:
-    """The position of the first loss that is infinite or not a number, None if all are finite."""
-    return next((i for i, loss in enumerate(losses) if not math.isfinite(loss)), None)
 
 
 def learning_rate_at(step: int, recipe: ClassifierRecipe) -> float:
@@ -200,40 +217,3 @@ def shifted(
     rows = np.clip(np.arange(height) + down, 0, height - 1)[:, :, None]
     columns = np.clip(np.arange(width) + right, 0, width - 1)[:, None, :]
     return np.asarray(images[np.arange(num)[:, None, None], rows, columns])
-
-
-def evaluate(
-    classifier: Classifier, batches: Iterable[tuple[np.ndarray, np.ndarray]]
-) -> Evaluation:
-    """Count right answers over batches of uint8 ``[N, H, W, C]`` and int64 labels ``[N]``."""
-    total = Evaluation(0, 0)
-    for images, labels in batches:
-        right = int((classifier.predict(images) == labels).sum())
-        total = total + Evaluation(len(labels), right)
-    return total
-
-
-def evaluate_under_pgd(
-    classifier: Classifier, images: np.ndarray, labels: np.ndarray, *, levels: int, steps: int
-) -> Evaluation:
-    """Counts the answers that are right and stay right under PGD in L∞.
-
-    The attack is `pipeline.attacks.methods.pgd`, from one random point.
-
-    Args:
-        classifier: frozen; any device.
-        images: uint8 ``[N, H, W, C]``.
-        labels: int64 ``[N]``.
-        levels: the radius, in levels of 1/255.
-        steps: gradient steps a picture at most.
-    """
-    attacked = attack_rows(
-        Pgd(Ball(Norm.LINF, levels), steps),
-        classifier,
-        to_unit(images).to(classifier.device),
-        torch.from_numpy(labels.astype(np.int64)).to(classifier.device),
-        torch.arange(len(labels)),
-        rows_per_call=classifier.rows_per_call,
-    )
-    withstood = attacked.clean_right & ~attacked.broken
-    return Evaluation(len(labels), int(withstood.sum()))

@@ -6,11 +6,11 @@ import pytest
 import torch
 from digit_set import CLASSES, digits, write_digit_samples, write_digits
 
-from jobs import train_classifier
-from jobs.train_classifier import COMMAND, TrainClassifierConfig, main
+from jobs.train_classifier import COMMAND, TrainClassifierConfig, main, worker
 from noisestack.flags import read_config
 from pipeline.classifier import Classifier
 from pipeline.errors import UserError
+from pipeline.evaluation.accuracy import evaluate_under_pgd
 from pipeline.formats.dataset import dataset_table, load_dataset, write_dataset_info, write_shard
 from pipeline.formats.keyed_sample import keyed_sample
 from pipeline.formats.metrics import METRICS_FILE, read_metrics
@@ -18,7 +18,7 @@ from pipeline.formats.output import read_json
 from pipeline.formats.sample_set import open_sample_set
 from pipeline.intervals import clopper_pearson
 from pipeline.training.checkpoint import newest_checkpoint
-from pipeline.training.classifier import evaluate_under_pgd
+from pipeline.training.objectives.natural import CrossEntropy
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def test_an_interrupted_run_ends_with_the_same_model_as_one_without_interruption
     assert "25% of each batch from 50 samples" in said
     assert "accuracy on perturbed pictures" in said
     assert "accuracy under 20 steps of PGD within 25 of 255 levels" in said
-    save = train_classifier.save_checkpoint
+    save = worker.save_checkpoint
 
     def interrupted(directory: Path, step: int, tensors: dict[str, torch.Tensor]) -> Path:
         path = save(directory, step, tensors)
@@ -121,7 +121,7 @@ def test_an_interrupted_run_ends_with_the_same_model_as_one_without_interruption
         return path
 
     with monkeypatch.context() as patch:
-        patch.setattr(train_classifier, "save_checkpoint", interrupted)
+        patch.setattr(worker, "save_checkpoint", interrupted)
         with pytest.raises(KeyboardInterrupt):
             main(run("parts"))
     found = newest_checkpoint(tmp_path / "parts" / "checkpoints")
@@ -147,13 +147,12 @@ def test_an_interrupted_run_ends_with_the_same_model_as_one_without_interruption
 def test_a_loss_that_is_not_finite_stops_at_its_step_and_keeps_the_last_good_checkpoint(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    take_step = train_classifier.ClassifierFit.step
+    def diverging(self, network, parallel, rows):  # type: ignore[no-untyped-def]
+        loss, logits = loss_of(self, network, parallel, rows)
+        return (loss * float("nan") if rows.step == 6 else loss), logits
 
-    def diverging(self, step, images, labels):  # type: ignore[no-untyped-def]
-        loss, right = take_step(self, step, images, labels)
-        return (loss * float("nan") if step == 6 else loss), right
-
-    monkeypatch.setattr(train_classifier.ClassifierFit, "step", diverging)
+    loss_of = CrossEntropy.__call__
+    monkeypatch.setattr(CrossEntropy, "__call__", diverging)
     with pytest.raises(UserError, match="the loss is nan at step 7; the last good checkpoint"):
         main(config(dataset, tmp_path / "run"))
     found = newest_checkpoint(tmp_path / "run" / "checkpoints")
@@ -168,16 +167,14 @@ def test_a_loss_that_is_not_finite_stops_at_its_step_and_keeps_the_last_good_che
 def test_weights_that_are_not_finite_are_never_kept(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    take_step = train_classifier.ClassifierFit.step
-
-    def overflowing(self, step, images, labels):  # type: ignore[no-untyped-def]
-        outcome = take_step(self, step, images, labels)
-        if step == 7:
+    def overflowing(self, images, labels):  # type: ignore[no-untyped-def]
+        update(self, images, labels)
+        if self.step == 8:
             with torch.no_grad():
                 self._network.head.bias[0] = float("inf")
-        return outcome
 
-    monkeypatch.setattr(train_classifier.ClassifierFit, "step", overflowing)
+    update = worker.ClassifierTrainer.update
+    monkeypatch.setattr(worker.ClassifierTrainer, "update", overflowing)
     with pytest.raises(UserError, match="the weights are not finite after step 8"):
         main(config(dataset, tmp_path / "run"))
     found = newest_checkpoint(tmp_path / "run" / "checkpoints")

@@ -11,20 +11,18 @@ from digit_set import CLASSES, digits
 
 from pipeline.classifier import Classifier
 from pipeline.errors import UserError
+from pipeline.evaluation.accuracy import Evaluation, evaluate, evaluate_under_pgd
 from pipeline.networks.classifier import ClassifierNetwork, ClassifierShape
 from pipeline.training.averaging import Averaging
 from pipeline.training.classifier import (
-    ClassifierFit,
     ClassifierRecipe,
-    Evaluation,
-    evaluate,
-    evaluate_under_pgd,
-    first_not_finite,
+    ClassifierTrainer,
     learning_rate_at,
     published_weights,
     shifted,
 )
 from pipeline.training.objectives.inner import InnerAttack
+from pipeline.training.objectives.natural import CrossEntropy
 from pipeline.training.objectives.pgd import PgdTraining
 from pipeline.training.objectives.trades import Trades
 
@@ -39,10 +37,10 @@ RECIPES = {
 
 def small_fit(
     widths: tuple[int, ...] = (8, 16), recipe: ClassifierRecipe = RECIPE
-) -> tuple[ClassifierNetwork, ClassifierFit]:
+) -> tuple[ClassifierNetwork, ClassifierTrainer]:
     torch.manual_seed(0)
     network = ClassifierNetwork(ClassifierShape(8, 8, 1, 10, widths))
-    return network, ClassifierFit(network, recipe)
+    return network, ClassifierTrainer(network, recipe)
 
 
 def test_a_fitted_classifier_reads_digits_it_has_not_seen() -> None:
@@ -68,16 +66,18 @@ def test_a_resumed_fit_takes_the_same_steps_bit_for_bit(recipe: ClassifierRecipe
     images, labels = digits()
     batches = [(images[i : i + 16], labels[i : i + 16]) for i in range(0, 96, 16)]
     _, whole = small_fit(recipe=recipe)
-    for step, batch in enumerate(batches):
-        whole.step(step, *batch)
+    for batch in batches:
+        whole.update(*batch)
     _, first = small_fit(recipe=recipe)
-    for step, batch in enumerate(batches[:3]):
-        first.step(step, *batch)
+    for batch in batches[:3]:
+        first.update(*batch)
     stored = {name: tensor.clone() for name, tensor in first.state().items()}
     _, second = small_fit(recipe=recipe)
-    second.load_state(stored)
-    for step, batch in enumerate(batches[3:], start=3):
-        second.step(step, *batch)
+    second.load_state(stored, first.step)
+    for batch in batches[3:]:
+        second.update(*batch)
+    assert second.step == whole.step == 6
+    assert second.outcomes().num_steps == 3
     ends = second.state()
     assert list(ends) == list(whole.state())
     for name, value in whole.state().items():
@@ -96,7 +96,7 @@ def test_natural_training_is_adamw_on_the_cross_entropy_bit_for_bit() -> None:
     optimizer = torch.optim.AdamW(groups)
     for step in range(3):
         own = slice(16 * step, 16 * step + 16)
-        fit.step(step, images[own], labels[own])
+        fit.update(images[own], labels[own])
         moved = np.moveaxis(shifted(images[own], 1, (3, step)), -1, 1)
         x = torch.from_numpy(moved.copy()).float() / 255
         for group in optimizer.param_groups:
@@ -113,7 +113,7 @@ def test_what_is_published_is_the_weights_average_where_one_is_kept() -> None:
     network, fit = small_fit(recipe=RECIPES["pgd"])
     expected = {k: v.double() for k, v in network.state_dict().items()}
     for step in range(5):
-        fit.step(step, images[:16], labels[:16])
+        fit.update(images[:16], labels[:16])
         decay = 0.5 ** (16 / min(64.0, 0.05 * 16 * (step + 1)))  # EDM's ramp-up
         for name, value in network.state_dict().items():
             expected[name] = decay * expected[name] + (1 - decay) * value.double()
@@ -121,7 +121,7 @@ def test_what_is_published_is_the_weights_average_where_one_is_kept() -> None:
     for name, value in expected.items():
         torch.testing.assert_close(published[name].double(), value, rtol=1e-4, atol=1e-7)
     network, fit = small_fit()
-    fit.step(0, images[:16], labels[:16])
+    fit.update(images[:16], labels[:16])
     for name, value in published_weights(fit.state()).items():
         assert torch.equal(value, network.state_dict()[name]), name
 
@@ -140,10 +140,10 @@ def test_adversarial_training_makes_a_classifier_withstand_pgd() -> None:
 def test_the_state_of_another_network_is_a_user_error() -> None:
     images, labels = digits()
     _, other = small_fit((8, 24))
-    other.step(0, images[:8], labels[:8])
+    other.update(images[:8], labels[:8])
     _, fit = small_fit()
     with pytest.raises(UserError, match="another network"):
-        fit.load_state(other.state())
+        fit.load_state(other.state(), 1)
 
 
 def test_a_step_reports_loss_and_accuracy_of_its_batch() -> None:
@@ -154,9 +154,11 @@ def test_a_step_reports_loss_and_accuracy_of_its_batch() -> None:
         logits = network(x.permute(0, 3, 1, 2).float() / 255)
         expected = torch.nn.functional.cross_entropy(logits, torch.from_numpy(labels[:32]))
         right = (logits.argmax(1).numpy() == labels[:32]).mean()
-    loss, accuracy = fit.step(0, images[:32], labels[:32])
-    torch.testing.assert_close(loss, expected)
-    assert accuracy.item() == pytest.approx(right)
+    fit.update(images[:32], labels[:32])
+    outcomes = fit.outcomes()
+    assert outcomes.num_steps == 1
+    assert outcomes.loss == pytest.approx(expected.item())
+    assert outcomes.accuracy == pytest.approx(right)
 
 
 def test_weight_decay_spares_norms_and_biases() -> None:
@@ -209,18 +211,46 @@ def test_shifts_are_a_function_of_their_key() -> None:
     assert shifted(images, 0, (1,)) is images
 
 
-def test_the_first_loss_that_is_not_finite_is_found() -> None:
-    assert first_not_finite([1.0, 2.0]) is None
-    assert first_not_finite([1.0, math.inf, math.nan]) == 1
-    assert first_not_finite([math.nan]) == 0
+class _Diverging:
+    """An objective whose loss is no number at two steps."""
+
+    def __call__(self, network, parallel, rows):  # type: ignore[no-untyped-def]
+        loss, logits = CrossEntropy()(network, parallel, rows)
+        return loss * (math.nan if rows.step in (6, 8) else 1), logits
 
 
-def test_weights_that_are_not_finite_are_noticed() -> None:
+def test_the_first_loss_that_is_not_finite_is_told_with_its_step() -> None:
+    images, labels = digits()
+    _, fit = small_fit(recipe=replace(RECIPE, objective=_Diverging()))
+    for _ in range(4):
+        fit.update(images[:16], labels[:16])
+    assert fit.outcomes().num_steps == 4
+    for _ in range(5):
+        fit.update(images[:16], labels[:16])
+    with pytest.raises(UserError, match="the loss is nan at step 7; the last good checkpoint"):
+        fit.outcomes()
+
+
+def test_the_outcomes_of_workers_are_averaged(monkeypatch: pytest.MonkeyPatch) -> None:
+    images, labels = digits()
+    _, alone = small_fit()
+    network, _ = small_fit()
+    one_of_two = ClassifierTrainer(network, RECIPE, world=2)
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda values: values.add_(1.0))
+    for fit in (alone, one_of_two):
+        fit.update(images[:16], labels[:16])
+    single, mean = alone.outcomes(), one_of_two.outcomes()
+    assert mean.loss == pytest.approx((single.loss + 1) / 2)
+    assert mean.accuracy == pytest.approx((single.accuracy + 1) / 2)
+
+
+def test_weights_that_are_not_finite_are_refused() -> None:
     network, fit = small_fit()
-    assert fit.is_finite()
+    fit.check_weights()
     with torch.no_grad():
         next(network.parameters()).view(-1)[0] = math.nan
-    assert not fit.is_finite()
+    with pytest.raises(UserError, match="the weights are not finite after step 0"):
+        fit.check_weights()
 
 
 def test_evaluations_add_up() -> None:
