@@ -18,7 +18,7 @@ from pipeline.attacks.methods.pgd import Pgd
 from pipeline.classifier import Classifier
 from pipeline.networks.classifier import ClassifierNetwork, ClassifierShape
 from pipeline.pictures import from_unit, to_unit
-from pipeline.training.classifier import ClassifierFit, ClassifierRecipe
+from pipeline.training.classifier import ClassifierRecipe, ClassifierTrainer
 
 EPS_LEVELS = 4
 
@@ -30,14 +30,14 @@ def attack(name: str, sizes: Sizes, device: torch.device) -> Iterator[dict[str, 
     torch.manual_seed(0)
     network = ClassifierNetwork(ClassifierShape(*shape, CLASSES, widths=(16, 32, 64)))
     network.to(device)
-    fit = ClassifierFit(network, ClassifierRecipe(sizes.learn, 3e-3, 0.05, 0, 0))
+    fit = ClassifierTrainer(network, ClassifierRecipe(sizes.learn, 3e-3, 0.05, 0, 0))
     start = time.perf_counter()
     for step in range(sizes.learn):
         rows = np.arange(step * 128, step * 128 + 128) % len(images)
-        loss, _ = fit.step(step, images[rows], labels[rows])
-    loss_value = float(loss)
+        fit.update(images[rows], labels[rows])
+    mean_loss = fit.outcomes().loss
     yield {
-        "classifier_loss": loss_value,
+        "classifier_loss": mean_loss,
         "classifier_steps_per_second": sizes.learn / (time.perf_counter() - start),
     }
     classes = tuple(str(number) for number in range(CLASSES))

@@ -23,7 +23,8 @@ from pipeline.sources.base import (
 from pipeline.sources.classes import alike_note, check_classes, class_name
 from pipeline.sources.folder_layout import Inside, Leaf, find_layout
 from pipeline.sources.listing import entries, files_below, user_files
-from pipeline.sources.metadata_file import MetadataSource, find_metadata
+from pipeline.sources.metadata import MetadataSource
+from pipeline.sources.metadata_file import find_metadata
 from pipeline.sources.splits import REMEDY, SplitsFrom, first_split, split_in, usable_splits
 
 

@@ -67,15 +67,15 @@ class InputFile:
         return pa.table({name: plain_cells(table, name, keys) for name in columns})
 
     def batches(self, column: str) -> Iterator[tuple[int, pa.Array]]:
-        """A column of `schema`, batch by batch: the number of its first row, and its values.
-
-        Numbers that are not whole are null. Damaged row groups are passed over: `read` finds them.
-        """
+        """One column; see `batches_of`."""
         for number, (values,) in self.batches_of([column]):
             yield number, values
 
     def batches_of(self, columns: list[str]) -> Iterator[tuple[int, list[pa.Array]]]:
-        """As `batches`, of several columns side by side."""
+        """Columns of `schema`, batch by batch: the number of its first row, and the values of each.
+
+        Numbers that are not whole are null. Damaged row groups are passed over: `read` finds them.
+        """
         keys = hive_keys(self.name)
         with open_parquet(self.path) as opened:
             for group, (number, _) in enumerate(self.row_groups()):
@@ -93,6 +93,45 @@ class InputFile:
                         number += len(cells[0])
                 except (pa.ArrowException, OSError):
                     continue
+
+
+@dataclass(frozen=True)
+class InputFiles:
+    """Parquet files one after the other, whose rows are numbered through."""
+
+    files: tuple[InputFile, ...]
+
+    def __iter__(self) -> Iterator[InputFile]:
+        return iter(self.files)
+
+    @property
+    def first(self) -> InputFile:
+        """The file whose columns all others must have."""
+        return self.files[0]
+
+    @property
+    def num_rows(self) -> int:
+        """Of all files."""
+        return sum(file.num_rows for file in self.files)
+
+    def file_of(self, row: int) -> tuple[InputFile, int]:
+        """The file of a row, and the row's number there."""
+        for file in self.files:
+            if row < file.num_rows:
+                break
+            row -= file.num_rows
+        return file, row
+
+    def batches(self, column: str) -> Iterator[tuple[int, pa.Array]]:
+        """One column of all files, in order, a batch at a time: its first row, and its values.
+
+        Damaged row groups are passed over: `InputFile.read` finds them.
+        """
+        position = 0
+        for file in self.files:
+            for number, values in file.batches(column):
+                yield position + number, values
+            position += file.num_rows
 
 
 def find_files(path: Path, split_key: str | None) -> tuple[InputFile, ...]:

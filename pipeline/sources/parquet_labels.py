@@ -1,12 +1,16 @@
 """How the cells of a Parquet label column become labels: by text, by value, by a header's names."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipeline.errors import UserError
+from pipeline.formats.hugging_face import class_label_names
 from pipeline.sources.base import in_order_of_names
+from pipeline.sources.cells import hive_keys, is_boolean
 from pipeline.sources.classes import Gathered, alike_note, check_classes, class_name, cleaned_note
+from pipeline.sources.parquet_columns import is_text
+from pipeline.sources.parquet_files import InputFiles, values_of
 
 Names = tuple[str, ...]
 
@@ -45,6 +49,38 @@ class Labels:
             codes = self.by_header[file]
             return codes[value] if value < len(codes) else -1
         return value if value < len(self.classes) else -1
+
+
+def understand_labels(files: InputFiles, column: str, classes: Sequence[str] | None) -> Labels:
+    """What a column of labels means, in all files.
+
+    Args:
+        classes: in the order of their labels, where a person says them.
+    """
+    schema = files.first.schema()
+    where = f"column {column} of {files.first.path}"
+    class_names = None if classes is None else tuple(classes)
+    cells = (values_of(values.unique()) for _, values in files.batches(column))
+    if is_text(schema.field(column).type):
+        labels = labels_by_text(where, cells, class_names)
+        if class_names is not None and is_boolean(schema.field(column)):
+            # The names that are given are those of false and of true, in this order.
+            return replace(labels, by_text={"false": 0, "true": 1} | dict(labels.by_text))
+        values = {hive_keys(file.name).get(column) or "" for file in files}
+        if (
+            class_names is not None
+            and all(map(str.isdecimal, values))
+            and not values & set(class_names)
+        ):
+            # Folders' names have no types: these are numbers, and with names given, labels.
+            numbers = {text: int(text) for text in values if int(text) < len(labels.classes)}
+            return replace(labels, by_text=numbers)
+        return labels
+    names = {file.name: class_label_names(file.schema(), column) for file in files}
+    if any(names.values()):
+        path_of = {file.name: str(file.path) for file in files}
+        return labels_by_header(names, path_of.__getitem__, class_names)
+    return labels_by_value(where, cells, class_names)
 
 
 def labels_by_text(

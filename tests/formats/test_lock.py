@@ -16,7 +16,8 @@ import pytest
 from pipeline.errors import UserError
 from pipeline.formats import lock
 from pipeline.formats.claim import claim_output
-from pipeline.formats.lock import Holder, hold
+from pipeline.formats.holder import Holder
+from pipeline.formats.lock import hold
 from pipeline.formats.output import temporary_sibling, write_text
 
 HOLDS = """

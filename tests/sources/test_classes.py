@@ -17,7 +17,7 @@ from pipeline.sources.base import RawRow, Source
 from pipeline.sources.classes import MAX_CLASSES, check_classes
 from pipeline.sources.folder import FolderSource
 from pipeline.sources.idx import IdxSource
-from pipeline.sources.metadata_file import MetadataSource
+from pipeline.sources.metadata import MetadataSource
 from pipeline.sources.parquet import ParquetSource
 
 

@@ -19,7 +19,7 @@ from pipeline.sources.digits import DigitsSource
 from pipeline.sources.division import Division, counts_for_testing, divide
 from pipeline.sources.folder import FolderSource
 from pipeline.sources.idx import IdxSource
-from pipeline.sources.metadata_file import MetadataSource
+from pipeline.sources.metadata import MetadataSource
 from pipeline.sources.parquet import ParquetSource
 
 Rows = list[tuple[str, int]]

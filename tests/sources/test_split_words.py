@@ -12,7 +12,7 @@ from pipeline.formats.quarantine import BadRow
 from pipeline.sources.base import RawRow, Source
 from pipeline.sources.folder import FolderSource
 from pipeline.sources.idx import IdxSource
-from pipeline.sources.metadata_file import MetadataSource
+from pipeline.sources.metadata import MetadataSource
 from pipeline.sources.parquet import ParquetSource
 from pipeline.sources.splits import says_split_alone, split_in
 

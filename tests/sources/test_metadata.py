@@ -14,7 +14,8 @@ from pipeline.formats.quarantine import BadRow
 from pipeline.sources.base import RawRow
 from pipeline.sources.decode import Decoder
 from pipeline.sources.folder import FolderSource
-from pipeline.sources.metadata_file import MetadataSource, find_metadata
+from pipeline.sources.metadata import MetadataSource
+from pipeline.sources.metadata_file import find_metadata
 
 
 def put(root: Path, *names: str) -> Path:

@@ -1,0 +1,50 @@
+"""The splits that Parquet files say: by their paths, or by a column."""
+
+from pipeline.errors import UserError
+from pipeline.sources.parquet_columns import Columns
+from pipeline.sources.parquet_files import InputFiles, values_of
+from pipeline.sources.splits import REMEDY
+
+
+def said_splits(files: InputFiles, columns: Columns) -> tuple[list[str], str]:
+    """The splits of all rows, and what says them; none where nothing does.
+
+    Raises:
+        UserError: some files say a split and others none, or a cell of the column says none that is
+            known, or another than its file's path.
+    """
+    if columns.split is not None:
+        return _in_column(files, columns, columns.split), f"column {columns.split}"
+    said = [file.split for file in files]
+    if not any(said):
+        return [], ""
+    if not all(said):
+        one, other = files.files[said.index(None)], next(f for f in files if f.split)
+        raise UserError(
+            f"{other.path} says the split {other.split}, and {one.path} says none; {REMEDY}"
+        )
+    return [name for name in said if name], " and ".join(
+        dict.fromkeys(file.split_origin for file in files)
+    )
+
+
+def _in_column(files: InputFiles, columns: Columns, column: str) -> list[str]:
+    splits = set()
+    for number, values in files.batches(column):
+        file, first = files.file_of(number)
+        for value in values_of(values.unique()):
+            split = columns.split_of(value)
+            if split is not None and file.split in (None, split):
+                splits.add(split)
+                continue
+            row = file.origin(first + values_of(values).index(value))
+            if split is None:
+                raise UserError(
+                    f"{row} has {value!r} in column {column}, no split that is known; correct "
+                    "it, or say where splits come from with --splits-from"
+                )
+            raise UserError(
+                f"{row} has {value!r} in column {column}, and the path says {file.split}; "
+                "say which counts: --splits-from column or --splits-from names"
+            )
+    return sorted(splits)
