@@ -15,6 +15,7 @@ from pipeline.fixed_batch import in_fixed_batches
 from pipeline.formats.model import StoredModel, open_model, save_model
 from pipeline.networks.classifier import ClassifierNetwork, ClassifierShape
 from pipeline.pictures import to_unit
+from pipeline.precision import full_float32
 
 KIND = "classifier"
 _WEIGHTS = "classifier"
@@ -87,7 +88,7 @@ class FrozenClassifier:
     def _rowwise(self, function: Any, images: np.ndarray) -> np.ndarray:
         if images.shape[1:] != self.shape or images.dtype != np.uint8:
             raise ValueError(f"images must be uint8 [N, {self.shape}], not {images.shape}")
-        with torch.inference_mode():
+        with full_float32(), torch.inference_mode():
             rows = in_fixed_batches(function, to_unit(images), rows_per_call=self.rows_per_call)
         return np.asarray(rows.cpu().numpy())
 

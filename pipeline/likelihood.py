@@ -17,6 +17,7 @@ from pipeline.chain.haar import details, low_pass_to
 from pipeline.chain.noise import Purpose, keyed_normal, keyed_permutation
 from pipeline.chain.schedule import Layer, Schedule
 from pipeline.chain.transition import posterior_scale
+from pipeline.precision import full_float32
 from pipeline.sampling.base import Denoiser
 
 LayerVariance = Callable[[Layer], float]
@@ -96,6 +97,7 @@ def _detail_divergence(x_next: Tensor, layer: Layer, tau2: Tensor) -> Tensor:
     return 0.5 * terms.flatten(1).sum(dim=1)
 
 
+@full_float32()
 @torch.inference_mode()
 def estimate_bound(
     denoiser: Denoiser,

@@ -20,7 +20,7 @@ from pipeline.networks.classifier import ClassifierNetwork, ClassifierShape
 from pipeline.pictures import from_unit, to_unit
 from pipeline.training.classifier import ClassifierRecipe, ClassifierTrainer
 
-EPS_LEVELS = 4
+RADII = (8, 32, 64)  # of 255 levels: few rows broken, some, most
 
 
 def attack(name: str, sizes: Sizes, device: torch.device) -> Iterator[dict[str, Any]]:
@@ -58,34 +58,36 @@ def attack(name: str, sizes: Sizes, device: torch.device) -> Iterator[dict[str, 
             ])
         ),
     }  # fmt: skip
-    on_cpu, seconds = attacked(here, x, y, 64)
-    yield {"cpu": figures_of(on_cpu, seconds)}
-    for size in (64, 512) if device.type == "cuda" else (64,):
-        with peak_memory(device) as memory:
-            on_device, seconds = attacked(there, x, y, size)
-        ours, theirs = (from_unit(one.adversarial.cpu()) for one in (on_device, on_cpu))
-        yield {
-            f"device_calls_of_{size}": {
-                **figures_of(on_device, seconds),
-                **memory,
-                "rows_with_another_verdict": int(
-                    (on_device.broken.cpu() != on_cpu.broken.cpu()).sum()
-                ),
-                "pictures_against_cpu": compared(ours, theirs),
-                # What a third party with the other kind of machine finds in the stored pictures.
-                "rows_that_the_cpu_judges_otherwise": int(
-                    (there.predict(ours) != here.predict(ours)).sum()
-                ),
-                "rows_of_the_cpus_that_the_device_judges_otherwise": int(
-                    (there.predict(theirs) != here.predict(theirs)).sum()
-                ),
+    for levels in RADII:
+        on_cpu, seconds = attacked(here, x, y, levels, 64)
+        yield {f"levels_{levels}_cpu": figures_of(on_cpu, seconds)}
+        for size in (64, 512) if device.type == "cuda" else (64,):
+            with peak_memory(device) as memory:
+                on_device, seconds = attacked(there, x, y, levels, size)
+            ours, theirs = (from_unit(one.adversarial.cpu()) for one in (on_device, on_cpu))
+            other = on_device.broken.cpu() != on_cpu.broken.cpu()
+            yield {
+                f"levels_{levels}_calls_of_{size}": {
+                    **figures_of(on_device, seconds),
+                    **memory,
+                    "rows_with_another_verdict": int(other.sum()),
+                    "pictures_against_cpu": compared(ours, theirs),
+                    # What a third party with the other kind of machine finds in stored pictures.
+                    "rows_that_the_cpu_judges_otherwise": _judged_otherwise(there, here, ours),
+                    "rows_of_the_cpu_judged_otherwise": _judged_otherwise(there, here, theirs),
+                }
             }
-        }
 
 
-def attacked(model: Classifier, x: np.ndarray, y: np.ndarray, rows: int) -> tuple[Attacked, float]:
+def _judged_otherwise(there: Classifier, here: Classifier, images: np.ndarray) -> int:
+    return int((there.predict(images) != here.predict(images)).sum())
+
+
+def attacked(
+    model: Classifier, x: np.ndarray, y: np.ndarray, levels: int, rows: int
+) -> tuple[Attacked, float]:
     """PGD on all rows, and its seconds; a first call warms the device up."""
-    pgd = Pgd(Ball(Norm.LINF, EPS_LEVELS), steps=20)
+    pgd = Pgd(Ball(Norm.LINF, levels), steps=20)
     clean = to_unit(x).to(model.device)
     true, numbers = torch.from_numpy(y).to(model.device), torch.arange(len(y), device=model.device)
     attack_rows(pgd, model, clean[:8], true[:8], numbers[:8], rows_per_call=rows)

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu.device import convolutions_in_tf32
 from benchmarks.gpu.inputs import SHAPES, Sizes, pictures
 from benchmarks.gpu.training import trained_stack
 from pipeline.chain.schedule import build_schedule, split_layers
@@ -25,26 +24,25 @@ def bound(name: str, sizes: Sizes, device: torch.device) -> Iterator[dict[str, A
     stages = trained.spec.stages
     schedule = build_schedule(stages, split_layers(stages, layers))
 
-    def on(stack: Stack, precise: bool) -> tuple[Bound, float]:
+    def on(stack: Stack) -> tuple[Bound, float]:
         start = time.perf_counter()
-        with convolutions_in_tf32(not precise):
-            result = estimate_bound(
-                stack,
-                schedule,
-                to_signed(images).to(stack.device),
-                torch.from_numpy(labels).to(stack.device),
-                tau2_after=stack.spec.tau2_after,
-                # The source's own variances: there are no error curves here to tune them by.
-                variance=lambda layer: posterior_scale(layer).variance or layer.sigma_from**2,
-            )
+        result = estimate_bound(
+            stack,
+            schedule,
+            to_signed(images).to(stack.device),
+            torch.from_numpy(labels).to(stack.device),
+            tau2_after=stack.spec.tau2_after,
+            # The source's own variances: there are no error curves here to tune them by.
+            variance=lambda layer: posterior_scale(layer).variance or layer.sigma_from**2,
+        )
         return result, time.perf_counter() - start
 
-    cpu, seconds = on(deepcopy(trained).to("cpu"), True)
-    yield {"cpu_bits_per_dim": cpu.bits_per_dim, "cpu_seconds": seconds}
-    for mode in ("tf32", "float32") if device.type == "cuda" else ("float32",):
-        there, seconds = on(trained, mode == "float32")
-        yield {
-            f"{mode}_bits_per_dim": there.bits_per_dim,
-            f"{mode}_seconds": seconds,
-            f"{mode}_minus_cpu_bits_per_dim": there.bits_per_dim - cpu.bits_per_dim,
-        }
+    on_cpu, cpu_seconds = on(deepcopy(trained).to("cpu"))
+    there, seconds = on(trained)
+    yield {
+        "cpu_bits_per_dim": on_cpu.bits_per_dim,
+        "cpu_seconds": cpu_seconds,
+        "bits_per_dim": there.bits_per_dim,
+        "seconds": seconds,
+        "minus_cpu_bits_per_dim": there.bits_per_dim - on_cpu.bits_per_dim,
+    }

@@ -1,4 +1,4 @@
-"""The device: what it is, the memory that was used there, and how convolutions are rounded."""
+"""The device: what it is, and the memory that was used there."""
 
 import platform
 from collections.abc import Iterator
@@ -7,17 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-
-
-@contextmanager
-def convolutions_in_tf32(allowed: bool) -> Iterator[None]:
-    """Whether cuDNN may round a convolution's factors to 10 bits, as torch lets it by default."""
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = allowed
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = before
 
 
 @contextmanager

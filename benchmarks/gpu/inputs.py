@@ -29,6 +29,7 @@ class Sizes:
         samples: rows compared with the CPU's.
         attacked: rows that are attacked on both.
         bound: pictures, and layers, of the bound.
+        layers: in each stage when sampling.
     """
 
     pictures: int
@@ -42,10 +43,11 @@ class Sizes:
     samples: int
     attacked: int
     bound: tuple[int, int]
+    layers: int
 
 
-FULL = Sizes(4096, 5.0, 8, 250, (128, 1024), (96, 64, 32), (32, 256, 1024), 6, 64, 512, (64, 64))
-TINY = Sizes(256, 0.3, 1, 6, (16,), (16, 16, 8), (4, 8), 3, 8, 24, (4, 9))
+FULL = Sizes(4096, 5.0, 8, 250, (128, 1024), (96, 64, 32), (32, 256, 1024), 6, 64, 512, (64, 64), 4)
+TINY = Sizes(256, 0.3, 1, 6, (16,), (16, 16, 8), (4, 8), 3, 8, 24, (4, 9), 2)
 SHAPES = {"grey28": ((28, 28, 1), (7, 14, 28)), "colour32": ((32, 32, 3), (8, 16, 32))}
 
 
@@ -82,7 +84,7 @@ def spec_for(name: str, images: np.ndarray, sizes: Sizes) -> StackSpec:
         embedding=128,
         dropout=0.0,
         rows_per_call=sizes.calls[0],
-        layers=(4, 4, 4),
+        layers=(sizes.layers,) * 3,
         sampler="dpmpp_2m",
         guidance=1.5,
     )

@@ -20,6 +20,7 @@ from pipeline.fixed_batch import in_fixed_batches
 from pipeline.formats.dataset import DatasetInfo
 from pipeline.formats.output import sha256_of_json
 from pipeline.importable import is_importable
+from pipeline.precision import full_float32
 from pipeline.user_models.boundary import UserModule, layers_in_training, unwrapped
 from pipeline.user_models.function import state_sha256
 from pipeline.user_models.load import load_classifier as load_any
@@ -84,7 +85,7 @@ class Classifier:
             if x.ndim != 4 or x.shape[1:] != (channels, height, width):
                 unit_pictures(x.detach(), "x", self.shape)
             return self.frozen(x)
-        with torch.inference_mode():
+        with full_float32(), torch.inference_mode():
             return self._rowwise(unit_pictures(x, "x", self.shape)).cpu().numpy()
 
     def predict(self, x: np.ndarray | Tensor) -> np.ndarray:
@@ -96,7 +97,7 @@ class Classifier:
         Raises:
             UserError: pictures of another type, shape or range.
         """
-        with torch.inference_mode():
+        with full_float32(), torch.inference_mode():
             logits = self._rowwise(unit_pictures(x, "x", self.shape))
         return logits.argmax(dim=1).cpu().numpy()
 

@@ -19,6 +19,7 @@ from pipeline.errors import UserError
 from pipeline.likelihood import estimate_bound
 from pipeline.pictures import to_signed
 from pipeline.plots.trajectory import displayed
+from pipeline.precision import full_float32
 from pipeline.sampling import SAMPLERS, SamplingOptions, sample, trajectory
 from pipeline.sampling.labels import all_in_turn, labels_in_turn, refuse_untrained
 from pipeline.sampling.options import ALL_LEVELS
@@ -164,7 +165,7 @@ class Stack:
         assert options.layers is not None
         schedule = build_schedule(spec.stages, options.layers)
         parts: list[list[Tensor]] = [[] for _ in schedule.sides]
-        with torch.inference_mode():
+        with full_float32(), torch.inference_mode():
             for first in range(0, len(seeds), size):
                 # As many rows as `sample` gives the networks: so the bits are the same.
                 rows = np.minimum(np.arange(first, first + size), len(seeds) - 1)

@@ -44,6 +44,7 @@ from pipeline.formats.shard import read_part, write_shard
 from pipeline.perturbation.transfer import TransferAttack
 from pipeline.perturbation_terms import MARGIN, NO_TARGET
 from pipeline.pictures import LEVELS, from_unit, to_unit
+from pipeline.precision import full_float32
 from pipeline.user_models.load import load_same_classifier
 
 Settings = AttackSettings | OwnAttack | UniversalAttack | TransferAttack
@@ -194,6 +195,7 @@ class Perturber:
             self._delta = read_delta(output, self._attack_told, self._info.shape)
         self._quarantine = quarantine
 
+    @full_float32()
     def __call__(self, shard: dict[str, Any]) -> dict[str, Any]:
         """Make one shard.
 

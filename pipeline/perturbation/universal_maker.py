@@ -15,6 +15,7 @@ from pipeline.formats.keyed_sample import keyed_sample
 from pipeline.formats.perturbation.universal import write_delta
 from pipeline.perturbation_terms import MARGIN
 from pipeline.pictures import to_unit
+from pipeline.precision import full_float32
 from pipeline.user_models.load import load_same_classifier
 
 
@@ -56,6 +57,7 @@ class UniversalMaker:
         self._seen = Rescaled(self._classifier, threshold)
         self._output, self._settings = output, settings
 
+    @full_float32()
     def __call__(self, shard: dict[str, Any]) -> dict[str, Any]:
         """Make it.
 

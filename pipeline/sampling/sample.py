@@ -8,6 +8,7 @@ from torch import Tensor
 
 from pipeline.class_names import NO_LABEL
 from pipeline.pictures import from_signed
+from pipeline.precision import full_float32
 from pipeline.sampling.base import SampleKeys
 from pipeline.sampling.loop import SamplingLoop
 from pipeline.sampling.options import SamplingOptions
@@ -41,6 +42,7 @@ def trajectory(
     return loop.levels(SampleKeys(seeds, indices), labels)
 
 
+@full_float32()
 @torch.inference_mode()
 def sample(
     stack: Stack,
@@ -78,6 +80,7 @@ def sample(
     return out
 
 
+@full_float32()
 @torch.inference_mode()
 def sample_stage(
     stack: Stack,

@@ -18,7 +18,7 @@ from benchmarks.gpu.training import train_repeats, train_throughput
 CPU = torch.device("cpu")
 LEAST = replace(
     TINY, pictures=64, seconds=0.0, learn=1, batches=(4,), widths=(8, 8, 8), calls=(2,), alone=1,
-    samples=2, attacked=4, bound=(2, 9),
+    samples=2, attacked=4, bound=(2, 9), layers=1,
 )  # fmt: skip
 
 
@@ -52,18 +52,20 @@ def test_synthetic_pictures_use_the_range_and_have_all_classes():
 def test_on_a_cpu_samples_equal_their_solo_run_and_the_other_side():
     found = all_of(sampling)
     equal = [
-        *(found["float32"][key] for key in ("against_cpu", "against_itself_again")),
-        found["float32"]["calls_of_2"]["against_solo"],
-        *(found[f"{name}_against_cpu"] for name in ("ddpm", "ddim", "heun")),
+        found["against_itself_again"],
+        found["calls_of_2"]["against_solo"],
+        *(found[f"{name}_against_cpu"] for name in ("dpmpp_2m", "ddpm", "ddim", "heun")),
     ]
     assert [one["share_of_equal_rows"] for one in equal] == [1.0] * 6
 
 
 def test_on_a_cpu_an_attack_and_the_bound_give_the_other_sides_figures():
-    attacked = all_of(attack)["device_calls_of_64"]
-    assert attacked["rows_with_another_verdict"] == 0
-    assert attacked["pictures_against_cpu"]["share_of_equal_rows"] == 1.0
-    assert all_of(bound)["float32_minus_cpu_bits_per_dim"] == 0
+    found = all_of(attack)
+    for levels in (8, 32, 64):
+        attacked = found[f"levels_{levels}_calls_of_64"]
+        assert attacked["rows_with_another_verdict"] == 0
+        assert attacked["pictures_against_cpu"]["share_of_equal_rows"] == 1.0
+    assert all_of(bound)["minus_cpu_bits_per_dim"] == 0
 
 
 def test_training_repeats_and_every_mode_is_timed():

@@ -17,6 +17,7 @@ from pipeline.attacks.engine.queries import Asker, NotedQueries
 from pipeline.attacks.engine.restarts import Beginnings
 from pipeline.errors import UserError
 from pipeline.perturbation_terms import MARGIN
+from pipeline.precision import full_float32
 
 # Rows in work at a time: of so many calls, which spreads what a step costs besides them and leaves
 # few calls half filled; and of at most so many values, 1 MiB a tensor.
@@ -56,6 +57,7 @@ class Attacked:
     calls: int
 
 
+@full_float32()
 def attack_rows(
     attack: StepAttack,
     model: Model,
