@@ -20,8 +20,6 @@ from pipeline.networks.classifier import ClassifierNetwork, ClassifierShape
 from pipeline.pictures import from_unit, to_unit
 from pipeline.training.classifier import ClassifierRecipe, ClassifierTrainer
 
-RADII = (8, 32, 64)  # of 255 levels: few rows broken, some, most
-
 
 def attack(name: str, sizes: Sizes, device: torch.device) -> Iterator[dict[str, Any]]:
     """PGD on the device and on the CPU, and what each says of the other's pictures."""
@@ -58,7 +56,7 @@ def attack(name: str, sizes: Sizes, device: torch.device) -> Iterator[dict[str, 
             ])
         ),
     }  # fmt: skip
-    for levels in RADII:
+    for levels in sizes.radii:
         on_cpu, seconds = attacked(here, x, y, levels, 64)
         yield {f"levels_{levels}_cpu": figures_of(on_cpu, seconds)}
         for size in (64, 512) if device.type == "cuda" else (64,):

@@ -30,6 +30,7 @@ class Sizes:
         attacked: rows that are attacked on both.
         bound: pictures, and layers, of the bound.
         layers: in each stage when sampling.
+        radii: of the attack's balls, in levels of 1/255.
     """
 
     pictures: int
@@ -44,10 +45,18 @@ class Sizes:
     attacked: int
     bound: tuple[int, int]
     layers: int
+    radii: tuple[int, ...]
 
 
-FULL = Sizes(4096, 5.0, 8, 250, (128, 1024), (96, 64, 32), (32, 256, 1024), 6, 64, 512, (64, 64), 4)
-TINY = Sizes(256, 0.3, 1, 6, (16,), (16, 16, 8), (4, 8), 3, 8, 24, (4, 9), 2)
+FULL = Sizes(
+    pictures=4096, seconds=5.0, warm_up=8, learn=250, batches=(128, 1024), widths=(96, 64, 32),
+    calls=(32, 256, 1024), alone=6, samples=64, attacked=512, bound=(64, 64), layers=4,
+    radii=(8, 32, 64),
+)  # fmt: skip
+TINY = Sizes(
+    pictures=256, seconds=0.3, warm_up=1, learn=6, batches=(16,), widths=(16, 16, 8), calls=(4, 8),
+    alone=3, samples=8, attacked=24, bound=(4, 9), layers=2, radii=(32,),
+)  # fmt: skip
 SHAPES = {"grey28": ((28, 28, 1), (7, 14, 28)), "colour32": ((32, 32, 3), (8, 16, 32))}
 
 
