@@ -57,6 +57,7 @@ _NOTHING = {  # what the record of a shard counts whose rows are all bad
 }  # fmt: skip
 
 
+@full_float32()
 def perturb_rows(
     classifier: FrozenClassifier,
     settings: AttackSettings | OwnAttack,
