@@ -42,7 +42,7 @@ from benchmarks.classifiers import FOLDERS, QUICK_ROWS, ROWS, Subject, subjects
 from benchmarks.common import Options, Stopwatch, alternate, median, read_options, report
 from benchmarks.datasets import CLASSES
 from jobs import perturb
-from jobs.common.perturb_config import PerturbConfig
+from jobs.perturb.config import PerturbConfig
 from pipeline.allocator import keep_freed_memory
 from pipeline.attacks.base import Model, Norm
 from pipeline.attacks.engine.ensemble import Ensemble, attack_in_turn
@@ -244,7 +244,7 @@ class TimedPerturber(Perturber):
         start = time.process_time()
         record = super().__call__(shard)
         line = {"start": int(shard["start"]), "seconds": time.process_time() - start}
-        with open(_calls_of(self._output), "a") as stream:
+        with open(_calls_of(self._place.output), "a") as stream:
             stream.write(json.dumps(line) + "\n")
         return record
 

@@ -18,7 +18,7 @@ from benchmarks.classifiers import FOLDERS, Subject, subjects
 from benchmarks.common import alternate, median, read_options, report
 from benchmarks.generate_throughput import Call, JobTimes, calls_of, note, whole_speed
 from jobs import perturb
-from jobs.common.perturb_config import PerturbConfig
+from jobs.perturb.config import PerturbConfig
 from pipeline.perturbation.perturber import Perturber
 
 SHARD_ROWS, QUICK_SHARD_ROWS = 256, 16
@@ -31,7 +31,7 @@ class TimedPerturber(Perturber):
     def __call__(self, shard: dict[str, Any]) -> dict[str, Any]:
         start = time.time()
         record = super().__call__(shard)
-        note(self._output, Call(os.getpid(), 0, start, time.time(), record["num_rows"]))
+        note(self._place.output, Call(os.getpid(), 0, start, time.time(), record["num_rows"]))
         return record
 
 

@@ -8,8 +8,8 @@ from typing import Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import CliPositionalArg
 
-from jobs.common.perturb_config import WEIGHTS, classifier_spec
 from jobs.common.progress import Progress
+from jobs.common.user_classifier import WEIGHTS, classifier_spec
 from noisestack.command import Command
 from noisestack.config import JobConfig
 from pipeline.classifier import FrozenClassifier
@@ -17,7 +17,7 @@ from pipeline.errors import UserError
 from pipeline.formats.dataset import load_dataset
 from pipeline.formats.perturbation.check import verify_perturbation_set
 from pipeline.formats.perturbation.set import read_perturbation_manifest
-from pipeline.perturbation.perturber import judge_of
+from pipeline.perturbation.judge import judge_of
 from pipeline.perturbation.trust import stale_warnings
 from pipeline.user_models.load import load_judge
 from pipeline.verification.directory import Verification, verify_directory

@@ -19,7 +19,10 @@ from pipeline.formats.perturbation.set import MANIFEST_FILE, write_perturbation_
 from pipeline.formats.perturbation.warnings import row_warnings
 from pipeline.formats.shard import read_part, write_shard
 from pipeline.intervals import clopper_pearson
-from pipeline.perturbation.perturber import Perturber, attack_record
+from pipeline.perturbation.attack import SetAttack
+from pipeline.perturbation.built_in import BuiltIn
+from pipeline.perturbation.own import Own
+from pipeline.perturbation.perturber import Perturber
 from pipeline.perturbation.trust import measured_threshold
 from pipeline.perturbation_terms import MARGIN
 
@@ -35,6 +38,11 @@ def settings(**change: Any) -> AttackSettings:
         "restarts": 1, "seed": 1, **change,
     }  # fmt: skip
     return AttackSettings(**values)
+
+
+def set_attack(settings: AttackSettings | OwnAttack) -> SetAttack:
+    """An attack as a set is made with it."""
+    return BuiltIn(settings) if isinstance(settings, AttackSettings) else Own(settings)
 
 
 def write_inputs(path: Path) -> tuple[DatasetInfo, Classifier]:
@@ -61,7 +69,7 @@ def make_shards(
         classifier=inputs / classifier,
         split="test",
         output=output,
-        settings=attack,
+        attack=set_attack(attack),
         widened=widened,
         threshold=threshold,
     )
@@ -85,7 +93,7 @@ def write_set(
         inputs, output, attack, 40, classifier=classifier, threshold=float(measured["threshold"])
     )
     counts = {name: sum(r[name] for r in records) for name in COUNTED}
-    told = {**attack_record(attack), **measured}
+    told = {**set_attack(attack).record(), **measured}
     warnings = row_warnings({"rows": 60, **counts}, told, len(CLASSES))
     right, standing = counts["clean_right"], counts["clean_right"] - counts["successes"]
     manifest = {

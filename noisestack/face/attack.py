@@ -25,7 +25,8 @@ from pipeline.formats.perturbation.target import resolved_target, targets_of
 from pipeline.formats.perturbation.verdict import margins_of, successes, threshold_of
 from pipeline.formats.perturbation.warnings import GRADIENT_FREE
 from pipeline.importable import error_line
-from pipeline.perturbation.perturber import attack_record, judge_of, perturb_rows
+from pipeline.perturbation.built_in import BuiltIn, perturb_rows
+from pipeline.perturbation.judge import judge_of
 from pipeline.perturbation_terms import NO_TARGET
 from pipeline.pictures import LEVELS, to_unit
 
@@ -213,7 +214,7 @@ def _attack(
         num_draws=settings.draws,
         training_layers=classifier.training_layers,
     )
-    judge = judge_of(classifier, attack_record(settings))
+    judge = judge_of(classifier, BuiltIn(settings).record())
     clean_logits = judge.logits_of(images)
     if threshold is None:
         threshold = threshold_of(clean_logits[: classifier.rows_per_call])

@@ -101,3 +101,8 @@ def default_steps(attack: str) -> int:
 def is_bounded(attack: str) -> bool:
     """Whether an attack stays in a ball; true where there is no such attack."""
     return attack not in ATTACKS or ATTACKS[attack].bounded
+
+
+def default_ensemble(attack: str) -> Literal["standard"] | None:
+    """The version of an attack that has several; None where there is but one."""
+    return "standard" if attack in ATTACKS and "ensemble" in ATTACKS[attack].heeds else None

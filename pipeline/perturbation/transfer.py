@@ -7,7 +7,7 @@ sense of security", 2018 (arXiv 1802.00420), section 3.1.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -20,6 +20,14 @@ from pipeline.formats.perturbation.set import (
     open_perturbation_set,
 )
 from pipeline.formats.shard import images_of, read_range
+from pipeline.perturbation.attack import (
+    CleanRows,
+    PerturbedRows,
+    PerturbRows,
+    SetAttack,
+)
+from pipeline.perturbation.options import AttackOptions
+from pipeline.perturbation.workplace import Workplace
 from pipeline.perturbation_terms import NO_TARGET, TRANSFER
 
 
@@ -84,32 +92,6 @@ class TransferAttack:
         """One: it is not for models that answer by chance."""
         return 1
 
-    def record(self) -> dict[str, Any]:
-        """What a set says of it besides norm, eps, seed, target and draws."""
-        told = ("set_sha256", "surrogate_sha256", "made_by")
-        once = {"steps": 1, "step_size": None, "restarts": 1}
-        return {**once, **{name: getattr(self, name) for name in told}}
-
-    def check_fits(self, info: DatasetInfo, split: str, stop: int, classifier_sha256: str) -> None:
-        """Raises UserError unless the set has rows 0 to ``stop`` of this dataset's split, and was
-        made against another classifier than this one."""
-        opened = self._opened()
-        if self.surrogate_sha256 == classifier_sha256:
-            raise UserError(
-                f"{self.source} was made against this very classifier; give a set that was made "
-                "against another one"
-            )
-        if (opened.dataset_sha256, opened.split) != (info.sha256, split):
-            raise UserError(
-                f"{self.source} is of the split {opened.split} of another dataset, or of another "
-                f"split than {split} of {info.path}; make it of the same rows"
-            )
-        if opened.start > 0 or opened.stop < stop:
-            raise UserError(
-                f"{self.source} has rows {opened.start} to {opened.stop}, not 0 to {stop}; give "
-                f"--limit {opened.stop}, or make it of all rows"
-            )
-
     def pictures(self, rows: np.ndarray, clean: np.ndarray) -> np.ndarray:
         """The set's pictures of these rows, int64 ``[N]``, ascending: uint8 ``[N, H, W, C]``.
 
@@ -119,7 +101,7 @@ class TransferAttack:
         Raises:
             UserError: the set is another one by now, or it changed other pictures.
         """
-        opened = self._opened()
+        opened = self.opened()
         first, last = int(rows[0]), int(rows[-1]) + 1
         table = read_range(opened.path, opened.shards, first, last, ["row", "image", "adversarial"])
         held = table.column("row").to_numpy()
@@ -131,8 +113,67 @@ class TransferAttack:
         found: np.ndarray = images_of(table, "adversarial")[chosen]
         return found
 
-    def _opened(self) -> PerturbationSet:
+    def opened(self) -> PerturbationSet:
+        """The set; UserError where it is another one by now."""
         opened = open_perturbation_set(self.source)
         if content_hash(opened.manifest) != self.set_sha256:
             raise UserError(f"{self.source} is another set than when the job was started")
         return opened
+
+
+@dataclass(frozen=True)
+class Transfer(SetAttack):
+    """The attack `transfer`."""
+
+    settings: TransferAttack
+    heeds: ClassVar[tuple[str, ...]] = ("source",)
+
+    @classmethod
+    def is_called(cls, name: str) -> bool:
+        """Whether it is its name."""
+        return name == TRANSFER
+
+    @classmethod
+    def of(cls, options: AttackOptions) -> "Transfer":
+        """See `SetAttack`."""
+        if options.source is None:
+            raise UserError(
+                f"the attack {TRANSFER} needs --source, a perturbation set made against another "
+                "classifier on the same rows"
+            )
+        return cls(TransferAttack.of(options.source))
+
+    def check_fits(self, info: DatasetInfo, split: str, stop: int, classifier_sha256: str) -> None:
+        """Raises UserError unless the set has rows 0 to ``stop`` of this dataset's split, and was
+        made against another classifier than this one."""
+        settings, opened = self.settings, self.settings.opened()
+        if settings.surrogate_sha256 == classifier_sha256:
+            raise UserError(
+                f"{settings.source} was made against this very classifier; give a set that was "
+                "made against another one"
+            )
+        if (opened.dataset_sha256, opened.split) != (info.sha256, split):
+            raise UserError(
+                f"{settings.source} is of the split {opened.split} of another dataset, or of "
+                f"another split than {split} of {info.path}; make it of the same rows"
+            )
+        if opened.start > 0 or opened.stop < stop:
+            raise UserError(
+                f"{settings.source} has rows {opened.start} to {opened.stop}, not 0 to {stop}; "
+                f"give --limit {opened.stop}, or make it of all rows"
+            )
+
+    def own_record(self) -> dict[str, Any]:
+        """See `SetAttack`."""
+        names = ("set_sha256", "surrogate_sha256", "made_by")
+        once = {"steps": 1, "step_size": None, "restarts": 1}
+        return {**once, **{name: getattr(self.settings, name) for name in names}}
+
+    def on(self, place: Workplace) -> PerturbRows:
+        """See `SetAttack`."""
+
+        def perturb(clean: CleanRows) -> PerturbedRows:
+            images = self.settings.pictures(clean.rows, clean.images)
+            return PerturbedRows.asked_once(images, TRANSFER)
+
+        return perturb

@@ -3,12 +3,9 @@
 What its rows show is in `pipeline.formats.perturbation.warnings`.
 """
 
-from typing import Any
-
 import torch
 
 from pipeline.attacks.trust.model_check import look_at_model
-from pipeline.attacks.trust.repeatability import Repeat
 from pipeline.classifier import FrozenClassifier
 from pipeline.formats.dataset import DatasetInfo, images_of, labels_of, read_rows
 from pipeline.formats.perturbation.check import Judge
@@ -16,11 +13,8 @@ from pipeline.formats.perturbation.set import PerturbationSet
 from pipeline.formats.perturbation.verdict import threshold_of
 from pipeline.formats.perturbation.warnings import (
     GRADIENT_FREE,
-    LOST,
-    NOT_REPEATABLE,
     OWN_CODES,
     ROW_CODES,
-    SEED_IGNORED,
 )
 from pipeline.importable import is_importable
 from pipeline.perturbation_terms import TrustWarning
@@ -106,49 +100,3 @@ def stale_warnings(classifier: FrozenClassifier, opened: PerturbationSet, info: 
         f"the manifest's warnings of the classifier are {', '.join(sorted(stated)) or 'none'}; a "
         f"look at it gives {', '.join(sorted(due)) or 'none'}"
     )
-
-
-def lost_warnings(lost: int, clean_right: int) -> list[TrustWarning]:
-    """What is said of a user's attack whose pictures did not keep to the ball, or to 8 bits."""
-    if not lost:
-        return []
-    text = (
-        f"{lost:,} pictures that the attack itself broke are classified rightly once they are "
-        "inside the ball and in 8 bits: it may leave the ball, or rely on what rounding takes away"
-    )
-    return [TrustWarning(LOST, lost, clean_right, text)]
-
-
-def repeat_warnings(repeat: Repeat | None) -> list[TrustWarning]:
-    """What is said of a user's attack that ends otherwise, or sets a global generator itself."""
-    if repeat is None:
-        return []
-    libraries = " and ".join(repeat.reseeded)
-    itself = f"it sets the generator of {libraries} itself" if libraries else ""
-    if repeat.differing:
-        text = (
-            f"{repeat.differing:,} of {repeat.rows:,} pictures of the first batch came out "
-            f"otherwise when they were attacked again with the same seed"
-            f"{', and ' + itself if itself else ''}: the same command does not give the same set; "
-            "give the attack a seed, for instance torch.initial_seed(), which --seed decides"
-        )
-        return [TrustWarning(NOT_REPEATABLE, repeat.differing, repeat.rows, text)]
-    if not libraries:
-        return []
-    text = (
-        f"the attack does not heed --seed: {itself}, and the first batch of {repeat.rows:,} came "
-        "out alike again, so all seeds and all batches draw the same noise; give it "
-        "torch.initial_seed(), which --seed and the batch decide, as its seed"
-    )
-    return [TrustWarning(SEED_IGNORED, repeat.rows, repeat.rows, text)]
-
-
-def repeat_report(repeat: Repeat | None) -> dict[str, Any]:
-    """What a manifest says of whether a user's attack is reproducible, and why; None for whether
-    where the first shard had no picture to attack."""
-    if repeat is None:
-        return {"reproducible": None, "reproducible_why": "the first shard had nothing to attack"}
-    if repeat.differing:
-        return {"reproducible": False, "reproducible_why": repeat_warnings(repeat)[0].text}
-    why = f"the first batch, of {repeat.rows} rows, ended in the same bits twice with one seed"
-    return {"reproducible": True, "reproducible_why": why}

@@ -26,8 +26,8 @@ def universal_figure(delta: np.ndarray, title: str) -> Figure:
     return figure
 
 
-def draw_universal(directory: Path, manifest: dict[str, Any]) -> None:
-    """Writes `UNIVERSAL_PICTURE_FILE` beside a universal set; nothing beside others."""
+def draw_delta(directory: Path, manifest: dict[str, Any]) -> None:
+    """Writes `UNIVERSAL_PICTURE_FILE` beside a set with one perturbation; nothing beside others."""
     attack = manifest["attack"]
     if attack["attack"] != UNIVERSAL:
         return

@@ -28,7 +28,8 @@ from pipeline.classifier import Classifier
 from pipeline.formats.dataset import load_dataset
 from pipeline.formats.perturbation.set import in_ball
 from pipeline.formats.shard import images_of, read_part
-from pipeline.perturbation.perturber import attack_record, judge_of
+from pipeline.perturbation.built_in import BuiltIn
+from pipeline.perturbation.judge import judge_of
 from pipeline.perturbation.trust import measured_threshold
 
 IMAGES, LABELS = (values[-60:] for values in digits())
@@ -50,7 +51,7 @@ def stored(
     inputs: Path, output: Path, attack: AttackSettings, *, widened: bool = False
 ) -> pa.Table:
     """The 60 rows as the job `perturb` makes them, in two shards."""
-    judge = judge_of(Classifier.load(inputs / "classifier"), attack_record(attack))
+    judge = judge_of(Classifier.load(inputs / "classifier"), BuiltIn(attack).record())
     measured = measured_threshold(judge, load_dataset(inputs / "digits"), "test", 60)
     threshold = float(measured["threshold"])
     records = make_shards(inputs, output, attack, 40, threshold=threshold, widened=widened)

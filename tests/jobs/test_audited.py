@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from jobs.common.audited import run_audited
 from jobs.common.records import Record, Records, gather, record_path
 from jobs.common.row_ranges import RowRanges
+from jobs.perturb.audited import run_audited
 from pipeline.formats.output import write_json
 
 

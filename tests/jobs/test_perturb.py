@@ -23,7 +23,8 @@ from PIL import Image
 from planted_sets import rehash
 from torch import nn
 
-from jobs.perturb import COMMAND, PICTURE_FILE, PerturbConfig, _say_attack, main
+from jobs.perturb import COMMAND, PICTURE_FILE, PerturbConfig, main
+from jobs.perturb.words import say_attack
 from noisestack.__main__ import main as verify
 from noisestack.flags import read_config
 from pipeline.attacks.base import Norm
@@ -366,7 +367,7 @@ def test_a_run_that_died_half_way_is_finished_with_the_same_bytes(
     class Dying(Perturber):
         def __call__(self, shard: dict[str, Any]) -> dict[str, Any]:
             if len(made) == 3:
-                (self._output / ".part-00002.parquet.tmp-1-2").write_bytes(b"half")
+                (self._place.output / ".part-00002.parquet.tmp-1-2").write_bytes(b"half")
                 raise KeyboardInterrupt
             made.append(shard["file"])
             return super().__call__(shard)
@@ -553,7 +554,7 @@ def test_steps_are_told_of_one_attack_and_not_of_several_in_turn(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, Any], ending: str
 ) -> None:
     told = config(tmp_path, tmp_path / "set", **{"eps": 40 / 255, **change})
-    _say_attack(told, told.settings())
+    say_attack(told, told.set_attack())
     assert capsys.readouterr().out.strip().endswith(ending)
 
 

@@ -138,7 +138,7 @@ def test_its_own_classifier_and_too_few_rows_are_user_errors(inputs: Path, tmp_p
 
 
 def test_a_source_that_is_replaced_meanwhile_stops_the_job(inputs: Path, tmp_path: Path) -> None:
-    settings = config(inputs, tmp_path / "set").settings()
+    settings = config(inputs, tmp_path / "set").set_attack().settings
     assert isinstance(settings, TransferAttack)
     other = replace(settings, set_sha256="0" * 64)
     rows = np.arange(3)

@@ -28,7 +28,8 @@ from pipeline.formats.perturbation.set import CLASSIFIER_FILE, MANIFEST_FILE, op
 from pipeline.formats.perturbation.universal import DELTA_FILE, NOT_DELTA, with_delta
 from pipeline.formats.shard import image_column, images_of, labels_of, read_range
 from pipeline.perturbation.perturber import Perturber
-from pipeline.perturbation.universal_maker import UniversalMaker
+from pipeline.perturbation.preparer import Preparer
+from pipeline.perturbation.universal import Universal
 from pipeline.plots.universal import UNIVERSAL_PICTURE_FILE
 from pipeline.user_models.onnx_export import export_classifier
 from pipeline.verification.directory import verify_directory
@@ -133,7 +134,7 @@ def test_a_run_that_died_goes_on_with_the_perturbation_that_it_had_made(
 ) -> None:
     path, made = tmp_path / "set", []
 
-    class DyingMaker(UniversalMaker):
+    class DyingMaker(Preparer):
         def __call__(self, shard: dict[str, Any]) -> dict[str, Any]:
             super().__call__(shard)
             raise KeyboardInterrupt  # the file is there, and no record of it
@@ -145,7 +146,7 @@ def test_a_run_that_died_goes_on_with_the_perturbation_that_it_had_made(
             made.append(shard["file"])
             return super().__call__(shard)
 
-    for name, dies in (("UniversalMaker", DyingMaker), ("Perturber", Dying)):
+    for name, dies in (("Preparer", DyingMaker), ("Perturber", Dying)):
         with monkeypatch.context() as patched:
             patched.setattr(f"jobs.perturb.{name}", dies)
             with pytest.raises(KeyboardInterrupt):
@@ -235,7 +236,7 @@ def test_a_worker_takes_no_other_perturbation_than_the_one_that_was_made(
             classifier=str(inputs / "classifier"),
             split="test",
             output=tmp_path,
-            settings=config(inputs, tmp_path).settings().made("0" * 64),  # type: ignore[union-attr]
+            attack=config(inputs, tmp_path).set_attack().with_file({"sha256": "0" * 64}),
         )
 
 
@@ -274,7 +275,7 @@ def test_mistakes_are_told_in_one_line_with_code_2(
 def test_the_shipped_config_is_read() -> None:
     file = Path(__file__).parents[2] / "configs" / "perturb_universal.yaml"
     shipped = read_config(PerturbConfig, ["--config", str(file)], "perturb")
-    assert shipped.settings() == UniversalAttack(Norm.LINF, 25)
+    assert shipped.set_attack() == Universal(UniversalAttack(Norm.LINF, 25))
 
 
 @pytest.mark.ray

@@ -35,7 +35,9 @@ from pipeline.formats.dataset import (
 from pipeline.formats.perturbation.set import in_ball
 from pipeline.formats.shard import images_of, labels_of, read_part
 from pipeline.perturbation import perturber
-from pipeline.perturbation.perturber import Perturber, judge_of, perturb_rows
+from pipeline.perturbation.built_in import BuiltIn, perturb_rows
+from pipeline.perturbation.judge import judge_of
+from pipeline.perturbation.perturber import Perturber
 from pipeline.perturbation.trust import measured_threshold
 from pipeline.pictures import to_unit
 
@@ -201,7 +203,7 @@ def test_labels_outside_the_classes_are_a_user_error_that_names_the_row(
         classifier=inputs / "classifier",
         split="test",
         output=tmp_path / "set",
-        settings=settings(),
+        attack=BuiltIn(settings()),
     )
     with pytest.raises(UserError, match=r"^bad row 4: row 4 of .* has label 10; .*quarantine$"):
         worker({"file": "part-00000.parquet", "start": 0, "stop": 10})

@@ -19,7 +19,7 @@ from pipeline.attacks.settings import AttackSettings
 from pipeline.attacks.trust.model_check import look_at_model
 from pipeline.errors import UserError
 from pipeline.formats.dataset import DatasetInfo
-from pipeline.perturbation.perturber import perturb_rows
+from pipeline.perturbation.built_in import perturb_rows
 from pipeline.pictures import to_unit
 from pipeline.user_models.boundary import UserModule
 from pipeline.user_models.load import load_classifier

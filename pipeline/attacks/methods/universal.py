@@ -2,7 +2,7 @@
 adversarial perturbations", 2016 (arXiv 1610.08401), made as in Shafahi, Najibi, Xu, Dickerson,
 Davis and Goldstein, "Universal adversarial training", 2018 (arXiv 1811.11304), section 3."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -44,7 +44,6 @@ class UniversalAttack:
         loss_clip: the cross-entropy from which on a picture pulls no more, in nats; None for
             `LOSS_CLIP`, and with a target, where the cross-entropy falls and has a bound.
         target: none, or the class that all pictures are to be answered as.
-        delta_sha256: of the file that holds the perturbation; empty until it is made.
     """
 
     norm: Norm
@@ -57,7 +56,6 @@ class UniversalAttack:
     sample_split: str = SAMPLE_SPLIT
     loss_clip: float | None = None
     target: str = NO_TARGET
-    delta_sha256: str = ""
 
     def __post_init__(self) -> None:
         if self.norm is Norm.L1:
@@ -105,24 +103,6 @@ class UniversalAttack:
         """The target's number; None without one."""
         return None if self.target == NO_TARGET else int(self.target)
 
-    def made(self, delta_sha256: str) -> "UniversalAttack":
-        """The same, with the perturbation that it made."""
-        return replace(self, delta_sha256=delta_sha256)
-
-    def record(self) -> dict[str, Any]:
-        """What a set's manifest says of the making, besides what it says of every attack."""
-        own = {
-            "steps": self.steps,
-            "step_size": self.step_size,
-            "restarts": self.restarts,
-            "ensemble": None,
-            "batch_rows": BATCH,
-            "sample_rows": self.sample_rows,
-            "sample_split": self.sample_split,
-            "loss_clip": self.clip,
-        }
-        return {**own, "delta_sha256": self.delta_sha256} if self.delta_sha256 else own
-
     @property
     def clip(self) -> float | None:
         """The loss from which on a picture pulls no more; None where there is none."""
@@ -151,25 +131,6 @@ class Made:
     restart: int
     forwards: int
     backwards: int
-
-
-@dataclass(frozen=True)
-class Found:
-    """How the pictures of N rows came about, as `engine.loop.Attacked` tells it of other attacks.
-
-    A row is asked about once, in its judgement; the making's passes are the set's and no row's.
-    """
-
-    step: Tensor
-    restart: Tensor
-    forwards: Tensor
-    backwards: Tensor
-
-
-def found(num: int) -> Found:
-    """Of N rows to which a perturbation was added."""
-    ones, zeros = (torch.full((num,), value, dtype=torch.int64) for value in (1, 0))
-    return Found(step=ones, restart=zeros, forwards=ones, backwards=zeros)
 
 
 def make_universal(

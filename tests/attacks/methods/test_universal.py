@@ -12,10 +12,11 @@ from linear_models import TwoClassLinear
 from torch import Tensor
 
 from pipeline.attacks.base import Norm
-from pipeline.attacks.methods.universal import BATCH, UniversalAttack, found, make_universal
+from pipeline.attacks.methods.universal import BATCH, UniversalAttack, make_universal
 from pipeline.classifier import Classifier
 from pipeline.errors import UserError
 from pipeline.formats.perturbation.universal import with_delta
+from pipeline.perturbation.attack import PerturbedRows
 from pipeline.pictures import to_unit
 
 ATTACK = UniversalAttack(Norm.LINF, 6, steps=20)
@@ -111,9 +112,9 @@ def test_passes_are_those_of_pictures_that_the_model_is_asked_about() -> None:
     made = make_universal(ATTACK, counting, x, labels(8), rows_per_call=8)
     assert made.forwards == sum(num for num, _ in asked)
     assert made.backwards == sum(num for num, gradient in asked if gradient)
-    row = found(3)
+    row = PerturbedRows.asked_once(np.zeros((3, 8, 8, 1), np.uint8), "universal")
     assert (row.forwards.tolist(), row.backwards.tolist()) == ([1, 1, 1], [0, 0, 0])
-    assert (row.step.tolist(), row.restart.tolist()) == ([1, 1, 1], [0, 0, 0])
+    assert (row.steps.tolist(), row.restarts.tolist()) == ([1, 1, 1], [0, 0, 0])
 
 
 @pytest.mark.parametrize("target", ["none", "8"])

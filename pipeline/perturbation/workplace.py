@@ -1,0 +1,64 @@
+"""What a worker makes a perturbation set with: its classifier, its dataset, and where to write."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.classifier import FrozenClassifier
+from pipeline.formats.dataset import DatasetInfo, load_dataset
+from pipeline.perturbation_terms import MARGIN
+from pipeline.user_models.load import load_same_classifier
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """What a worker makes a set with.
+
+    Attributes:
+        classifier: that is attacked.
+        info: the dataset.
+        output: the set's directory.
+        threshold: by how much another class must lead, in the classifier's logits.
+        widened: whether the alarm of an audit takes all rows that stand, and not a sample.
+    """
+
+    classifier: FrozenClassifier
+    info: DatasetInfo
+    output: Path
+    threshold: float
+    widened: bool = False
+
+    @classmethod
+    def opened(
+        cls,
+        *,
+        dataset: Path,
+        classifier: str,
+        output: Path,
+        device: str = "cpu",
+        weights: Path | None = None,
+        rows_per_call: int | None = None,
+        classifier_sha256: str | None = None,
+        threshold: float = MARGIN,
+        widened: bool = False,
+    ) -> "Workplace":
+        """The one of these paths.
+
+        Args:
+            dataset: its directory.
+            classifier, weights, rows_per_call: see `pipeline.user_models.load.load_classifier`.
+            device: a torch device.
+            classifier_sha256: the identity that the classifier must have; None for any.
+
+        Raises:
+            UserError: the classifier is another one here.
+        """
+        info = load_dataset(dataset)
+        frozen = load_same_classifier(
+            str(classifier),
+            info,
+            classifier_sha256,
+            weights=weights,
+            rows_per_call=rows_per_call,
+            device=device,
+        )
+        return cls(frozen, info, output, threshold, widened)
