@@ -1,8 +1,8 @@
-"""What people call the classes of a model: one rule for flags, requests, targets and columns.
+"""Names of classes in texts: one rule for flags, requests, targets and columns.
 
-A text is the class of that very name, or of that name in another case or with spaces around it.
-Else ``<none>`` and ``-`` are no condition. Else a whole number is a label, unless classes are
-called by numbers that are not their labels: there a number is a name and nothing else.
+The rule's parts, in this order: a text that is a class's name is that class, also in another case
+or with spaces around it. ``<none>`` and ``-`` mean no condition. A whole number is a label, unless
+some class's name is a number other than its label: then numbers are names only.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ _NAMED_CLASSES = 12  # in messages
 def class_by_name(text: str, classes: Sequence[str]) -> int | None:
     """The class that a text names, in any case and with spaces around it.
 
-    None when it names none, or, in another case than its own, more than one.
+    None when it names no class, or names several that differ in case only.
     """
     for name in (text, text.strip()):
         if name in classes:
@@ -30,7 +30,7 @@ def class_by_name(text: str, classes: Sequence[str]) -> int | None:
 
 
 def label_by_name(text: str, classes: Sequence[str]) -> int | None:
-    """The class that a text names, or -1 where it says that there is no condition."""
+    """The class that a text names, or -1 where the text means no condition; else None."""
     label = class_by_name(text, classes)
     if label is None and text.strip().casefold() in (NO_CONDITION, _SHORT):
         return NO_LABEL
@@ -38,7 +38,7 @@ def label_by_name(text: str, classes: Sequence[str]) -> int | None:
 
 
 def label_by_name_or_number(text: str, classes: Sequence[str]) -> int | None:
-    """The class that a text names or whose number it is, or -1 for no condition."""
+    """The class that a text names, or whose number it is, or -1 for no condition; else None."""
     label = label_by_name(text, classes)
     number = text.strip()
     if label is None and number.isdecimal() and not _named_by_numbers(classes):
@@ -48,7 +48,11 @@ def label_by_name_or_number(text: str, classes: Sequence[str]) -> int | None:
 
 
 def refuse_reserved(classes: Sequence[str]) -> None:
-    """Raises UserError where a class has the name that spells no condition."""
+    """Refuses classes whose name means no condition.
+
+    Raises:
+        UserError: there is such a class.
+    """
     for name in classes:
         if name.strip().casefold() == NO_CONDITION:
             raise UserError(
@@ -57,7 +61,7 @@ def refuse_reserved(classes: Sequence[str]) -> None:
 
 
 def no_class(value: str | int | None, classes: Sequence[str]) -> str:
-    """Why a value is no label, and what would be one."""
+    """The message for a value that is no label: why, and which classes there are."""
     if not classes:
         return f"the model has no classes, so nothing but '{_SHORT}' can be asked of it"
     listed = ", ".join(classes[:_NAMED_CLASSES])

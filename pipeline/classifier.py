@@ -34,13 +34,13 @@ class FrozenClassifier:
         classes: the name of each class, in the order of the logits.
         shape: (height, width, channels) of a picture.
         sha256: the classifier's identity.
-        rows_per_call: the fixed size that calls on 8-bit pictures are padded to. On one machine a
-            picture's logits then have the same bits whatever other pictures were asked about.
+        rows_per_call: the size that calls on 8-bit pictures are padded to. On one machine a
+            picture's logits then have the same bits, whichever other pictures share its call.
         device: where it computes.
         origin: where it comes from and what it does to a picture before its first layer, as JSON
             can hold it.
-        training_layers: the names of layers that act otherwise in training and came in that mode;
-            they are in evaluation mode now.
+        training_layers: the names of layers that behave differently in training and were in that
+            mode when the network was given; they are in evaluation mode now.
     """
 
     def __init__(

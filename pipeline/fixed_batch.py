@@ -1,8 +1,8 @@
 """Calls of fixed sizes, so that a row's result does not depend on how the rows were cut.
 
-A convolution may choose another algorithm, and so another last bit, for another batch size. Every
-caller that promises the same answer in any shard pads its last call to the same number of rows, or
-to one of those smaller ones that give the same bits.
+For another batch size a convolution may choose another algorithm, whose result differs in the last
+bit. So every caller that promises the same result in any shard pads its last call to the fixed
+number of rows, or to a smaller number that was found to give the same bits.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -24,10 +24,10 @@ def padded_calls(
     Args:
         rows: tensors with the same first dimension N >= 1.
         rows_per_call: the size of a part.
-        smaller: sizes that parts of what fills no whole one may have as well.
+        smaller: further sizes for the rows that are left after the whole parts.
 
     Yields:
-        How many rows of the part are real, the first ones, and the part of each tensor.
+        How many rows of a part are real (they come first), and the part of each tensor.
     """
     num_rows = rows[0].shape[0]
     if num_rows < 1 or any(tensor.shape[0] != num_rows for tensor in rows):

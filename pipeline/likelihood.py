@@ -32,7 +32,8 @@ class Bound:
         prior: divergence of ``z_0``, nats.
         layers: divergence of each layer 1 ... T - 1, nats.
         reconstruction: ``-log p(x | z_{T-1})``, nats.
-        standard_error: of the sum, nats; a picture's terms rise and fall together, and it knows.
+        standard_error: of the sum, nats. It takes into account that the terms of one picture are
+            correlated.
         num_coefficients: pixels times channels of a picture.
         pictures: float64 ``[N]``, what each picture adds to the mean, nats. With `rows_per_layer`
             a layer's mean stands in for pictures that were not drawn for it.
@@ -115,14 +116,22 @@ def estimate_bound(
     """The bound, estimated with one keyed draw of ``z_{t-1}`` a picture and layer.
 
     Args:
+        denoiser: ``x_hat(z, sigma, c)``, such as a `Stack`.
+        schedule: the chain that is bounded; its last level is the picture.
         x: pictures in [-1, 1], ``[N, C, H, W]``.
-        condition: theirs, see `Condition`; None is null for all rows.
-        variance: the decoder's variance in each layer; a stack's is `StackSpec.decoder_variance`.
-            Not fitted to these pictures: else it is no bound for them.
-        reconstruction: ``-log p(x | mean, variance)`` of the last layer.
+        condition: of these pictures, see `Condition`; None is null for all rows.
+        tau2_after: maps a stage to the variance ``[3, C]`` of the detail bands where it ends.
+        variance: the decoder's variance per coefficient in each layer; a stack's is
+            `StackSpec.decoder_variance`. If it were fitted to these pictures, the result would be
+            no bound for them.
+        reconstruction: ``-log p(x | mean, variance)`` of the last layer, nats ``[N]``.
         rows_per_layer: each layer's term is the mean over this many pictures, drawn anew for each
-            layer; all of them by default. Keeps T in the hundreds affordable, without bias.
+            layer; None takes all. A small number makes T in the hundreds affordable, without bias.
         rows_per_call: the largest batch for the denoiser.
+        seed: keys the noise and the choice of rows.
+
+    Returns:
+        The bound's terms. The standard error is infinite where a layer's term is that of one row.
     """
     num = len(x)
     wanted = num if rows_per_layer is None else min(num, rows_per_layer)
@@ -130,7 +139,7 @@ def estimate_bound(
     prior = low_pass_to(x, first.side_from).double().square().flatten(1).sum(dim=1)
     prior = prior / (2 * first.sigma_from**2)
     means: list[float] = []
-    # What each picture adds to the estimate, less the mean: its errors over layers are correlated.
+    # What each picture adds to the estimate, less the mean: one picture's terms are correlated.
     excess = prior - prior.mean()
     for layer in schedule.layers:
         rows = np.arange(num)

@@ -52,7 +52,7 @@ class StackSpec:
         layers: layers in each stage, the default of sampling.
         sampler: the default sampler's name.
         guidance: the default guidance weight; 1 is none.
-        untrained: labels of classes that no picture was trained on; nothing is drawn of them.
+        untrained: labels of classes without training pictures; they cannot be sampled.
         errors: each stage's `ErrorCurve`, measured when training ends; empty before.
     """
 

@@ -18,13 +18,21 @@ def _corners(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def low_pass(x: Tensor) -> Tensor:
-    """``L x``: ``[..., H, W]`` to ``[..., H/2, W/2]``; a constant picture's amplitude doubles."""
+    """``L x``: ``[..., H, W]`` to ``[..., H/2, W/2]``; a constant picture's amplitude doubles.
+
+    Raises:
+        ValueError: H or W is odd.
+    """
     a, b, c, d = _corners(x)
     return (a + b + c + d) / 2
 
 
 def details(x: Tensor) -> Tensor:
-    """``H x``: ``[N, C, H, W]`` to ``[N, 3, C, H/2, W/2]``: horizontal, vertical, diagonal."""
+    """``H x``: ``[N, C, H, W]`` to ``[N, 3, C, H/2, W/2]``: horizontal, vertical, diagonal.
+
+    Raises:
+        ValueError: H or W is odd.
+    """
     a, b, c, d = _corners(x)
     return torch.stack(((a - b + c - d) / 2, (a + b - c - d) / 2, (a - b - c + d) / 2), dim=1)
 

@@ -111,6 +111,9 @@ def keyed_uniform(
         layer: the layer or step, one for all rows or N of them, in [0, 2**24).
         purpose: what the draw is for.
         shape: the shape of one row's draw.
+
+    Raises:
+        ValueError: ``layer`` is out of range.
     """
     words = _words(seed, index, layer, purpose, math.prod(shape))
     return ((words.double() + 0.5) / 2**32).reshape(-1, *shape)

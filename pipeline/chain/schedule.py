@@ -107,7 +107,13 @@ def karras_sigmas(high: float, low: float, num: int, rho: float = 7.0) -> np.nda
     """``num + 1`` noise levels from ``high`` to ``low``, float64.
 
     Equation 5 of Karras et al., "Elucidating the Design Space of Diffusion-Based Generative
-    Models" (2022); ``rho = 7`` puts more steps at low noise, a large ``rho`` tends to equal ratios.
+    Models" (2022).
+
+    Args:
+        high: the first level, above ``low``.
+        low: the last level, above 0.
+        num: steps, at least 1.
+        rho: 7 puts more steps at low noise; a large one tends to equal ratios.
     """
     u = np.linspace(0.0, 1.0, num + 1)
     sigmas: np.ndarray = (high ** (1 / rho) + u * (low ** (1 / rho) - high ** (1 / rho))) ** rho

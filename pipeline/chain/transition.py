@@ -58,6 +58,11 @@ def posterior_mean(z: Tensor, x_r: Tensor, layer: Layer) -> Tensor:
 
     With the true ``x_r`` it is the posterior's mean (of the low band at a resolution change); with
     the network's ``x_hat`` it is ``Dec_t(z_{t-1}, c)``.
+
+    Args:
+        z: ``z_{t-1}``, ``[N, C, h, w]``.
+        x_r: the clean picture, or an estimate of it, at the same resolution.
+        layer: layer t.
     """
     rho = posterior_scale(layer).rho
     return x_r + rho * (z - x_r)
@@ -79,8 +84,12 @@ def raise_resolution(low: Tensor, layer: Layer, tau2: Tensor, eps_detail: Tensor
 
     Args:
         low: ``L z_t``, ``[N, C, h, w]``.
+        layer: layer t, which changes the resolution.
         tau2: the data's own variance in each band and channel, ``[3, C]``.
         eps_detail: standard normal, ``[N, 3, C, h, w]``.
+
+    Returns:
+        ``[N, C, 2h, 2w]``.
     """
     scale = torch.sqrt(layer.sigma_to**2 + tau2).to(low)[None, :, :, None, None]
     return merge(low, scale * eps_detail.to(low))

@@ -7,8 +7,8 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 
 from pipeline.errors import UserError
 
-# Of the features' variance: what the square root of a singular product of covariances loses in
-# float64. Sets of equal rows came out at up to 1.4e-8 of it, and mostly below 0.
+# A share of the features' variance: the rounding error of the square root of a singular product of
+# covariances in float64. Sets of equal rows came out at up to 1.4e-8 of it, and mostly below 0.
 _ROUNDING = 1e-7
 
 RATIO_BELOW_ONE = (
@@ -19,7 +19,7 @@ RATIO_BELOW_ONE = (
 
 
 class _PrecomputedFeatures(nn.Module):
-    """Stands in the place of torchmetrics' Inception network: the features are there already."""
+    """Replaces torchmetrics' Inception network, since the features are already computed."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
@@ -32,8 +32,8 @@ class _PrecomputedFeatures(nn.Module):
 def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     """``|m_a - m_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2))`` of float features ``[N, D]``.
 
-    It is biased upwards by an amount that depends on N, so only distances at one N compare. Never
-    below 0: what is within rounding of it is 0.
+    It is biased upwards by an amount that depends on N, so only distances at the same N can be
+    compared. It is never negative: what is within rounding of 0 is 0.
 
     Raises:
         UserError: the sets have different sizes, too few rows, or features that are not finite.

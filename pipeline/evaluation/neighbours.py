@@ -11,24 +11,26 @@ from pipeline.formats.perturbation.set import picture_hashes
 
 @dataclass(frozen=True)
 class Copies:
-    """How many samples are training pictures, or lie suspiciously near to one.
+    """How many samples are equal to a training picture, or lie suspiciously near to one.
 
-    Equal pictures are looked for in the whole train split, near ones among some of its rows.
+    Samples are compared with the whole train split for equal pictures, and with some of its rows
+    for near ones. Distances are Euclidean, with pixels in [0, 1].
 
     Attributes:
-        num_samples: samples looked at.
-        num_exact: samples that are equal to a training picture in every value.
-        num_near: these, and the samples whose distance to one of the searched training pictures is
-            ``threshold`` at most.
-        threshold: the distance that the closest 1 % of the searched training pictures keep from
-            the nearest different one; Euclidean, pixels in [0, 1]. None where all are equal.
-        median_sample, median_training: medians of the nearest distances, of samples to the searched
-            training pictures and of these to the nearest different one.
-        num_training, num_train_split: training pictures that were searched for near ones, and how
-            many there are.
+        num_samples: samples that were compared.
+        num_exact: samples that equal a training picture in every value.
+        num_near: samples that equal a training picture, or lie within ``threshold`` of a searched
+            one.
+        threshold: 1 % of the searched training pictures have a different one within this distance.
+            None where all searched pictures are equal.
+        median_sample: the median distance from a sample to the nearest searched training picture.
+        median_training: the median distance from a searched training picture to the nearest
+            different one; None where all are equal.
+        num_training: the number of searched training pictures.
+        num_train_split: the number of training pictures.
         num_held_out, num_held_out_exact, num_held_out_near: the same counts for real pictures that
-            were not trained on. They are no copies, yet about 1 % of them lie as near, and what is
-            equal stands in both splits: what samples compare with.
+            were not trained on, as a standard for the samples. These are no copies, yet about 1 %
+            of them lie as near, and some may stand in both splits.
     """
 
     num_samples: int
@@ -55,9 +57,11 @@ def find_copies(
     """Compares samples, uint8 ``[N, H, W, C]``, with training pictures.
 
     Args:
-        searched: the training pictures among which near ones are looked for, ``[M, H, W, C]``.
-        train_split: all training pictures, some at a time; looked through once, for equal ones.
-        held_out: real pictures that were not trained on, ``[K, H, W, C]``, counted in the same way.
+        samples: at least one.
+        searched: the training pictures that are searched for near ones, ``[M, H, W, C]``.
+        train_split: batches of all training pictures, read once and compared for equality.
+        held_out: real pictures that were not trained on, ``[K, H, W, C]``.
+        quantile: the share of searched pictures that have another one within the threshold.
     """
     distinct = _flat(np.unique(searched, axis=0))
     search = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(distinct)
@@ -87,7 +91,7 @@ def find_copies(
 def _equal(
     sets: tuple[np.ndarray, ...], train_split: Iterable[np.ndarray]
 ) -> tuple[list[np.ndarray], int]:
-    """Which pictures of each set stand in the train split, and how many that has."""
+    """Which pictures of each set equal a training picture, and how many of those there are."""
     hashes = [picture_hashes(images) for images in sets]
     asked = {digest for of_set in hashes for digest in of_set}
     in_train: set[str] = set()

@@ -26,10 +26,10 @@ class ClassifierShape:
         num_classes: the number of logits, at least 2.
         widths: channels at each level, multiples of 8; the picture's sides halve between levels.
         blocks: residual blocks a level.
-        pooled: whether the features are means over the last level's places. If not, the head sees
-            each place by itself: features tell where things are, and there are more of them.
-        stem_stride: pixels between the places that the first convolution looks at: with 2 all
-            levels have half the sides, and a picture costs about a third.
+        pooled: whether the features are means over the positions of the last level. If not, each
+            position has features of its own, so that they say where things are.
+        stem_stride: the first convolution's stride, 1 or 2. With 2 all levels have half the sides,
+            and a picture costs about a third.
     """
 
     height: int

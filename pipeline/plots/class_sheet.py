@@ -28,12 +28,13 @@ class ClassRow:
 def rows_by_class(
     images: np.ndarray, labels: np.ndarray, classes: Sequence[str], *, per_class: int = 10
 ) -> tuple[ClassRow, ...]:
-    """The first ``per_class`` pictures of each class, in their order: nobody has chosen them.
+    """The first ``per_class`` pictures of each class in their order, without any selection.
 
     Args:
         images: uint8 ``[N, H, W, C]``.
-        labels: int64 ``[N]``. Pictures without a label (-1) get a row of their own, the last.
-        classes: the name of each label; every class gets a row, an empty one if need be.
+        labels: int64 ``[N]``. Pictures without a label (-1) are in the last row.
+        classes: the name of each label; every class has a row, even an empty one.
+        per_class: pictures in a row at most.
     """
     wanted = [*enumerate(classes)]
     if (labels == NO_LABEL).any():

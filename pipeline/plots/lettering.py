@@ -12,7 +12,7 @@ PAPER = (255, 255, 255)
 
 @cache
 def typeface(size: int) -> ImageFont.FreeTypeFont:
-    """The typeface with letters of ``size`` pixels. Unlike Pillow's own it knows Greek letters."""
+    """The typeface with letters of ``size`` pixels. Unlike Pillow's own it has Greek letters."""
     path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
     return ImageFont.truetype(path, size)
 

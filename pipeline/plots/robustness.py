@@ -1,4 +1,4 @@
-"""What a perturbation set tells in figures: accuracy against the change's size, sizes, and cost."""
+"""The plots of a perturbation set: accuracy against the size of changes, sizes, and cost."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -34,11 +34,13 @@ class SetFigures:
     """What the pictures show of a perturbation set.
 
     Attributes:
-        norm, eps: the attack's, eps in levels; 0 where there is no ball.
-        rows, clean_right: pictures attacked, and those of them right when clean.
-        sizes: how often a success has a change of so many tenths of a level, in the norm.
-        passes_broken, passes_standing: how often a picture, right when clean, took so many forward
-            and backward passes; broken ones, and those that withstood.
+        norm: of the attack.
+        eps: the radius in levels of 1/255; 0 where there is no ball.
+        rows: pictures in the set.
+        clean_right: those that are classified rightly when clean.
+        sizes: size of a change, in tenths of a level, to the number of broken pictures with it.
+        passes_broken: forward and backward passes to the number of broken pictures that took them.
+        passes_standing: the same for pictures that withstood.
     """
 
     norm: str
@@ -61,14 +63,17 @@ class SetFigures:
 
     @property
     def median_size(self) -> float | None:
-        """Of the changes that broke a picture, in the unit of the norm's axis; None without any."""
+        """The median change that broke a picture, in the unit of the axis; None if none broke."""
         return _median(self.sizes) / self.unit if self.sizes else None
 
     def accuracy_within(self) -> tuple[np.ndarray, np.ndarray]:
-        """Sizes, rising from 0, and the accuracy that is left at each, where it changes.
+        """The accuracy that is left within each size of change, at the sizes where it changes.
 
-        It is an upper bound of the true one: a smaller change than the one that was found may
-        break a picture too.
+        An upper bound of the true accuracy: a smaller change than the one in the set may break a
+        picture, too.
+
+        Returns:
+            The sizes, rising from 0, and the accuracies.
         """
         tenths = np.array(sorted(self.sizes), dtype=np.int64)
         lost = np.cumsum([self.sizes[int(size)] for size in tenths], dtype=np.int64)
@@ -125,8 +130,8 @@ def draw_robustness(directory: Path, manifest: Mapping[str, Any]) -> SetFigures:
 
 
 def robustness_figure(figures: SetFigures, title: str) -> Figure:
-    """Three panels: accuracy against size, sizes of what was found, passes a picture."""
-    # Placed by hand: matplotlib's own layout draws all of it a second time, 0.2 CPU-s.
+    """Three panels: accuracy against size, sizes of the changes, passes a picture."""
+    # Placed by hand: matplotlib's own layout draws everything twice, which costs 0.2 CPU-s.
     figure = Figure(figsize=(14, 4.3), dpi=110)
     figure.subplots_adjust(left=0.055, right=0.99, bottom=0.13, top=0.85, wspace=0.17)
     curve, sizes, cost = figure.subplots(1, 3)
@@ -175,7 +180,7 @@ def _draw_accuracy(axes: Axes, figures: SetFigures) -> None:
 
 
 def _reach(figures: SetFigures) -> float:
-    """The largest size that a set says something about."""
+    """The largest size in a set: of its ball or of a change."""
     return max(figures.eps * _TENTHS / figures.unit, float(figures.accuracy_within()[0][-1]))
 
 

@@ -22,7 +22,7 @@ _SEARCHED_ROWS = 1_000_000
 def draw_sample_set(directory: Path, shards: Sequence[Shard], classes: Sequence[str]) -> None:
     """Writes ``grid.png``, the first samples in order, and ``classes.png``, a row a class.
 
-    Nobody has chosen them. A class that no sample was drawn on has no row.
+    The pictures are not selected. A class without samples has no row.
 
     Args:
         shards: at least one, in order.
@@ -56,12 +56,17 @@ def draw_sample_set(directory: Path, shards: Sequence[Shard], classes: Sequence[
 def first_of_each_class(
     labels: Iterable[np.ndarray], num_classes: int, per_class: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The first rows of each class, and of those without a label (-1), rising, and their labels.
+    """The first rows of each class and of the rows without a label (-1).
 
-    Looks on until every class has its rows, or `_SEARCHED_ROWS` were seen.
+    Stops when every class has its rows, or after `_SEARCHED_ROWS` rows.
 
     Args:
-        labels: int64, part by part.
+        labels: int64 arrays, the labels of consecutive parts.
+        num_classes: labels run from 0 to this number less 1.
+        per_class: rows of a class at most.
+
+    Returns:
+        The numbers of the rows, rising, and their labels, int64 each.
     """
     rows_of: dict[int, list[int]] = {label: [] for label in range(NO_LABEL, num_classes)}
     wanted = range(num_classes) or (NO_LABEL,)

@@ -1,4 +1,4 @@
-"""A sample's way up the stack: its levels from noise to picture, side by side."""
+"""The levels of a sample from noise to picture, ready to be shown side by side."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,14 +13,14 @@ from pipeline.sampling.options import SamplingOptions
 from pipeline.sampling.sample import trajectory
 from pipeline.stack import Stack
 
-# Noise is drawn with half its deviation from the grey in the middle: 5 % of its pixels then
-# reach black or white, where its whole deviation would send 32 % there.
+# Noise is shown at half its standard deviation around middle grey: then 5 % of its pixels are
+# clipped to black or white, in the place of 32 %.
 _NOISE_CONTRAST = 2.0
 
 
 @dataclass(frozen=True)
 class Level:
-    """One level ``z_t`` of some samples, ready to be seen.
+    """One level ``z_t`` of some samples as 8-bit pictures.
 
     Attributes:
         t: 0 is noise, the last the picture.
@@ -41,12 +41,12 @@ class Level:
 
 @dataclass(frozen=True)
 class Trajectory:
-    """The chosen levels of N samples, and what each sample was asked to be.
+    """Some levels of N samples, and the samples' classes.
 
     Attributes:
-        names: N class names, empty ones for samples without a condition.
-        levels: in the order of sampling.
-        num_layers: T, of which `levels` shows some.
+        names: N class names; empty for a sample without a condition.
+        levels: some of the T + 1 levels, in the order of sampling.
+        num_layers: T.
     """
 
     names: tuple[str, ...]
@@ -55,10 +55,10 @@ class Trajectory:
 
 
 def choose_levels(schedule: Schedule, most: int = 12) -> tuple[int, ...]:
-    """Levels t to show, rising and as even as may be, ``most`` at the most.
+    """The levels t to show: at most ``most``, rising, spaced as evenly as possible.
 
-    The noise, the picture and the first level of each resolution are always among them, also where
-    they alone are more than ``most``.
+    The noise, the picture and the first level of each resolution are always shown, even if these
+    alone are more than ``most``.
     """
     last = schedule.num_layers
     changes = [t for t in range(1, last + 1) if schedule.sides[t] != schedule.sides[t - 1]]
@@ -78,10 +78,10 @@ def choose_levels(schedule: Schedule, most: int = 12) -> tuple[int, ...]:
 
 
 def displayed(z: Tensor, sigma: float, factor: int) -> np.ndarray:
-    """A level for the eye: ``z / sqrt(factor^2 + 4 sigma^2)``, to uint8 ``[N, h, w, C]``.
+    """A level as uint8 ``[N, h, w, C]``: ``z / sqrt(factor^2 + 4 sigma^2)``.
 
-    The orthonormal low-pass multiplies amplitudes by ``factor``, and the noise comes on top: the
-    clean picture is shown as it is, and pure noise around the middle grey.
+    The orthonormal low-pass multiplies amplitudes by ``factor``, and the noise adds to them. A
+    clean picture keeps its contrast, and pure noise lies around middle grey.
 
     Args:
         z: ``[N, C, h, w]``.

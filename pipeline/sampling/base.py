@@ -26,7 +26,12 @@ class Denoiser(Protocol):
 
 @dataclass(frozen=True)
 class SampleKeys:
-    """The keys of the samples in a batch: int64 ``[N]`` each."""
+    """The keys of the N samples of a batch.
+
+    Attributes:
+        seeds: int64 ``[N]``.
+        indices: int64 ``[N]``, the samples' indices under their seeds.
+    """
 
     seeds: np.ndarray
     indices: np.ndarray
@@ -38,7 +43,12 @@ class SampleKeys:
 
 @dataclass(frozen=True)
 class History:
-    """What a multistep sampler remembers of the layer before, within a stage."""
+    """What a multistep sampler remembers of the layer before, within a stage.
+
+    Attributes:
+        sigma: the noise level at which that layer started.
+        x_hat: the denoiser's estimate there, ``[N, C, h, w]``.
+    """
 
     sigma: float
     x_hat: Tensor

@@ -1,4 +1,4 @@
-"""What a sample costs in each stage of a stack, and how workers are shared out by it."""
+"""The cost of a sample in each stage of a stack, and how workers are shared out by cost."""
 
 from collections.abc import Sequence
 
@@ -18,9 +18,9 @@ _WEIGHTS_SHARE = 0.5  # of a device's memory; the rest is for features, and for 
 
 
 def stage_costs(spec: StackSpec, options: SamplingOptions | None = None) -> tuple[int, ...]:
-    """Floating-point operations of one sample in each stage: those of a call, times the calls.
+    """Floating-point operations of one sample in each stage: operations of a call times calls.
 
-    Nothing is computed: tensors on torch's meta device have shapes alone. On Fashion-MNIST's stack
+    Nothing is computed: tensors on torch's meta device only have shapes. On Fashion-MNIST's stack
     the stages take 12, 36 and 52 % of the operations, and 12, 33 and 55 % of the time on a CPU.
     """
     with torch.device("meta"):
@@ -39,15 +39,18 @@ def weight_bytes(spec: StackSpec) -> int:
 
 
 def fits(spec: StackSpec, memory: float) -> bool:
-    """Whether so many bytes hold the whole stack, with room for what its networks compute."""
+    """Whether ``memory`` bytes hold the whole stack, with room for what its networks compute."""
     return weight_bytes(spec) <= _WEIGHTS_SHARE * memory
 
 
 def share_out(total: int, costs: Sequence[int]) -> tuple[int, ...]:
-    """``total`` workers shared among stages by their costs, one to each even where they are fewer.
+    """Shares ``total`` workers among stages by cost; each stage gets at least one.
 
-    Each next worker goes to the stage that holds the others up the most: a pipeline is as fast as
-    its slowest stage.
+    Each further worker goes to the slowest stage, since a pipeline is as fast as its slowest stage.
+
+    Args:
+        total: workers; with fewer than stages, each stage still gets one.
+        costs: of one sample in each stage, in any unit.
     """
     shares = [1] * len(costs)
     for _ in range(total - len(costs)):

@@ -1,7 +1,7 @@
-"""Which label each sample gets: a pure function of its index, whoever asks and however often.
+"""Which label each sample gets: a pure function of its index.
 
-So a set that is resumed, or made again, has the same labels, and a worker needs to know no more
-than the rows that it makes.
+So a set that is resumed, or made again, has the same labels, and a worker needs to know only which
+rows it makes.
 """
 
 from abc import ABC, abstractmethod
@@ -44,12 +44,17 @@ class LabelPlan(ABC):
 
     @abstractmethod
     def origin(self) -> dict[str, Any]:
-        """What decides the labels, as JSON can hold it: the same origin, the same labels."""
+        """What decides the labels, as JSON: plans of the same origin give the same labels."""
 
 
 @dataclass(frozen=True)
 class InTurn(LabelPlan):
-    """Labels, with or without the captions that named them, given to the samples in turn."""
+    """The same labels over and over: sample i gets label ``i mod len(labels)``.
+
+    Attributes:
+        labels: at least one; -1 for no condition.
+        captions: the texts that named the labels, or None.
+    """
 
     labels: tuple[int, ...]
     captions: tuple[str, ...] | None = None
@@ -73,9 +78,13 @@ class InTurn(LabelPlan):
 
 @dataclass(frozen=True)
 class PerClass(LabelPlan):
-    """So many of each label: in turn, until a label has its number.
+    """A number of samples for each label.
 
-    Any beginning of the set holds the classes as evenly as their numbers allow.
+    Labels come in turn until each has its number, so that the first n samples of a set hold the
+    classes as evenly as the numbers allow, for any n.
+
+    Attributes:
+        counts: label to number of samples.
     """
 
     counts: Mapping[int, int]

@@ -16,9 +16,11 @@ from pipeline.stack import Stack
 
 
 def _calls(num: int, size: int) -> Iterator[tuple[slice, np.ndarray]]:
-    """``num`` rows in calls of exactly ``size``: where a call's results go, and the rows it takes.
+    """Cuts ``num`` rows into calls of exactly ``size`` rows.
 
-    The last call is padded with its first row; what comes out beyond the slice is dropped.
+    Yields:
+        Where a call's results go, and the rows that it takes. The last call is padded with its
+        first row; what comes out beyond the slice is dropped.
     """
     for start in range(0, num, size):
         rows = np.arange(start, start + size)
@@ -91,14 +93,13 @@ def sample_stage(
     labels: np.ndarray,
     options: SamplingOptions | None = None,
 ) -> np.ndarray:
-    """One stage of `sample`: `from_signed` of what the last one gives is `sample`, bit for bit.
+    """One stage of `sample`. After the last stage, `from_signed` gives the same bits as `sample`.
 
     Args:
         stack: one that holds this stage's network at least.
-        stage: 0 the coarsest.
-        z: what the stage before gave, float32 ``[N, C, h, w]``; None at stage 0.
-
-    The other arguments as `sample`.
+        stage: 0 is the coarsest.
+        z: the result of the stage before, float32 ``[N, C, h, w]``; None at stage 0.
+        seeds, indices, labels, options: as in `sample`.
 
     Returns:
         float32 ``[N, C, h, w]``: the next stage's ``z``; after the last stage the picture in
@@ -118,10 +119,11 @@ def sample_stage(
 
 
 def is_exact(stack: Stack) -> bool:
-    """Whether samples match their solo run bit for bit here: a self-test for when a model loads.
+    """Whether samples on this machine do not depend on their batch, bit for bit: a self-test.
 
-    Draws as many rows as one call takes, then each of three of them alone, with the model's own
-    options. A sign for other rows and options, and no proof; nothing about other machines.
+    It draws as many rows as one call takes, then three of them alone, with the model's own options.
+    That makes the same likely for other rows and options, but does not prove it, and says nothing
+    about other machines.
     """
     size = stack.rows_per_call
     seeds, indices = np.full(size, 20260101), np.arange(size)

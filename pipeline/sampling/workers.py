@@ -23,14 +23,14 @@ from pipeline.stack import Stack
 
 @dataclass(frozen=True)
 class SampleJob:
-    """What every worker of one sample set is told.
+    """What all workers of one sample set share.
 
     Attributes:
         model: the stack's directory.
         output: the directory of the shards.
-        seed: of all samples.
-        labels: what each is drawn on.
-        options: resolved or not; all workers see the same stack.
+        seed: keys all samples.
+        labels: the label of each sample.
+        options: how to sample; None in a field takes the model's default.
         device: where the networks run.
         threads: torch threads of a worker.
     """
@@ -44,7 +44,7 @@ class SampleJob:
     threads: int = 1
 
     def load(self, stages: list[int] | None = None) -> Stack:
-        """The stack, or what some of its stages need, in a process with the threads promised."""
+        """Sets this process's threads, and loads the stack or only some of its stages."""
         keep_freed_memory()
         torch.set_num_threads(self.threads)  # an inherited OMP_NUM_THREADS may say otherwise
         return Stack.load(self.model, self.device, stages)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Averaging:
-    """An exponential moving average whose half-life grows with what was seen (EDM's ramp-up).
+    """An exponential moving average whose half-life grows with the pictures seen (EDM's ramp-up).
 
     Attributes:
         halflife: in pictures.
@@ -20,16 +20,18 @@ class Averaging:
     batch_size: int
 
     def decay(self, step: int) -> float:
-        """What the average keeps of itself in step ``step``, counted from 0."""
+        """The weight of the old average in step ``step`` (from 0), in [0, 1)."""
         seen = (step + 1) * self.batch_size
         return float(0.5 ** (self.batch_size / max(1e-8, min(self.halflife, 0.05 * seen))))
 
     @torch.no_grad()
     def update(self, average: Mapping[str, Tensor], network: nn.Module, step: int) -> None:
-        """Takes the network's weights of step ``step`` into the average, in place.
+        """Moves the average, in place, towards the weights after step ``step``.
 
         Args:
-            average: of each of `named_parameters`, in their order.
+            average: of the network's `named_parameters`, in their order.
+            network: whose weights are averaged.
+            step: counted from 0.
         """
         torch._foreach_lerp_(
             list(average.values()),

@@ -1,8 +1,9 @@
 """Training checkpoints: one safetensors file a step, complete or absent, newest first.
 
-A checkpoint is found by looking, not by a record elsewhere, so a worker that Ray restarted and a
-command that was given again both go on from the newest one. Of several workers the first looks, and
-the others load what it found: on a network file system each might see another newest.
+Checkpoints are found by listing the directory, not by a record elsewhere. So a worker that Ray
+restarted and a command that is run again both resume from the newest one. Of several workers the
+first one chooses and the others load its choice: on a network file system each might see another
+checkpoint as the newest.
 """
 
 import hashlib
@@ -28,19 +29,19 @@ _PATIENCE_SECONDS = 20.0  # in which a network file system shows what another ho
 
 
 class Ranks(Protocol):
-    """The workers of a run, as one of them sees them.
+    """One worker's view of all workers of a run.
 
     Attributes:
-        rank: this one's number.
+        rank: this worker's number.
     """
 
     rank: int
 
     def from_first(self, value: Any) -> Any:
-        """What the worker of rank 0 gave here; the others' values do not count."""
+        """The value that the worker of rank 0 passed; those of the others are ignored."""
 
     def of_all(self, value: Any) -> list[Any]:
-        """What each worker gave here, in the order of their ranks."""
+        """The values that all workers passed, in the order of their ranks."""
 
 
 class _Checkpoint(NamedTuple):
@@ -63,25 +64,23 @@ def save_checkpoint(
 
 
 def newest_checkpoint(directory: Path) -> tuple[int, dict[str, Tensor]] | None:
-    """The steps taken and the state of the newest checkpoint, on the CPU; None without one.
-
-    One that is damaged is passed over.
+    """The steps taken and the state of the newest whole checkpoint, on the CPU; None without one.
 
     Raises:
-        UserError: none of those that are there can be read.
+        UserError: there are checkpoints, but none can be read.
     """
     newest, _ = _newest_whole(directory)
     return None if newest is None else (newest.step, newest.tensors)
 
 
 def resume_together(directory: Path, ranks: Ranks) -> tuple[int, dict[str, Tensor]] | None:
-    """The same as `newest_checkpoint`, and the same for all workers, which call it together.
+    """`newest_checkpoint` for all workers, which call it together and get the same one.
 
-    Rank 0 chooses a step and its content, and sets aside what is damaged, under a name that ends in
-    ``.damaged``. Each other rank loads exactly that.
+    Rank 0 chooses a checkpoint and renames damaged ones, so that their names end in ``.damaged``.
+    The other ranks load a file of the same step and content.
 
     Raises:
-        UserError: on all ranks alike; none can be read, or some rank cannot see what rank 0 chose.
+        UserError: on all ranks; no checkpoint can be read, or a rank does not see rank 0's choice.
     """
     problems: list[str] = []
     for _ in range(_CHOICES):
@@ -107,7 +106,7 @@ def resume_together(directory: Path, ranks: Ranks) -> tuple[int, dict[str, Tenso
 
 
 def newest_step(directory: Path) -> int:
-    """The steps taken at the newest checkpoint, of which only the head is read; 0 without one."""
+    """The steps taken at the newest whole checkpoint; 0 without one. Reads only heads of files."""
     files = _checkpoints(directory)
     return next((step for step in sorted(files, reverse=True) if _is_whole(files[step])), 0)
 
@@ -119,7 +118,7 @@ def steps_done(output: Path) -> int:
 
 
 def damaged_checkpoints(directory: Path) -> list[Path]:
-    """What was set aside because it could not be read."""
+    """The checkpoints that were renamed because they could not be read."""
     return sorted(directory.glob(f"step-*{DAMAGED}"))
 
 
@@ -184,7 +183,7 @@ def _path(directory: Path, step: int) -> Path:
 
 
 def with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose names begin so, under the rest of their names."""
+    """The tensors whose names begin with ``prefix``, by the rest of their names."""
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 

@@ -67,13 +67,14 @@ class ClassifierTrainer:
     Args:
         network: trained in place.
         recipe: how to train.
-        parallel: what is called: the network itself, or its data-parallel wrapper, which averages
-            the gradients over the workers.
-        first_row: the first row of each batch that this worker holds; all workers hold as many.
-        world: how many workers there are.
+        parallel: the network itself, or its data-parallel wrapper, which averages the gradients
+            over the workers.
+        first_row: the first row of each batch that this worker holds. All workers hold the same
+            number of rows.
+        world: the number of workers.
 
     Attributes:
-        step: how many steps have been taken.
+        step: the number of steps taken.
     """
 
     def __init__(
@@ -107,7 +108,7 @@ class ClassifierTrainer:
     def update(self, images: np.ndarray, labels: np.ndarray) -> None:
         """One step on this worker's rows of a batch, uint8 ``[N, H, W, C]`` and int64 ``[N]``.
 
-        Nobody waits for the device: `outcomes` looks at the losses of many steps at once.
+        Does not wait for the device: `outcomes` reads the losses of many steps at once.
         """
         device, step = next(self._network.parameters()).device, self.step
         key = (self._recipe.seed, step)
@@ -187,7 +188,7 @@ class ClassifierTrainer:
 
 
 def published_weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Of `ClassifierTrainer.state` what is published: the weights' average, if there is one."""
+    """The weights of a `ClassifierTrainer.state` to publish: their average, if there is one."""
     return with_prefix(tensors, "ema.") or with_prefix(tensors, "weights.")
 
 

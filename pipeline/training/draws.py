@@ -1,7 +1,7 @@
-"""The random numbers of an optimiser step: keyed by the row of the batch, whoever holds that row.
+"""The random numbers of an optimiser step, keyed by the rows of its batch.
 
-So a batch that several workers share, or that one takes in parts, sees the noise that it would see
-whole in one process.
+So a batch sees the same noise whether one process takes it whole, one takes it in parts, or several
+workers share it.
 """
 
 import numpy as np
@@ -16,12 +16,12 @@ _TILE = 16
 class RowDraws:
     """Draws for some of the rows that train a stage in one step.
 
-    A draw is a function of the key, the row and the draws before it alone.
+    Each draw depends only on the key, the row and the number of draws before it.
 
     Args:
-        key: what is drawn for, such as seed, step and stage; any integers.
-        rows: the rows, counted among all that train the stage in this step.
-        total: how many these are, over all workers.
+        key: the purpose of the draws, such as (seed, step, stage); any integers.
+        rows: the positions of these rows among all rows that train the stage in this step.
+        total: the number of all those rows, over all workers.
         device: where to draw. A GPU draws other numbers than a CPU.
     """
 
@@ -53,7 +53,7 @@ class RowDraws:
         )
 
     def strata(self) -> Tensor:
-        """A uniform draw in each row's own part of (0, 1), ``[N]``: less variance for free."""
+        """Stratified uniform draws, float32 ``[N]``: row i of n in [i / n, (i + 1) / n)."""
         numbers = torch.arange(self.rows.start, self.rows.stop, device=self._device)
         return (numbers + self.uniform()) / self.total
 
@@ -76,21 +76,21 @@ class RowDraws:
 
 
 def share_of_batch(batch_size: int, worker: int, num_workers: int) -> range:
-    """The rows of each batch that a worker holds: even parts, however many workers there are."""
+    """The rows of each batch that a worker holds: parts of equal size, up to one row."""
     return range(worker * batch_size // num_workers, (worker + 1) * batch_size // num_workers)
 
 
 def choose_evenly(share: float, rows: range, batch_size: int) -> tuple[list[int], range, int]:
-    """Which rows of a batch are chosen where the part ``share`` of them is to be.
-
-    They lie evenly over the batch, so that all workers have their part of them.
+    """Chooses a share of a batch's rows, spread evenly, so that each worker holds its part.
 
     Args:
-        rows: the rows of the batch that a worker holds.
+        share: the part of the batch to choose, in (0, 1]; at least one row is chosen.
+        rows: the rows of the batch that this worker holds.
+        batch_size: rows of the batch, over all workers.
 
     Returns:
-        The chosen rows as positions within ``rows``, their numbers among all chosen rows of the
-        batch, and how many these are (at least one).
+        This worker's chosen rows as positions within ``rows``; their numbers among all chosen rows
+        of the batch; and how many rows of the batch are chosen.
     """
     total = max(1, round(share * batch_size))
     chosen = [

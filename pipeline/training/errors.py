@@ -21,15 +21,18 @@ def measure_errors(
 ) -> tuple[tuple[tuple[float, ...], tuple[float, ...]], ...]:
     """Each stage's mean squared error per coefficient on a grid of noise levels.
 
-    A picture's noise in a stage is keyed by its number, and the same at all levels: the curve is
-    then smoother than its points are certain.
+    A picture's noise in a stage is keyed by its number and is the same at all levels, which makes
+    the curve smooth: its points err together.
 
     Args:
-        batches: pictures in [-1, 1] and their conditions; none that a bound will be averaged over.
+        stack: with its averaged weights.
+        batches: pictures ``[N, C, H, W]`` in [-1, 1] and their conditions. Pictures that a bound
+            will be averaged over must not be among them.
         num_levels: points of the grid, even in log sigma from one end of the stage to the other.
+        seed: keys the noise.
 
     Returns:
-        For each stage the levels' logarithms and the errors.
+        For each stage the natural logarithms of the levels, rising, and the errors.
     """
     stack.eval()
     held = list(batches)

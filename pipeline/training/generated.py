@@ -38,16 +38,16 @@ def open_generated(path: Path, info: DatasetInfo) -> SampleSet:
 
 @dataclass(frozen=True)
 class GeneratedRows:
-    """Samples that take the places of some of the rows of each batch.
+    """Samples that replace some of the rows of each batch.
 
-    Which sample stands in which place is a function of the seed, the step and the place alone, so
-    a resumed run and workers that share a batch see the same ones. All samples come once before any
-    comes again.
+    Which sample replaces which row depends only on the seed, the step and the row, so a resumed run
+    and workers that share a batch see the same samples. All samples come once before any is
+    repeated.
 
     Attributes:
         images: uint8 ``[M, H, W, C]``, held in memory.
         labels: int64 ``[M]``.
-        share: of each batch, in (0, 1).
+        share: the part of each batch that is replaced, in (0, 1).
         batch_size: rows of a batch, over all workers.
         seed: keys the order.
     """
@@ -60,7 +60,7 @@ class GeneratedRows:
 
     @staticmethod
     def read(samples: SampleSet, *, share: float, batch_size: int, seed: int) -> "GeneratedRows":
-        """Of a sample set that `open_generated` gave."""
+        """Reads a sample set that `open_generated` has checked into memory."""
         tables = list(iterate_samples(samples, ["image", "label"]))
         images = np.concatenate([images_of(table) for table in tables])
         labels = np.concatenate([labels_of(table) for table in tables])
@@ -69,9 +69,10 @@ class GeneratedRows:
     def mixed(
         self, step: int, rows: range, images: np.ndarray, labels: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """A worker's rows of the batch of ``step``, some of them replaced.
+        """A worker's rows of the batch of step ``step``, some of them replaced by samples.
 
         Args:
+            step: counted from 0.
             rows: the rows of the batch that the worker holds, N of them.
             images: uint8 ``[N, H, W, C]``.
             labels: int64 ``[N]``.

@@ -26,16 +26,21 @@ def stage_loss(
     *,
     drop_condition: float = 0.1,
 ) -> Tensor:
-    """These rows' part of the weighted mean squared error of ``x_hat`` in one stage, a scalar.
+    """The part that these rows add to a stage's loss, a scalar.
 
-    The parts of all rows of a step add up to the mean over them.
+    The loss is the mean over all rows of the step of the weighted squared error of ``x_hat``, also
+    a mean over coefficients.
 
     Args:
-        denoiser: a `Stack`; called with dropout's factors as well where the spec asks for dropout.
+        denoiser: a `Stack`; it gets a dropout mask as its last argument where the spec asks for
+            dropout.
+        spec: the stack's spec.
+        stage: 0 is the coarsest.
         x: full-resolution pictures in [-1, 1], ``[N, C, H, W]``.
         condition: see `Condition`; None is null for all rows.
+        weighting: the density and the weights of the noise levels.
         draws: for these N rows, on the device of ``x``; the only source of randomness.
-        drop_condition: probability with which a row's condition is made null.
+        drop_condition: the probability of replacing a row's condition by the null condition.
     """
     low, high = weighting.range(spec.stages[stage])
     sigma_d = spec.sigma_data[stage]

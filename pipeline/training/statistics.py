@@ -1,4 +1,4 @@
-"""What the schedule and the preconditioning need to know of the data, in one pass over it."""
+"""The moments of the data that the schedule and the preconditioning need, in one pass."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -62,7 +62,15 @@ def measure(batches: Iterable[np.ndarray], sides: Sequence[int]) -> DataStatisti
 
 
 def check_sides(picture: tuple[int, int], sides: Sequence[int]) -> None:
-    """Raises a UserError unless ``sides`` are successive halvings that end at the picture."""
+    """Refuses stages that are not successive halvings of the picture.
+
+    Args:
+        picture: height and width in pixels.
+        sides: the stages' heights; the last must be the picture's own.
+
+    Raises:
+        UserError: they do not fit.
+    """
     ordered = sorted(sides)
     height, width = picture
     halvings = max(0, len(ordered) - 1)

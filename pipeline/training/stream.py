@@ -1,13 +1,13 @@
 """The order in which training sees the data: a pure function of the seed, and endless.
 
 The stream is cut into windows. In each epoch the shards are permuted and grouped into windows of a
-few shards; in a window the rows are permuted. A window is small enough for one worker's memory, so
-no step reads the whole set, and any position of the stream can be reached without the ones before.
+few shards, and the rows of each window are permuted. A window fits into one worker's memory. So no
+step reads the whole set, and any position of the stream can be reached without the ones before it.
 
-Batches do not follow the stream: they cross it. ``S`` steps of ``B`` rows form a group, and row
-``j`` of the group's step ``s`` is the group's position ``j S + s``. So a batch mixes all windows of
-its group, while a worker that holds some rows of each batch reads one run of the stream, and leaves
-the windows of the others alone, however many workers there are.
+A batch is not a run of the stream. ``S`` steps of ``B`` rows form a group, and row ``j`` of the
+group's step ``s`` is the group's position ``j S + s``. So each batch mixes all windows of its
+group, while a worker, which holds some rows of each batch, reads one run of the stream and no
+windows of the others, however many workers there are.
 """
 
 from collections.abc import Iterator, Sequence
@@ -70,7 +70,7 @@ class Run:
     steps_per_group: int
 
     def order(self) -> np.ndarray:
-        """The rows that were read, as indices from ``start``, step after step; int64."""
+        """The rows of the run in the order of the steps, as int64 indices from ``start``."""
         read = np.arange(self.stop - self.start).reshape(self.num_rows, self.steps_per_group)
         wanted = read[:, self.first : self.first + len(self.steps)]
         return np.ascontiguousarray(wanted.T).reshape(-1)
@@ -78,7 +78,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Order:
-    """Which rows each step of a run sees, whoever reads them.
+    """Which rows each step of a training run sees, on any number of workers.
 
     Attributes:
         shard_rows: rows of each shard of the split.

@@ -25,7 +25,7 @@ class Recipe:
     Attributes:
         num_steps: optimiser steps of the whole run.
         batch_size: pictures a step, over all workers.
-        stage_share: the part of a batch that each stage trains on, coarsest first, in (0, 1].
+        stage_share: the share of a batch that each stage trains on, coarsest first, in (0, 1].
         learning_rate: Adam's, at its peak.
         warmup_steps: steps of linear rise; a cosine then falls to 0.
         ema_halflife: half-life of the weights' moving average, in pictures.
@@ -33,7 +33,7 @@ class Recipe:
         gradient_clip: largest norm of the gradient.
         weighting: the noise levels' density and weight.
         seed: keys every draw.
-        parts: a worker takes its share of a batch in this many parts, to need less memory.
+        parts: a worker splits its rows of a batch into this many parts, to need less memory.
         bf16: whether the network computes in bfloat16; weights and losses stay in float32.
     """
 
@@ -67,14 +67,15 @@ class Recipe:
 class StackTrainer:
     """The stack, its moving average and its optimiser.
 
-    What a step does to the weights does not depend on how many workers share the batch, nor on how
-    many parts they take it in, but for the order in which floating-point numbers are added.
+    A step's effect on the weights does not depend on how many workers share the batch, nor on the
+    number of parts, except for the order in which floating-point numbers are added.
 
     Args:
-        stack: trained in place; those of its stages that it has.
-        parallel: what the loss calls: the stack itself, or its data-parallel wrapper, which
-            averages the gradients over the workers.
-        rank, world: this worker's number, and how many there are.
+        stack: trained in place, in all of the stages that it holds.
+        recipe: how to train.
+        parallel: the stack itself, or its data-parallel wrapper, which averages the gradients over
+            the workers.
+        rank, world: this worker's number, and the number of workers.
     """
 
     def __init__(
@@ -100,8 +101,7 @@ class StackTrainer:
     def update(self, x: Tensor, condition: Tensor | None) -> tuple[float, ...]:
         """One optimiser step on this worker's rows of the batch.
 
-        All of the stack's stages take part in each step: their losses add up, and every weight gets
-        a gradient.
+        All of the stack's stages are trained in each step, and their losses are added.
 
         Args:
             x: pictures in [-1, 1], ``[N, C, H, W]``; N is the length of `rows`.
