@@ -130,6 +130,7 @@ def check_objective(place: Path) -> None:
 
     assert "smoothed: labels" in printed("train-classifier", "--help")
     config = TrainClassifierConfig(dataset=place, output=place, adversarial_loss="smoothed")
+    assert not config.is_adversarial  # its accuracy is of pictures as they are, and no PGD is run
     images, labels = digits()
     network = fitted_network(steps=25, objective=config.objective())
     with torch.no_grad():

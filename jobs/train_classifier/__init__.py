@@ -99,7 +99,7 @@ def _train(run: ClassifierRun) -> None:
         workers=config.workers(),
         progress=lambda line: (
             f"classifier: step {line['step']:,} of {config.steps:,}, loss {line['loss']:.4f}, "
-            f"accuracy{'' if config.adversarial_loss == 'none' else ' on perturbed pictures'} "
+            f"accuracy{' on perturbed pictures' if config.is_adversarial else ''} "
             f"{line['accuracy']:.1%}, {line['pictures_per_second']:,.0f} pictures/s, "
             f"{duration(line['seconds_left'])} left"
         ),
@@ -108,8 +108,8 @@ def _train(run: ClassifierRun) -> None:
 
 def _announce(config: TrainClassifierConfig, samples: SampleSet | None) -> None:
     """Says what is trained on, where that is not the dataset's pictures as they are."""
-    if config.adversarial_loss != "none":
-        beta = f" with beta {config.trades_beta:g}" if config.adversarial_loss == "trades" else ""
+    if config.is_adversarial:
+        beta = f" with beta {config.trades_beta:g}" if config.heeds("trades_beta") else ""
         print(
             f"classifier: adversarial training, {config.adversarial_loss}{beta}, within "
             f"{config.levels} of 255 levels in linf, {config.attack_steps} gradient step(s) a "

@@ -102,16 +102,24 @@ class TrainClassifierConfig(JobConfig):
 
     @model_validator(mode="after")
     def _keys_agree(self) -> "TrainClassifierConfig":
-        heeds = OBJECTIVES[self.adversarial_loss].heeds
         for key in _ADVERSARIAL:
-            if key not in heeds and getattr(self, key) != type(self).model_fields[key].default:
+            if not self.heeds(key) and getattr(self, key) != type(self).model_fields[key].default:
                 names = " or ".join(n for n, entry in OBJECTIVES.items() if key in entry.heeds)
                 raise ValueError(f"{key} is for adversarial_loss {names}")
-        if "eps" in heeds and self.eps is None:
+        if self.is_adversarial and self.eps is None:
             raise ValueError(f"adversarial_loss {self.adversarial_loss} needs eps, for example 0.1")
         if (self.generated is None) != (self.generated_share == 0):
             raise ValueError("generated and generated_share belong together: give both or neither")
         return self
+
+    def heeds(self, key: str) -> bool:
+        """Whether the objective takes what a key says."""
+        return key in OBJECTIVES[self.adversarial_loss].heeds
+
+    @property
+    def is_adversarial(self) -> bool:
+        """Whether it trains on pictures that are perturbed within eps."""
+        return self.heeds("eps")
 
     @property
     def levels(self) -> int:

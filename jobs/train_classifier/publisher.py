@@ -100,7 +100,7 @@ def _test_under_pgd(
     config: TrainClassifierConfig, classifier: Classifier, info: DatasetInfo, split: str
 ) -> dict[str, Any] | None:
     """What the card says of robustness; None for a classifier that was not trained for it."""
-    if config.adversarial_loss == "none":
+    if not config.is_adversarial:
         return None
     chosen = keyed_sample(info, split, _PGD_ROWS, config.seed, len(info.classes))
     tested = evaluate_under_pgd(

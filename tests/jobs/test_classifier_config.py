@@ -53,6 +53,13 @@ def test_keys_that_do_not_fit_together_are_refused(change: dict[str, object], me
         config(**change)
 
 
+def test_an_objective_that_heeds_eps_is_adversarial_and_no_other_is() -> None:
+    assert not config().is_adversarial
+    assert config(adversarial_loss="pgd", eps=0.1).is_adversarial
+    assert not config(adversarial_loss="pgd", eps=0.1).heeds("trades_beta")
+    assert config(adversarial_loss="trades", eps=0.1).heeds("trades_beta")
+
+
 def test_a_radius_below_one_level_is_refused() -> None:
     with pytest.raises(UserError, match="less than one level"):
         config(adversarial_loss="pgd", eps=0.003).objective()
