@@ -1,4 +1,4 @@
-"""A directory claimed for one command and one config, so that the same command resumes in it."""
+"""Claims an output directory for one command and one config, so that the same command resumes."""
 
 import contextlib
 import json
@@ -23,7 +23,7 @@ from pipeline.formats.output import (
 
 RUN_FILE = "run.json"
 _RUN_FORMAT = 1
-_CONTINUES = "continues"  # in a run.json: what stands there finished is a shorter run's
+_CONTINUES = "continues"  # in a run.json: the finished results there are a shorter run's
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Output:
     Attributes:
         directory: where to write now (with --overwrite a sibling of `path`, swapped in at the end).
         path: where the results will stand once `claim_output` has been left.
-        finished: the completion marker is there, made by the same config: nothing is left to do.
+        finished: whether the same config has already finished here, so that nothing is left to do.
     """
 
     directory: Path
@@ -43,11 +43,11 @@ class Output:
 
 @dataclass(frozen=True)
 class Length:
-    """How long a run is, for runs that can be made longer.
+    """The length of a run that can be made longer, such as its steps.
 
     Attributes:
-        key: where the fingerprint says it, a number.
-        done: how much of it a directory holds.
+        key: the fingerprint's key that holds the length, a number.
+        done: returns how much of it a directory holds.
     """
 
     key: str
@@ -82,9 +82,8 @@ def claim_output(
             what does not, such as the number of workers, so that a run may be resumed with other
             values.
         marker: the file that the job writes last of all.
-        length: for a run that can be made longer. With another length and all else equal the
-            directory is handed out to go on from, not `finished`, whatever of the shorter run
-            stands in it; with less than is done it is refused.
+        length: for a run that can be made longer. Where only the length differs, the directory is
+            handed out to continue, not `finished`; a length below what is done is refused.
     """
     path = Path(os.path.abspath(path))
     ours = as_json(fingerprint)
@@ -172,7 +171,7 @@ def _write_run(directory: Path, fingerprint: Any, continues: Any = None) -> None
 
 
 def _continued(directory: Path, theirs: Any, ours: Any, length: Length | None) -> Any:
-    """The length of the run that ours goes on with; None where ours is another in more than that.
+    """The length of the run that ours continues; None where they differ in more than length.
 
     Raises:
         UserError: more is done than ours asks for.

@@ -162,7 +162,7 @@ def load_dataset(path: Path | str) -> DatasetInfo:
 
 
 def read_dataset_info(path: Path | str) -> DatasetInfo:
-    """What `dataset.json` says, true or not: neither its hash nor the shards are looked at.
+    """What `dataset.json` says, unchecked: neither its hash nor the shards are verified.
 
     Raises:
         UserError: the directory is missing or not a dataset.
@@ -199,7 +199,7 @@ def read_dataset_info(path: Path | str) -> DatasetInfo:
 
 
 def content_holds(info: DatasetInfo) -> bool:
-    """Whether the content hash is that of what `dataset.json` says."""
+    """Whether the content hash in `dataset.json` is that of its other entries."""
     return info.sha256 == _content_hash(info.shape, info.classes, info.splits, info.has_captions)
 
 

@@ -1,4 +1,4 @@
-"""The process that holds an output: how it names itself, and how others see whether it lives."""
+"""The process that holds an output: its identity, and whether it still runs."""
 
 import getpass
 import os
@@ -18,11 +18,11 @@ class Holder:
     """The process that holds an output.
 
     Attributes:
-        boot, namespace: which run of which machine, and which view of its processes; None where
-            the system does not tell (it is not Linux).
-        started: when the process began, in the system's ticks; tells it from a later one with its
+        boot, namespace: identify the machine's boot and its view of processes; None on systems
+            other than Linux.
+        started: when the process began, in the system's ticks; a later process may have the same
             number.
-        token: drawn for each claim.
+        token: random, drawn for each claim.
     """
 
     host: str

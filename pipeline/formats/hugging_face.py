@@ -32,13 +32,13 @@ _HEADER = b"huggingface"
 _PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 # Labels, in which -1 stands for none: Hugging Face's ClassLabel has null for that.
 _OF_CLASSES = ("label", "target", "clean_prediction", "adversarial_prediction")
-_DTYPES = {pa.float32(): "float32", pa.float64(): "float64"}  # others are called as Arrow has them
+_DTYPES = {pa.float32(): "float32", pa.float64(): "float64"}  # others have Arrow's names
 _DEFAULT_SPLIT = "train"  # what `load_dataset` calls the rows of a set without splits
 
 
 @dataclass(frozen=True)
 class FinishedSet:
-    """A finished set, as far as its export needs to know it.
+    """What an export needs to know of a finished set.
 
     Attributes:
         kind: dataset, sample_set or perturbation_set.
@@ -58,10 +58,10 @@ class FinishedSet:
 
 
 def open_set(path: Path | str) -> FinishedSet:
-    """Opens a dataset, a sample set or a perturbation set, whichever stands there.
+    """Opens the dataset, sample set or perturbation set in a directory.
 
     Raises:
-        UserError: none does, or it is unfinished or incomplete.
+        UserError: the directory holds none, or an unfinished or incomplete one.
     """
     path = Path(path).absolute()
     if not path.is_dir():
@@ -93,9 +93,9 @@ def open_set(path: Path | str) -> FinishedSet:
 
 
 def hugging_face_table(table: pa.Table, classes: Sequence[str]) -> pa.Table:
-    """A set's table with its pictures as PNG, and the header that says what each column is.
+    """A set's table with its pictures as PNG, and a header that describes each column.
 
-    A column of labels without classes is left out: it says nothing.
+    A column of labels is left out where there are no classes.
     """
     columns: dict[str, pa.Array | pa.ChunkedArray] = {}
     features: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Ids that come twice among any number of them, in bounded memory."""
+"""Finds ids that come twice, among any number of ids, in bounded memory."""
 
 import tempfile
 from collections.abc import Iterator
@@ -28,15 +28,15 @@ def digests_of(ids: pa.Array | pa.ChunkedArray) -> NDArray[np.uint64]:
 
 
 class IdLedger:
-    """Takes ids as digests, each with its position, and says which came before.
+    """Takes ids as digests, each with its position, and reports those that came before.
 
     The digests are spread by their value over temporary files, 24 bytes a row, so that equal ones
-    meet in one file; each file is then sorted by itself. In memory is one of them: about
-    `rows_in_memory` rows, at 60 to 80 bytes each (80 MB by default). There are at most 256 files:
-    beyond 268 million rows they, and the memory, grow in proportion (300 MB at 10⁹).
+    are in one file. The files are then sorted one by one, with about `rows_in_memory` rows in
+    memory at 60 to 80 bytes each (80 MB by default). There are at most 256 files: beyond 268
+    million rows their size, and the memory, grow in proportion (300 MB at 10⁹).
 
     Args:
-        expected: about how many rows there will be.
+        expected: the approximate number of rows.
     """
 
     def __init__(self, expected: int, rows_in_memory: int = ROWS_IN_MEMORY) -> None:
@@ -65,7 +65,7 @@ class IdLedger:
 
         Args:
             digests: uint64 [N, 2].
-            positions: int64 [N], where they stand.
+            positions: int64 [N], to report.
         """
         rows = np.column_stack([digests, positions.astype(np.uint64)])
         parts = rows[:, 0] % np.uint64(len(self._files))

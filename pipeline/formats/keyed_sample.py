@@ -1,4 +1,4 @@
-"""A sample of a split that depends on the pictures' ids alone, not on where they stand in it."""
+"""A random sample of a split that depends only on the seed and the rows' ids, not their order."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,10 +32,10 @@ def keyed_sample(
 ) -> Sample:
     """Up to ``num`` random rows of a split: those with the lowest SHA-256 of the text ``seed:id``.
 
-    The order of the ids takes the memory of ``num`` of them, the pictures that of one shard more.
+    In memory are ``num`` keys, ``num`` pictures and one shard.
 
     Args:
-        num_classes: takes only rows whose labels are among so many classes; None takes any row.
+        num_classes: only rows with a label below this number are taken; None takes any row.
 
     Raises:
         UserError: there is no such split, or a shard is damaged.

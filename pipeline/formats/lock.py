@@ -1,9 +1,8 @@
-"""One command holds an output: who, since when, and how another takes over after a crash.
+"""A lock on an output: one command holds it, and another may take over after a crash.
 
-The lock is a small file beside the output, made by one `link`, which network file systems do
-atomically too. Its holder shows that it lives by a new time of change every 10 s. On the same
-machine a holder is known to be gone by its process; elsewhere by the lock's standing still for two
-minutes, as the file system's own clock has it.
+The lock is a small file beside the output, created by one `link`, which is atomic on network file
+systems too. Its holder touches it every 10 s. On the same machine a dead holder is recognised by
+its process, elsewhere by a lock that was not touched for two minutes by the file system's clock.
 """
 
 import contextlib
@@ -30,7 +29,7 @@ _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
 class Lock:
-    """An output that this process holds; see `hold`."""
+    """The lock on an output that this process holds; see `hold`."""
 
     def __init__(self, place: Path, holder: Holder) -> None:
         self._place, self._holder = place, holder
@@ -39,7 +38,7 @@ class Lock:
         self._thread.start()
 
     def check(self) -> None:
-        """Raises UserError where somebody else holds the output by now."""
+        """Raises UserError if another command has taken the output over."""
         if self.lost or _token(self._place) != self._holder.token:
             self.lost = True
             raise UserError(
@@ -47,7 +46,7 @@ class Lock:
             )
 
     def release(self) -> None:
-        """Lets others have the output."""
+        """Removes the lock, so that others may hold the output."""
         self._released.set()
         self._thread.join()
         if not self.lost and _token(self._place) == self._holder.token:
@@ -68,12 +67,12 @@ class Lock:
 def hold(path: Path, *, say: Callable[[str], None] | None = None) -> Iterator[Lock]:
     """Holds the output `path` for this process while the block runs.
 
-    Where it cannot be seen whether the holder of an existing lock still runs, it is watched until
-    it moves, or has stood still for two minutes and is taken over.
+    Where nothing tells whether the holder of an existing lock still runs, the lock is watched until
+    it is touched, or taken over after two minutes without a touch.
 
     Raises:
-        UserError: another command holds it; or, at any time in the block, another one, which saw no
-            sign of life of this one, has taken it over.
+        UserError: another command holds it; or, at any time in the block, another command has taken
+            it over because this one did not touch it.
     """
     place = _place(path)
     try:
@@ -130,11 +129,11 @@ def _put(own: Path, place: Path) -> bool:
 
 
 def _remove_of_the_dead(path: Path, place: Path, own: Path, say: Callable[[str], None]) -> None:
-    """Removes a lock whose holder is gone; UserError where it is not.
+    """Removes the lock of a dead holder; UserError if the holder lives.
 
-    Two who find one dead holder must not both remove: the second would remove the first's new lock.
-    The kernel's lock on the dead one's file lets them in one by one, and the second then finds
-    another file in its place.
+    Two commands that find the same dead holder must not both remove the lock: the second would
+    remove the first one's new lock. So each takes the kernel's lock on the dead holder's file
+    first, and the second then sees that another file is in its place.
     """
     with open(place, "rb") as file:
         _wait_until_dead(path, place, own, say)
@@ -145,7 +144,7 @@ def _remove_of_the_dead(path: Path, place: Path, own: Path, say: Callable[[str],
 
 
 def _wait_until_dead(path: Path, place: Path, own: Path, say: Callable[[str], None]) -> None:
-    """Returns once a lock's holder is known to be gone; UserError once it is known to live."""
+    """Returns when a lock's holder proves to be dead; UserError when it proves to live."""
     began, first = time.monotonic(), None
     while True:
         holder, moved = _read(place)
@@ -172,7 +171,7 @@ def _wait_until_dead(path: Path, place: Path, own: Path, say: Callable[[str], No
 
 
 def _sweep(own: Path) -> None:
-    """Removes what those left who were killed while they waited for this lock."""
+    """Removes temporary files of processes that were killed while they waited for this lock."""
     now = _mtime(own)
     for other in own.parent.glob(f"{own.name.rpartition('-')[0]}-*"):
         with contextlib.suppress(FileNotFoundError):
@@ -181,9 +180,9 @@ def _sweep(own: Path) -> None:
 
 
 def _read(place: Path) -> tuple[Holder | None, float]:
-    """Who holds a lock, None where that cannot be read, and when it last moved.
+    """The holder of a lock, None if unreadable, and when it was last touched.
 
-    The file is opened each time: network file systems look at the server then.
+    The file is opened each time, since network file systems ask the server only then.
     """
     with open(place, "rb") as stream:
         moved = os.fstat(stream.fileno()).st_mtime
@@ -206,7 +205,7 @@ def _mtime(path: Path) -> float:
 
 
 def _place(path: Path) -> Path:
-    """Beside the output; in it where it is a mount, or its parent not ours to write."""
+    """The lock's path: beside the output, or inside where its parent is not writable or a mount."""
     if path.is_dir() and (path.is_mount() or not os.access(path.parent, os.W_OK | os.X_OK)):
         return path / INSIDE
     return _beside(path)
@@ -217,7 +216,7 @@ def _beside(path: Path) -> Path:
 
 
 def _interrupt() -> None:
-    """As Ctrl-C does; `hold` then says why."""
+    """Interrupts the main thread as Ctrl-C does; `hold` then gives the reason."""
     main = threading.main_thread().ident
     assert main is not None
     signal.pthread_kill(main, signal.SIGINT)

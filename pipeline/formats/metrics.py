@@ -1,4 +1,4 @@
-"""A run's figures as JSON lines: appended as it goes, readable by anyone at any time."""
+"""A run's metrics as JSON lines, appended while it runs and readable at any time."""
 
 import json
 import os
@@ -12,15 +12,16 @@ METRICS_FILE = "metrics.jsonl"
 
 
 class MetricsLog:
-    """Appends one JSON object a line; each holds a ``step`` that rises.
+    """Appends JSON objects, one a line, each with a ``step`` that rises.
 
-    Each log writes a file of its own and renames it into place, so of several writers only the
-    newest is read: a worker on a host that was cut off goes on unaware that it was replaced.
+    Each log writes a file of its own and renames it into place. So of several writers only the
+    newest one is read: a worker on a host that was cut off may go on without knowing that it was
+    replaced.
 
     Args:
         path: the file; created with the first line.
-        after_step: a resumed run repeats what came after its checkpoint, so older lines with a
-            step above this are dropped.
+        after_step: lines with a step above this are dropped, since a resumed run repeats the steps
+            after its checkpoint.
     """
 
     def __init__(self, path: Path, *, after_step: int = 0) -> None:
@@ -33,7 +34,7 @@ class MetricsLog:
         """Writes one line and hands it to the operating system.
 
         Raises:
-            UserError: the path is another log's by now.
+            UserError: another log has replaced the file.
         """
         if self._file is None:
             self._file = self._take_over()
@@ -62,7 +63,7 @@ class MetricsLog:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """All whole lines of the file; an unfinished last line is left out; [] without a file."""
+    """All lines of the file but an unfinished last one; [] without a file."""
     if not path.exists():
         return []
     text = path.read_text()

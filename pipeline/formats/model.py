@@ -1,7 +1,7 @@
 """Model directories: `config.json`, one `NAME.safetensors` a network, and last `card.json`.
 
-The content hash, which is the model's identity, covers the config and the weights; the rest of the
-card (training figures, metrics, versions) may say what it likes. Nothing is ever unpickled.
+The content hash, which is the model's identity, covers the config and the weights, but not the rest
+of the card (training figures, metrics, versions). Nothing is ever unpickled.
 """
 
 import json
@@ -39,11 +39,11 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 @dataclass(frozen=True)
 class StoredModel:
-    """A model directory whose every file has been found to have its recorded hash.
+    """A model directory whose files all have their recorded hashes.
 
     Attributes:
         kind: what the model is, for instance "stack" or "classifier".
-        config: what `save_model` was given; enough to build the networks.
+        config: as given to `save_model`; enough to build the networks.
         card: training figures, metrics, versions, dataset hash.
         sha256: the content hash, the model's identity.
     """

@@ -1,8 +1,8 @@
-"""Writing so that a reader never meets half a file.
+"""Atomic writes: a reader never sees half a file.
 
-Every file is written under a temporary name beside its place, flushed to the disk, and moved
-into place by one rename. What is interrupted (Ctrl-C, a full disk, a killed process) leaves the
-old file as it was; the temporary file is removed, or, after a hard kill, swept by the next run.
+Every file is written under a temporary name beside its place, flushed to the disk, and moved into
+place by one rename. An interruption (Ctrl-C, a full disk, a killed process) leaves the old file as
+it was. The temporary file is removed, or after a hard kill swept by the next run.
 """
 
 import contextlib
@@ -26,8 +26,8 @@ _READ_BYTES = 1 << 20
 def atomic_path(path: Path | str) -> Iterator[Path]:
     """Yields a temporary name beside `path`, moved to `path` when the block ends without error.
 
-    On any exception, a full disk and Ctrl-C among them, the temporary file is removed and what
-    stood at `path` stays as it was. Missing parent directories are created.
+    On any exception, such as a full disk or Ctrl-C, the temporary file is removed and the old file
+    at `path` stays as it was. Missing parent directories are created.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,20 +43,20 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:
-    """Writes `data` to `path` by way of a temporary file beside it."""
+    """Writes `data` to `path` atomically; see `atomic_path`."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Writes `text` as UTF-8 to `path` by way of a temporary file beside it."""
+    """Writes `text` as UTF-8 to `path` atomically; see `atomic_path`."""
     write_bytes(path, text.encode("utf-8"))
 
 
 def write_json(path: Path | str, value: Any) -> None:
     """Writes `value` as indented JSON, keys in the order given. NaN and infinity are refused.
 
-    The text goes to the disk as it is made: whole, that of a manifest of 61,036 shards took 55 MB.
+    The text is written in parts: that of a manifest of 61,036 shards took 55 MB of memory.
     """
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as stream:
         json.dump(value, stream, indent=2, ensure_ascii=False, allow_nan=False)
@@ -94,7 +94,7 @@ def sha256_of_file(path: Path | str) -> str:
 def sha256_of_json(value: Any) -> str:
     """The SHA-256 of `value` in a canonical form: sorted keys, no spaces, UTF-8.
 
-    The text is hashed as it is made: that of a manifest of 61,036 shards took 27 MB.
+    The text is hashed in parts: that of a manifest of 61,036 shards took 27 MB of memory.
     """
     digest = hashlib.sha256()
     for piece in _CANONICAL.iterencode(value):
@@ -132,10 +132,10 @@ def temporary_sibling(path: Path) -> Path:
 
 
 def swap_directory(new: Path, path: Path) -> None:
-    """Puts the directory `new` in the place of `path`, and removes what stood there.
+    """Replaces the directory `path` by the directory `new`.
 
-    Two renames: between them, for an instant, nothing stands at `path`. A process killed in that
-    instant leaves the old results in `.NAME.replaced`, which `restore_directory` puts back.
+    Between its two renames nothing is at `path` for an instant. A process killed then leaves the
+    old results in `.NAME.replaced`, which `restore_directory` puts back.
     """
     replaced = _replaced(path)
     shutil.rmtree(replaced, ignore_errors=True)
@@ -151,7 +151,7 @@ def swap_directory(new: Path, path: Path) -> None:
 
 
 def restore_directory(path: Path) -> None:
-    """Puts back what a swap, killed between its two renames, had moved aside."""
+    """Puts back the old results after a swap that was killed between its two renames."""
     if _replaced(path).is_dir() and not path.exists():
         os.rename(_replaced(path), path)
 

@@ -1,4 +1,4 @@
-"""Bad rows that a job set aside: which they are, where they stand, and what is wrong with them.
+"""Bad rows that a job set aside, with their origin and what is wrong with them.
 
 DIR/quarantine/part-00000.parquet   one row for each bad row of the shard part-00000: id string,
                                     row int64, origin string, reason string
@@ -47,9 +47,10 @@ class BadRow:
 
 
 def write_quarantine(rows: Sequence[BadRow], directory: Path, file: str) -> list[dict[str, Any]]:
-    """Writes the bad rows of the shard `file`, and returns what its record says of them.
+    """Writes the bad rows of the shard `file`; without rows it writes nothing.
 
-    That is the fields of `Shard` in a list, which is empty, and nothing is written, without rows.
+    Returns:
+        The fields of the file's `Shard` in a list, for the shard's record; empty without rows.
     """
     if not rows:
         return []
@@ -58,6 +59,6 @@ def write_quarantine(rows: Sequence[BadRow], directory: Path, file: str) -> list
 
 
 def counts_of(written: Sequence[Shard], quarantine: Sequence[Shard]) -> dict[str, int]:
-    """What a manifest says of its rows: read, written, quarantined."""
+    """The counts in a manifest: rows read, written and quarantined."""
     kept, bad = (sum(shard.num_rows for shard in shards) for shards in (written, quarantine))
     return {"read": kept + bad, "written": kept, "quarantined": bad}

@@ -103,7 +103,8 @@ def open_sample_set(path: Path | str) -> SampleSet:
     """Opens a finished sample set.
 
     Raises:
-        UserError: missing, unfinished, of another kind, or a shard lacks or has another size.
+        UserError: it is missing, unfinished or of another kind, or a shard is missing or has
+            another size.
     """
     samples = read_sample_manifest(path)
     if content_hash(samples.shards) != samples.sha256:
@@ -115,10 +116,10 @@ def open_sample_set(path: Path | str) -> SampleSet:
 
 
 def read_sample_manifest(path: Path | str) -> SampleSet:
-    """What a sample set's manifest says, true or not: no hash and no shard is looked at.
+    """What a sample set's manifest says, unchecked: neither its hash nor the shards are verified.
 
     Raises:
-        UserError: missing, unfinished, of another kind.
+        UserError: it is missing, unfinished or of another kind.
     """
     path = Path(path).absolute()
     manifest = path / MANIFEST_FILE

@@ -1,4 +1,4 @@
-"""A hash over the whole of a manifest, kept in it: an edit by hand anywhere shows."""
+"""A hash over a whole manifest, stored in it, which shows any edit by hand."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +14,6 @@ def sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def seal_holds(manifest: Mapping[str, Any]) -> bool:
-    """Whether a manifest, as it was read back, is what was sealed."""
+    """Whether a manifest that was read back has the seal of its own content."""
     rest = {key: value for key, value in manifest.items() if key != SEAL}
     return bool(manifest.get(SEAL) == sha256_of_json(rest))

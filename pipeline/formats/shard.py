@@ -33,8 +33,8 @@ class Shard:
 def write_shard(table: pa.Table, directory: Path | str, file: str) -> Shard:
     """Writes `table` to `directory/file` atomically; the same rows always give the same bytes.
 
-    The row groups hold at most 8 MiB or 512 rows, so that a reader of a few rows, and Ray's
-    packing of row groups into blocks, have something to choose from.
+    A row group holds at most 8 MiB of pictures or 512 rows, so that a few rows can be read cheaply
+    and Ray can pack row groups into blocks.
     """
     table = table.combine_chunks()
     row_bytes = max(1, table.nbytes // max(1, table.num_rows))
@@ -133,7 +133,7 @@ def iterate(
 
 
 def check_present(directory: Path, shards: Sequence[Shard]) -> None:
-    """Raises UserError when a shard is missing or has another size than is recorded."""
+    """Raises UserError if a shard is missing or has another size than recorded."""
     for shard in shards:
         path = directory / shard.file
         if not path.is_file():
@@ -218,6 +218,6 @@ def column_type(table: pa.Table, column: str) -> pa.DataType:
 
 
 def check_named_once(schema: pa.Schema, column: str, where: Path | str) -> None:
-    """Raises UserError when two columns have that name: Arrow answers for such with a KeyError."""
+    """Raises UserError if two columns have that name, for which Arrow raises a KeyError."""
     if schema.names.count(column) > 1:
         raise UserError(f"{where} has two columns called {column}; rename one of them")

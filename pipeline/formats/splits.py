@@ -1,4 +1,4 @@
-"""The splits of a dataset by their names, and which of them a job reads that is not told."""
+"""The names of a dataset's splits, and which of them a job reads by default."""
 
 from pipeline.errors import UserError
 from pipeline.formats.dataset import DatasetInfo
@@ -8,10 +8,12 @@ SPLITS = (TRAIN, VALIDATION, TEST)  # the order in which they are listed
 
 
 def judged_split(info: DatasetInfo, named: str | None = None, flag: str = "--split") -> str:
-    """The split that something is judged on: the one named, else test, else validation.
+    """The split to judge on: the one named, else test, else validation.
 
     Args:
-        flag: how a person names one, for messages.
+        info: the dataset.
+        named: the split that a config names; None for the default.
+        flag: the flag that names it, for messages.
 
     Raises:
         UserError: there is no such split, none to choose, or no picture in it.
@@ -31,10 +33,11 @@ def judged_split(info: DatasetInfo, named: str | None = None, flag: str = "--spl
 
 
 def train_split(info: DatasetInfo, what: str) -> str:
-    """The split that something is trained on.
+    """The split to train on.
 
     Args:
-        what: needs it, for messages: "the stack".
+        info: the dataset.
+        what: the thing to train, for messages: "the stack".
 
     Raises:
         UserError: there is none, or no picture in it.

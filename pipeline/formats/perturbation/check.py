@@ -1,6 +1,6 @@
-"""Checking a perturbation set against the dataset and the classifier, trusting none of its claims.
+"""Checks all claims of a perturbation set against the dataset and the classifier.
 
-Every row's pictures, labels, distances, predictions and success flag are worked out again.
+Each row's pictures, labels, distances, predictions and success flag are computed again.
 """
 
 from collections import Counter
@@ -28,9 +28,9 @@ from pipeline.formats.perturbation.verdict import (
 from pipeline.formats.shard import read_part
 from pipeline.perturbation_terms import NO_TARGET, UNIVERSAL
 
-# Another machine, or a GPU, may compute a logit with other last bits; a recorded prediction whose
-# logit is within this share of the set's threshold of the highest is counted as a near tie and not
-# as a fault: 36 times what was measured between runtimes (see `verdict`).
+# Another machine, or a GPU, may compute other last bits of a logit. A recorded prediction counts as
+# a near tie, not as a fault, if its logit is less than this share of the set's threshold below the
+# highest: 36 times the difference that was measured between runtimes (see `verdict`).
 TIE = 0.5
 
 
@@ -47,12 +47,12 @@ class Judge(Protocol):
 
 @dataclass(frozen=True)
 class RowCheck:
-    """What was found in a number of rows.
+    """The result of checking some rows.
 
     Attributes:
-        num_rows: rows looked at.
-        num_clean_right: classified rightly before the attack, by a fresh forward pass.
-        num_successes: right answers made wrong, by a fresh forward pass.
+        num_rows: rows that were checked.
+        num_clean_right: rows classified rightly before the attack, by a new forward pass.
+        num_successes: rows whose right answer became wrong, by a new forward pass.
         num_near_ties: rows with a recorded prediction that is within `tie` of the highest logit.
         faults: (kind of fault, row number) pairs; empty if every claim holds.
     """
@@ -71,14 +71,14 @@ class RowCheck:
 
 @dataclass(frozen=True)
 class VerificationReport:
-    """What a check of a whole set found.
+    """The result of checking a whole set.
 
     Attributes:
         num_rows: rows in the set's shards.
-        num_verified: rows of which every claim holds.
+        num_verified: rows without a fault.
         num_near_ties: as in `RowCheck`.
-        clean_accuracy, robust_accuracy: worked out afresh, 0 to 1.
-        faults: one line for each kind of fault; empty if the set is what it claims to be.
+        clean_accuracy, robust_accuracy: computed again, 0 to 1.
+        faults: one line for each kind of fault; empty if all claims hold.
     """
 
     num_rows: int
@@ -105,13 +105,13 @@ def check_rows(
 
     Args:
         table: rows in the perturbation set's schema.
-        clean: the dataset's rows that they claim to be, in the same order.
-        split, attack: what the manifest says.
+        clean: the dataset's rows of the same ids, in the same order.
+        split, attack: from the manifest.
         judge: the classifier.
-        tie: tolerance of a logit below the highest; 0 demands the very prediction.
+        tie: how far the logit of a recorded prediction may be below the highest; 0 for not at all.
         delta: int16 ``[H, W, C]``, of a set with one perturbation for all pictures.
-        clean_logits: the judge's for the dataset's rows, where they are known.
-        alone: whether what the rows imply by themselves is checked too; see `rows`.
+        clean_logits: the judge's logits for the dataset's rows, if already computed.
+        alone: whether to check what rows claim by themselves, too; see `rows`.
     """
     names = ("label", "clean_prediction", "adversarial_prediction", "target", "margin", "row", "id")
     columns = {name: table.column(name).to_numpy() for name in names}
@@ -179,10 +179,10 @@ def verify_perturbation_set(
     Args:
         judge: the classifier that the perturbations were made against.
         info: the dataset that was perturbed.
-        alone: whether also to check what needs neither of them; `verification.directory` does that.
+        alone: whether to check what needs neither of them, too; `verification.directory` does that.
 
     Raises:
-        UserError: the set cannot be read at all; whatever else is wrong stands in the report.
+        UserError: the set cannot be read at all. All else that is wrong is in the report.
     """
     opened = open_perturbation_set(path)
     faults: Counter[str] = Counter()

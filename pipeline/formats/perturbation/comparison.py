@@ -1,7 +1,7 @@
-"""Perturbation sets of the same pictures side by side: what one broke that another left standing.
+"""Compares perturbation sets of the same pictures: which rows one attack broke and another did not.
 
-An attack that breaks what a stronger one left shows that the other's accuracy is too high: without
-gradients, or with those of another model, it points at masked gradients.
+An attack that breaks rows which a stronger attack left shows that the stronger one's accuracy is
+too high. If it uses no gradients, or another model's, gradients may be masked.
 """
 
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ def check_same_rows(sets: Sequence[PerturbationSet]) -> None:
 
 
 def _covered(opened: PerturbationSet) -> dict[str, str]:
-    """What sets must have in common, by name, as a person is told it."""
+    """What sets must have in common, by the words of the message."""
     return {
         "dataset": opened.dataset_sha256[:12],
         "split": opened.split,
@@ -53,7 +53,7 @@ def _covered(opened: PerturbationSet) -> dict[str, str]:
 
 
 def _task(opened: PerturbationSet) -> tuple[str, int, str]:
-    """What makes a picture broken, besides the rows and norm that all sets share."""
+    """The model, radius and target of a set: what its rows were to be broken by."""
     attack = opened.attack
     return opened.model_sha256, int(attack["eps"]), str(attack.get("target", NO_TARGET))
 

@@ -1,7 +1,7 @@
-"""What the rows of a perturbation set imply by themselves: no dataset and no classifier is asked.
+"""Checks of a perturbation set that need neither the dataset nor the classifier.
 
-Ball, distances, hashes and success follow from a row's own columns and from the manifest, and the
-manifest's counts and accuracies from all rows.
+Ball, distances, hashes and success follow from a row's own columns and the manifest, and the
+manifest's counts and accuracies follow from all rows.
 """
 
 from collections.abc import Mapping
@@ -139,7 +139,7 @@ def contradictions(
 
 
 def tally_of(table: pa.Table, attack: Mapping[str, Any]) -> Tally:
-    """What the manifest counts, by the columns of some rows: to be added up by `add_tally`."""
+    """The manifest's counts over some rows; `add_tally` adds them up."""
     columns = {
         name: table.column(name).to_numpy()
         for name in ("label", "clean_prediction", "success", "forwards", "backwards", "linf", "l2")

@@ -4,10 +4,10 @@ DIR/part-00000.parquet ...              one row a picture, in the order of the d
 DIR/quarantine/part-00000.parquet ...   the rows that could not be attacked, where there are any
 DIR/manifest.json                       model, dataset, attack, shards, counts; written last
 
-All that is claimed about a row can be checked from the row, the dataset and the classifier: the
-distances are whole levels of 1/255 (L2: the root of a whole number of squared levels), and the
-predictions are those for the two pictures as they are stored. A row whose attack failed stays in
-the set, with the picture that came nearest, so that the denominator can be checked too.
+All claims about a row can be checked with the row, the dataset and the classifier: distances are
+whole levels of 1/255 (L2: the root of a whole number of squared levels), and predictions are those
+for the two stored pictures. A row whose attack failed stays in the set, with the picture that came
+nearest to breaking it, so that the denominator can be checked too.
 """
 
 import hashlib
@@ -48,9 +48,8 @@ class PerturbationColumns:
         margins: float64 ``[N]``, how far another class leads at the perturbed picture, in logits.
         found_attacks: which of the attacks found that picture, N names.
         found_restarts, found_steps: int64 ``[N]``, when it did.
-        forwards, backwards: int64 ``[N]``, the passes that the attack asked the classifier.
-        targets: int64 ``[N]``, the classes that it aimed at, or `UNTARGETED`; None for an attack
-            that aims at none.
+        forwards, backwards: int64 ``[N]``, the attack's passes through the classifier.
+        targets: int64 ``[N]``, the target classes, or `UNTARGETED`; None for an attack without.
     """
 
     ids: Sequence[str]
@@ -234,7 +233,7 @@ def write_perturbation_manifest(path: Path, manifest: dict[str, Any]) -> None:
 
     Args:
         manifest: model, dataset, attack, shards and quarantine, as `PerturbationSet` names them,
-            and whatever else is to be told.
+            and any further keys.
     """
     stated = {"format": FORMAT, "kind": KIND, **manifest}
     stated["content_sha256"] = content_hash(stated)
@@ -242,10 +241,10 @@ def write_perturbation_manifest(path: Path, manifest: dict[str, Any]) -> None:
 
 
 def content_hash(manifest: dict[str, Any]) -> str:
-    """The identity of a perturbation set: what was done to which rows, and what came of it.
+    """The identity of a perturbation set: a hash over model, dataset, attack and all rows.
 
-    The rows that could not be attacked belong to it: without them the set would claim to cover
-    rows that it does not hold.
+    The rows that could not be attacked count too: without them the set would claim to cover rows
+    that it does not hold.
     """
     rows = {
         name: [[shard[key] for key in ("file", "num_rows", "sha256")] for shard in manifest[name]]
@@ -269,7 +268,7 @@ def open_perturbation_set(path: Path | str) -> PerturbationSet:
 
 
 def read_perturbation_manifest(path: Path | str) -> PerturbationSet:
-    """What a perturbation set's manifest says, true or not: no hash and no shard is looked at.
+    """What a perturbation set's manifest says, unchecked: neither hash nor shards are verified.
 
     Raises:
         UserError: the set is missing or unfinished.

@@ -1,4 +1,4 @@
-"""Which class a targeted attack aims a row at, as a function of what everybody can see."""
+"""The class that a targeted attack aims a row at, which anyone can compute again."""
 
 from collections.abc import Sequence
 from hashlib import sha256
@@ -13,9 +13,9 @@ UNTARGETED = -1  # in the column `target`
 
 
 def resolved_target(target: str, classes: tuple[str, ...]) -> str:
-    """A rule's name as it is; else the number of the class that is called so, by name or number.
+    """Resolves a target: a rule's name stays, a class's name or number becomes its number.
 
-    A class that has a rule's name is said by its number.
+    A class that has the name of a rule must be given by its number.
 
     Raises:
         UserError: there is no such class.
@@ -116,7 +116,7 @@ def are_targets(
 
     Args:
         recorded: int64 ``[N]``.
-        tie: a least likely class may lie so far above the lowest logit.
+        tie: how far the logit of a least likely class may be above the lowest.
     """
     same = recorded == targets_of(target, logits, labels, rows, seed)
     if target != "least_likely":

@@ -1,7 +1,7 @@
-"""Broken pictures that show nothing: of one colour, or as far off as the black picture is.
+"""Trivial adversarial pictures: of one colour, or as far away as the black picture.
 
-Some libraries return such a picture for a row that they cannot break. A classifier gets it wrong
-nine times out of ten, whatever it would have withstood.
+Some libraries return such a picture for a row that they cannot break. A classifier of ten classes
+gets it wrong nine times out of ten, however robust it is.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,10 @@ _PARALLEL = 0.9
 
 
 def may_give_up(attack: str) -> bool:
-    """Whether an attack is somebody else's: those here store the clean picture where they fail."""
+    """Whether an attack is a user's, and so may return a trivial picture where it fails.
+
+    Noisestack's own attacks keep the clean picture.
+    """
     return is_importable(attack) or attack == TRANSFER
 
 
@@ -47,9 +50,9 @@ def count_trivial(table: pa.Table, attack: Mapping[str, Any]) -> int:
 def are_trivial(clean: np.ndarray, stored: np.ndarray, norm: str, eps: int) -> np.ndarray:
     """Which changed pictures are trivial, bool ``[N]``.
 
-    These are: a picture of one colour, where the clean one is not; without a ball, a change as
-    large as the clean picture itself, so that the black one is no farther; in a ball, the point of
-    it that is nearest to black, grey or white.
+    Trivial are: a picture of one colour whose clean picture is not; without a ball, a change as
+    large as the clean picture itself, so that the black picture is no farther; in a ball, its point
+    nearest to black, grey or white.
 
     Args:
         clean, stored: uint8 ``[N, H, W, C]``.

@@ -1,7 +1,7 @@
-"""When the accuracy that a perturbation set claims is not to be trusted, as its own rows show.
+"""Warnings that the accuracy in a perturbation set may be wrong.
 
-A set keeps what was noticed in its manifest, ``warnings``, a list of code, count, of, text. Those
-that follow from the rows are worked out again by whoever checks the set.
+A manifest's ``warnings`` are a list of code, count, of and text. Those that follow from the rows
+are computed again when the set is checked.
 """
 
 from collections.abc import Mapping
