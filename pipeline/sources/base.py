@@ -43,19 +43,17 @@ class Source(ABC):
 
     num_rows: int
     classes: tuple[str, ...]  # empty without labels
-    splits: tuple[str, ...]  # those that the source gives; empty where rows are to be divided
-    splits_origin: str = ""  # what says them, or the one of all rows: "folders", "column split"
-    notes: tuple[str, ...] = ()  # what a person should know of how the source was understood
+    splits: tuple[str, ...]  # those that the source has; empty where rows are to be divided
+    splits_origin: str = ""  # where the splits are stated: "folders", "column split"
+    notes: tuple[str, ...] = ()  # lines for a person on how the source was understood
     has_captions: bool
 
     @abstractmethod
     def read(self, start: int, stop: int) -> Sequence[RawRow | BadRow]:
-        """Rows start to stop (exclusive), each as it is or with what is wrong with it.
-
-        A row that cannot be read costs no other.
+        """Rows start to stop (exclusive); a row that cannot be used is a `BadRow`.
 
         Raises:
-            UserError: more than rows is wrong, such as a file that is missing altogether.
+            UserError: the fault concerns more than single rows, such as a missing file.
         """
 
     def first_bad_label(self) -> int | None:
@@ -63,9 +61,9 @@ class Source(ABC):
         return None
 
     def keys(self) -> Iterator[tuple[list[str], NDArray[np.int64]]]:
-        """Ids and labels of all rows, batch by batch, but for rows that are known to be bad.
+        """Ids and labels of all rows but known bad ones, batch by batch.
 
-        Sources that know these without reading pictures say so here.
+        Sources that have them without reading pictures override this.
         """
         for start in range(0, self.num_rows, KEYS_AT_ONCE):
             read = self.read(start, min(start + KEYS_AT_ONCE, self.num_rows))
@@ -75,7 +73,7 @@ class Source(ABC):
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """What a person says of a source: what it does not take is at its default.
+    """A person's options for a source; those that it does not take are at their defaults.
 
     Attributes:
         input: the folder or file; set for every source that takes one.

@@ -1,7 +1,7 @@
-"""The cells of a user's Parquet columns: nested columns by a dotted name, many types made few.
+"""The cells of a user's Parquet columns, in few types; nested columns have dotted names.
 
-Other tools write text as views or dictionaries, labels as booleans or as doubles that are whole
-(DuckDB's `sum`), and what is equal in a whole file into its folder's name (Hive's KEY=VALUE).
+Other tools write text as views or dictionaries, labels as booleans or as whole doubles (DuckDB's
+`sum`), and a value that a whole file shares into its folder's name (Hive's KEY=VALUE).
 """
 
 from collections.abc import Iterator
@@ -17,10 +17,10 @@ _LARGEST_EXACT = 2.0**53  # from here on a double is no longer one whole number 
 
 
 def plain_schema(schema: pa.Schema, keys: dict[str, str | None]) -> pa.Schema:
-    """The columns that can be asked for, in the types that they are read in.
+    """The columns that can be read, and the types that they are read in.
 
-    These are the file's own, then the fields inside struct columns under dotted names, then what
-    the folders' names say.
+    First the file's own columns, then the fields inside struct columns under dotted names, then the
+    keys in the folders' names.
     """
     fields = [_plain_field(field.name, field.type) for field in schema]
     names = set(schema.names)

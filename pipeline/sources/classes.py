@@ -1,4 +1,4 @@
-"""The names of classes as data have them: clean, different, and not too many."""
+"""Checks of class names in data: they must be clean, distinct and not too many."""
 
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -16,10 +16,11 @@ def class_name(text: str) -> str:
 
 
 def check_classes(names: Sequence[str], where: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The names, clean, and a line for a person where they were not.
+    """The cleaned names, and a line for a person if cleaning changed any.
 
     Args:
-        where: who says them, for messages: "--classes", "the header of a.parquet".
+        names: in the order of their labels.
+        where: the names' origin, for messages: "--classes", "the header of a.parquet".
 
     Raises:
         UserError: a name is empty, two are the same once they are clean, or there are more than
@@ -51,7 +52,7 @@ def check_number(count: int, where: str) -> None:
 
 
 def cleaned_note(names: Iterable[str], where: str) -> list[str]:
-    """A line that says which names were cleaned; none where none was."""
+    """A line on which names were cleaned; empty if none was."""
     changed = [name for name in names if class_name(name) != name]
     if not changed:
         return []
@@ -60,7 +61,7 @@ def cleaned_note(names: Iterable[str], where: str) -> list[str]:
 
 
 def alike_note(classes: Iterable[str]) -> tuple[str, ...]:
-    """A line that names classes which differ in case alone; none where there are none."""
+    """A line on classes that differ only in case; empty if there are none."""
     seen: dict[str, str] = {}
     for name in classes:
         other = seen.setdefault(name.casefold(), name)
@@ -70,10 +71,10 @@ def alike_note(classes: Iterable[str]) -> tuple[str, ...]:
 
 
 class Gathered:
-    """Different values, taken in batch by batch, and refused once there are too many for classes.
+    """A set of distinct values that is filled in batches, and refuses too many for classes.
 
     Args:
-        where: who says them, for messages.
+        where: the values' origin, for messages.
     """
 
     def __init__(self, where: str) -> None:
@@ -81,6 +82,6 @@ class Gathered:
         self.values: set[str | int] = set()
 
     def add(self, values: Iterable[str | int]) -> None:
-        """Takes values in; UserError where these are more than `MAX_CLASSES`."""
+        """Adds values; UserError if there are more than `MAX_CLASSES` distinct ones."""
         self.values.update(values)
         check_number(len(self.values), self._where)

@@ -20,15 +20,15 @@ _WITHOUT_A_RANGE = ("I", "F")
 
 @dataclass(frozen=True)
 class Decoder:
-    """How pictures are treated.
+    """Turns raw rows into pictures.
 
-    Transparent pixels are composed on white; 16-bit grey is scaled to 8 bits; the rotation that a
-    camera has noted is applied.
+    Transparent pixels are composed on white, 16-bit grey is scaled to 8 bits, and the rotation in a
+    camera's metadata is applied.
 
     Attributes:
-        resize: height, width in pixels that each picture is brought to; None leaves it as it is.
-        channels: 1 for grey (ITU-R 601-2 luma), 3 for RGB; None keeps what the picture has.
-        fit: what becomes of one with other proportions than `resize` has (see `fit.resized`).
+        resize: the height and width of all pictures in pixels; None keeps each picture's own.
+        channels: 1 for grey (ITU-R 601-2 luma), 3 for RGB; None keeps each picture's own.
+        fit: how a picture of other proportions is resized (see `fit.resized`).
         fill: the level, 0 to 255, that pad puts around a picture.
     """
 
@@ -51,7 +51,7 @@ class Decoder:
         """The picture of a row, uint8 [H, W, C], and its height and width before it was resized.
 
         Args:
-            first: where a picture stands that has it, for messages.
+            first: the origin of a picture of that shape, for messages.
 
         Raises:
             UserError: as `decode` does, and for another shape.

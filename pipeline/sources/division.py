@@ -1,4 +1,4 @@
-"""How rows are divided that come without splits: by class, exactly, keyed by their ids."""
+"""Divides rows without splits into train and test: by class, exactly, keyed by their ids."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -18,8 +18,8 @@ _ABOVE_ALL = 1 << 64
 class Division:
     """Which rows are for testing: those of a class whose hash lies below the class's threshold.
 
-    A row's hash is that of the seed and its id, so a row changes its split only where rows are
-    added or taken away whose hashes lie about the threshold of its class.
+    A row's hash is that of the seed and its id. So when rows are added or removed, a row changes
+    its split only if its hash is close to its class's threshold.
 
     Attributes:
         thresholds: for each class, 0 to 2^64; one for all rows where there are no classes.
@@ -87,7 +87,7 @@ def divide(
     classes = [by_class[end - count : end] for count, end in zip(counts, ends, strict=True)]
 
     def ranked(stratum: int, rank: int) -> int:
-        """The key of a class that so many others of the class lie below."""
+        """The key of this rank in a class, from 0."""
         if rank >= len(classes[stratum]):
             return _ABOVE_ALL
         classes[stratum].partition(rank)

@@ -1,7 +1,7 @@
-"""How a picture comes to another height and width, and what became of those of a whole source.
+"""Resizes pictures, and counts what resizing changed in a whole source.
 
-A picture of other proportions than the target's loses a part (crop), gets a frame (pad), or has its
-circles made into ellipses (stretch); all that is counted, since nobody sees it afterwards.
+A picture of other proportions than the target loses a part (crop), gets a frame (pad), or is
+distorted (stretch). All that is counted, since nobody sees it afterwards.
 """
 
 from collections import Counter
@@ -19,7 +19,7 @@ _FILTER = Image.Resampling.BICUBIC
 
 
 def resized(image: Image.Image, height: int, width: int, fit: Fit, fill: int) -> Image.Image:
-    """A picture (grey or RGB) brought to height x width pixels.
+    """Resizes a picture, grey or RGB, to height x width pixels.
 
     Args:
         fit: crop takes the largest centred part that has the target's proportions; pad keeps all of
@@ -40,14 +40,15 @@ def resized(image: Image.Image, height: int, width: int, fit: Fit, fill: int) ->
 
 @dataclass
 class FitCounts:
-    """How many pictures came to height x width from which sizes, and at what price.
+    """How many pictures of which sizes were resized, and how much was cut or filled.
 
     Attributes:
-        sizes: rows by height and width before; empty once there are too many to be named.
-        wider, taller: rows whose proportions were others than the target's.
-        total, largest: sum and maximum over rows of the share of a picture that crop cuts, of the
-            target that pad fills; 1 - 1/r where stretch changes a circle's proportions to r.
-        smallest_size, largest_size: height and width by the number of pixels.
+        sizes: number of rows by height and width before; empty once there are too many sizes.
+        wider, taller: numbers of rows whose proportions differ from the target's.
+        total, largest: sum and maximum over rows of the share that was changed. For crop it is the
+            part of a picture that is cut, for pad the part of the target that is filled, and for
+            stretch 1 - 1/r where circles become ellipses of axes 1 : r.
+        smallest_size, largest_size: height and width of the pictures with fewest and most pixels.
     """
 
     num_rows: int = 0
@@ -82,7 +83,7 @@ class FitCounts:
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Self:
-        """What `to_json` gave."""
+        """The inverse of `to_json`."""
         ends = {
             name: None if stored[name] is None else tuple(stored[name])
             for name in ("smallest_size", "largest_size")
@@ -94,7 +95,7 @@ class FitCounts:
         return asdict(self)
 
     def add(self, other: "FitCounts") -> None:
-        """Counts further rows in; those of all parts are the same in any order but for rounding."""
+        """Adds the counts of further rows; the sum depends on their order only by rounding."""
         if self.sizes is not None and other.sizes is not None:
             added = Counter(self.sizes) + Counter(other.sizes)
             self.sizes = dict(added) if len(added) <= _MOST_NAMED else None
@@ -111,7 +112,7 @@ class FitCounts:
         self.largest_size = max(largest, key=_by_pixels, default=None)
 
     def words(self, target: tuple[int, int], fit: Fit, fill: int) -> str:
-        """What a person is told, in one line."""
+        """The counts in one line for a person."""
         head = f"{self.num_rows:,} pictures {self._from()} to {_times(target)} (height x width)"
         if not self.wider and not self.taller:
             return f"{head}, their proportions kept"

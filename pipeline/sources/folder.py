@@ -31,9 +31,9 @@ from pipeline.sources.splits import REMEDY, SplitsFrom, first_split, split_in, u
 class FolderSource(Source):
     """Pictures that Pillow can read, in a sub-folder for each class, however deep inside it.
 
-    `find_layout` says which sub-folders are splits; where none is, the pictures' names may say
-    them (`cat/train_1.png`). Hidden files are passed over; any other file in a class's sub-folder
-    must be a picture. Links are followed. The id is the relative path.
+    `find_layout` decides which sub-folders are splits. Where none is, pictures' names may contain
+    the split (`cat/train_1.png`). Hidden files are ignored; any other file in a class's sub-folder
+    must be a picture. Links are followed. A row's id is its relative path.
 
     Args:
         classes: the classes in the order of their labels; by default the sub-folders' names,

@@ -54,14 +54,15 @@ class Layout:
 def find_layout(
     root: Path, look: Callable[[str], Inside], splits_from: SplitsFrom = "auto"
 ) -> Layout:
-    """Where the classes and the splits of a folder of pictures stand.
+    """Decides which folders of pictures are classes and which are splits.
 
-    A folder is a split where its name says one, all its neighbours' do too, and the classes lie in
-    it as sub-folders. One that holds pictures itself is a class, whatever it is called, as long as
-    there are others that are no splits.
+    A folder is a split if its name contains one, the names of its neighbours do so too, and it
+    holds the classes as sub-folders. A folder that holds pictures itself is a class whatever its
+    name, if there are other folders that are no splits.
 
     Args:
-        look: what lies in a folder, given relative to the root.
+        root: the folder.
+        look: returns the content of a folder, given relative to the root.
         splits_from: with "draw" every folder is a class.
 
     Raises:
@@ -147,7 +148,7 @@ def _rank(item: tuple[str, str | None]) -> tuple[int, str]:
 
 
 def _refuse_a_mixture(root: Path, inside: dict[str, Inside], said: dict[str, str | None]) -> None:
-    """Some folders say a split and some do not: classes, unless those that do hold classes."""
+    """Refuses folders of which some are splits that hold classes, and others are not."""
     doubtful = [name for name in said if said[name] and inside[name].nested]
     several = len({said[name] for name in doubtful}) > 1
     if not several:
@@ -167,7 +168,7 @@ def _refuse_a_mixture(root: Path, inside: dict[str, Inside], said: dict[str, str
 def _refuse_a_wrapping(
     root: Path, look: Callable[[str], Inside], inside: dict[str, Inside]
 ) -> None:
-    """One folder around those of the splits is taken for no class."""
+    """Refuses a single folder around the folders of the splits: it would be the only class."""
     if len(inside) != 1:
         return
     ((name, there),) = inside.items()

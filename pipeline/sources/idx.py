@@ -43,8 +43,8 @@ class IdxSource(Source):
         splits_from: "draw" where the files' names say nothing of splits.
 
     Raises:
-        UserError: files are missing, cut short, no idx files, or of different lengths: what is cut
-            short is a file, and no row of it. A label outside the classes makes its row bad.
+        UserError: files are missing, truncated, no idx files, or of different lengths. A label
+            outside the classes only makes its row bad.
     """
 
     @user_files()

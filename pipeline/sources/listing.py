@@ -1,6 +1,6 @@
-"""A user's folders and files: listed in order, links followed, and what cannot be read told.
+"""Lists a user's folders and files in order, following links.
 
-What operating systems and archivers leave lying about is passed over.
+Files that operating systems and archivers leave behind are ignored.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ def user_files() -> Iterator[None]:
 
 
 def entries(folder: Path | str) -> list[os.DirEntry[str]]:
-    """What stands in a folder, by name, but for hidden files and what systems leave.
+    """The entries of a folder, by name, without hidden files and those that systems leave.
 
     Raises:
         UserError: the folder cannot be read.

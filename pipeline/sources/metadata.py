@@ -1,7 +1,8 @@
-"""Pictures with a metadata file beside them, as Hugging Face's imagefolder has it.
+"""Pictures with a metadata file beside them, in the layout of Hugging Face's imagefolder.
 
-DIR/metadata.jsonl or metadata.csv, or one in each sub-folder (DIR/train/metadata.csv): a row a
-picture, with its path from there as `file_name`, and a label and/or a caption in further columns.
+DIR/metadata.jsonl or metadata.csv, or one in each sub-folder (DIR/train/metadata.csv), has a row
+for each picture: its path from there as `file_name`, and a label and/or a caption in further
+columns.
 """
 
 import os
@@ -238,12 +239,12 @@ def _class_of(name: str, depth: int) -> str | None:
 
 
 def _splits_of_folders(names: Sequence[str]) -> list[str | None]:
-    """What the first folder of each path says; [] where none says a split.
+    """The split in the first folder of each path; [] if no path has one.
 
-    A folder such as `test-tube` says one only where all others do too.
+    A folder such as `test-tube` counts as a split only if all other folders are splits too.
 
     Raises:
-        UserError: some say one and some none.
+        UserError: some paths have a split and some do not.
     """
     first = [name.split(os.sep)[0] if os.sep in name else "" for name in names]
     said = [split_in(folder) for folder in first]

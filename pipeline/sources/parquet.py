@@ -23,13 +23,13 @@ from pipeline.sources.splits import UNLABELED, SplitsFrom, usable_splits
 class ParquetSource(Source):
     """One Parquet file, or all those in a folder and below it, in the order of their names.
 
-    Dots lead into struct columns; what no column holds may stand in folders' names, `label=cat`.
+    Dots in a column's name lead into structs. A folder's name may replace a column: `label=cat`.
 
-    The splits are what folders, files, hive keys (`split=train`) or the column say, by the words of
-    `pipeline.sources.splits`. Only the columns named, and the row groups asked for, are read.
+    Splits come from the names of folders or files, hive keys (`split=train`) or a column, by the
+    words of `pipeline.sources.splits`. Only the named columns and the needed row groups are read.
 
-    A row is bad that has no picture, no label or one outside the classes, text that is not UTF-8,
-    or that lies in a damaged row group (its id is then that of a row without an id column).
+    A row is bad if it has no picture, no label or a label outside the classes, or text that is not
+    UTF-8, or if its row group is damaged (its id is then that of a row without an id column).
 
     Args:
         image_column: encoded pictures as binary, or as Hugging Face's struct with a field `bytes`.
@@ -200,7 +200,7 @@ class ParquetSource(Source):
         )
 
     def _fault(self, image: bytes | None, label: int, cells: dict[str, Any]) -> str:
-        """What a row has that makes it bad, with the remedy; empty for a good row."""
+        """What is wrong with a row, with the remedy; empty for a good row."""
         columns = self._columns
         if image is None:
             return (
@@ -234,7 +234,7 @@ class ParquetSource(Source):
         return file.split if column is None else self._columns.split_of(cells[column])
 
     def _check_ids(self, column: str) -> None:
-        """Raises UserError at an id that is missing or that came before; in bounded memory."""
+        """Raises UserError if an id is missing or comes twice; needs bounded memory."""
         with IdLedger(self.num_rows) as ledger:
             for number, values in self._files.batches(column):
                 if values.null_count:

@@ -1,4 +1,4 @@
-"""Which columns of Parquet files hold picture, label, caption, id and split; whether they can."""
+"""Chooses and checks the columns of Parquet files: picture, label, caption, id and split."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Columns:
     Attributes:
         image: of encoded pictures.
         label, caption, id, split: None where there is none.
-        split_names: what whole numbers in the column of splits stand for; () where it is text.
+        split_names: the splits that whole numbers in the split column stand for; () for text.
     """
 
     image: str
@@ -43,7 +43,7 @@ class Columns:
         return list(dict.fromkeys(name for name in names if name is not None))
 
     def split_of(self, value: Any) -> str | None:
-        """The split that a cell of the column of splits says; None where it says none."""
+        """The split in a cell of the split column; None if it is no split."""
         if isinstance(value, int) and 0 <= value < len(self.split_names):
             value = self.split_names[value]
         return split_in(value) if isinstance(value, str) else None
@@ -59,7 +59,7 @@ def choose_columns(
     split: str | None,
     splits_from: SplitsFrom,
 ) -> Columns:
-    """The columns of these names, and of the usual ones where none is given.
+    """The columns of the given names, and of the usual names where none is given.
 
     Raises:
         UserError: a column is missing, of a type that cannot be used, or not the same in all files.
@@ -98,9 +98,10 @@ def _split_column(
     taken: Sequence[str | None],
     path: Path,
 ) -> tuple[str | None, tuple[str, ...]]:
-    """The column that says the splits, and the names that its numbers stand for; None without one.
+    """The split column, and the splits that its numbers stand for; None without one.
 
-    taken: columns that say something else.
+    Args:
+        taken: columns that are used for something else.
     """
     if splits_from in ("names", "draw"):
         return None, ()

@@ -1,4 +1,4 @@
-"""Parquet files as a source finds them: in folders, by split, by row group, value by value."""
+"""The Parquet files of a source: found in folders, and read by row group or column."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""How the cells of a Parquet label column become labels: by text, by value, by a header's names."""
+"""Turns the cells of a Parquet label column into labels: by text, by value, or by a header."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,16 +17,16 @@ Names = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Labels:
-    """What the cells of a label column mean.
+    """The labels of the cells of a label column.
 
     Attributes:
         classes: in the order of their labels.
         by_text: labels of cells that are text.
         by_value: labels of whole numbers that are the classes' names; None where a number is the
             label itself, or the header says what it is.
-        by_header: for files whose header names their numbers, by the file's name: each number's
-            label, -1 where that is none of the classes.
-        notes: what a person should know of how they were understood.
+        by_header: for each file whose header names its numbers, the label of each number; -1 for
+            none of the classes.
+        notes: lines for a person on how the labels were understood.
     """
 
     classes: Names
@@ -52,10 +52,12 @@ class Labels:
 
 
 def understand_labels(files: InputFiles, column: str, classes: Sequence[str] | None) -> Labels:
-    """What a column of labels means, in all files.
+    """Reads a column of labels in all files.
 
     Args:
-        classes: in the order of their labels, where a person says them.
+        files: of the source.
+        column: the label column.
+        classes: the user's classes, in the order of their labels; None for those in the data.
     """
     schema = files.first.schema()
     where = f"column {column} of {files.first.path}"
@@ -86,11 +88,12 @@ def understand_labels(files: InputFiles, column: str, classes: Sequence[str] | N
 def labels_by_text(
     where: str, cells: Iterable[Iterable[Any]], user_classes: Names | None
 ) -> Labels:
-    """Of a column of text, whose values are the names of classes.
+    """The labels of a column of text, whose values are the names of classes.
 
     Args:
+        where: the column, for messages.
         cells: values of the column, batch by batch.
-        user_classes: the classes, where a person says them.
+        user_classes: the user's classes; None for the values, sorted.
     """
     if user_classes is not None:
         classes, notes = check_classes(user_classes, "--classes")

@@ -1,4 +1,4 @@
-"""The splits that Parquet files say: by their paths, or by a column."""
+"""The splits of Parquet files, from their paths or from a column."""
 
 from pipeline.errors import UserError
 from pipeline.sources.parquet_columns import Columns
@@ -7,11 +7,11 @@ from pipeline.sources.splits import REMEDY
 
 
 def said_splits(files: InputFiles, columns: Columns) -> tuple[list[str], str]:
-    """The splits of all rows, and what says them; none where nothing does.
+    """The splits of all rows, and where they are stated; empty if nowhere.
 
     Raises:
-        UserError: some files say a split and others none, or a cell of the column says none that is
-            known, or another than its file's path.
+        UserError: some files have a split and others none, or a cell of the column is no split, or
+            is another split than its file's path has.
     """
     if columns.split is not None:
         return _in_column(files, columns, columns.split), f"column {columns.split}"

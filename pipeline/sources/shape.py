@@ -1,4 +1,4 @@
-"""The shape that the pictures of a source have, from a look at the first of them."""
+"""The shape of a source's pictures, from its first rows."""
 
 from collections.abc import Iterator
 
@@ -14,11 +14,13 @@ _MOST_AT_ONCE = 1024
 def shape_of(
     source: Source, decoder: Decoder, *, quarantine: bool
 ) -> tuple[tuple[int, int, int], str]:
-    """Height, width, channels, and where a picture stands that has them.
+    """Height, width and channels, and the origin of a picture that has them.
 
-    It is the first row's, and a UserError when that row is bad. With quarantine it is what most of
-    the first 32 good rows have, so that one odd picture in front does not make all others bad; a
-    UserError when no row is good.
+    Without quarantine it is the first row's shape. With quarantine it is the most frequent shape of
+    the first 32 good rows, so that one odd picture in front does not make all others bad.
+
+    Raises:
+        UserError: the first row is bad, or with quarantine all rows are.
     """
     origins_of: dict[tuple[int, int, int], list[str]] = {}
     first_bad: BadRow | None = None

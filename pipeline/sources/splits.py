@@ -1,4 +1,4 @@
-"""The words by which data say which split a picture belongs to."""
+"""The words in names of folders, files and columns that stand for splits."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -35,45 +35,45 @@ _FILLING = frozenset({"of", "part", "shard"})
 
 @lru_cache(maxsize=4096)
 def splits_in(name: str) -> tuple[str, ...]:
-    """The splits that a name's whole words say, in any case: of "MNIST-Train_2" ("train",)."""
+    """The splits among a name's whole words, in any case: ("train",) for "MNIST-Train_2"."""
     said = (WORDS.get(word) for word in _words(name))
     return tuple(dict.fromkeys(split for split in said if split))
 
 
 def split_in(name: str) -> str | None:
-    """The one split that a name says; None where it says none, or several at once."""
+    """The split in a name; None if it has none, or several."""
     said = splits_in(name)
     return said[0] if len(said) == 1 else None
 
 
 def says_split_alone(name: str) -> bool:
-    """Whether a name says one split and nothing else: "Train", "test-00000-of-00002"."""
+    """Whether a name is one split and otherwise filler: "Train", "test-00000-of-00002"."""
     return split_in(name) is not None and all(
         word in WORDS or word in _FILLING for word in _words(name)
     )
 
 
 def first_split(name: str) -> str | None:
-    """The split that the first word of a picture's name says: of "test_001.png" "test"."""
+    """The split in the first word of a picture's name: "test" for "test_001.png"."""
     match = _FIRST.match(name)
     return None if match is None else WORDS.get(match[0].lower())
 
 
 def usable_splits(names: Iterable[str]) -> tuple[str, ...]:
-    """The splits that a source gives, in the order of `SPLITS`.
+    """The splits among ``names`` that a source uses, in the order of `SPLITS`.
 
-    `train` alone gives nothing to judge on: then there are none, and the rows are divided. `test`
-    alone stays what it is: pictures to judge on are not to be trained on.
+    With `train` alone there is nothing to judge on: the result is empty, and the rows are divided.
+    `test` alone is kept, since pictures to judge on must not be trained on.
     """
     present = set(names)
     return () if present == {TRAIN} else tuple(split for split in SPLITS if split in present)
 
 
 def split_of_path(parts: Sequence[str], key: str, path: Path) -> tuple[str, str] | None:
-    """The split that the path of a file says, and by what: "folders", "file names", "hive keys".
+    """The split in a file's path, and where it stands: "folders", "file names", "hive keys".
 
-    A part that says a split alone counts before one that has other words too (in
-    ``test-data/train.parquet`` it is train), and one that says two splits says none.
+    A part that is only a split counts before a part with other words (``test-data/train.parquet``
+    is train), and a part with two splits counts as none.
 
     Args:
         parts: the names of the folders below the input, and the file's without its ending.

@@ -1,4 +1,4 @@
-"""Ranges of a source's rows into the shards of a dataset, one file a split, bad rows beside it."""
+"""Writes ranges of a source's rows as shards of a dataset: a file a split, and one of bad rows."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -21,8 +21,8 @@ class ShardWriter:
 
     Args:
         shape: height, width, channels that each picture must have.
-        first: where the picture stands that set it.
-        division: how rows are divided; None where the source gives splits.
+        first: the origin of the picture that the shape comes from, for messages.
+        division: how rows are divided; None if the source has splits.
         quarantine: whether bad rows are set aside; else the first one ends the work.
     """
 

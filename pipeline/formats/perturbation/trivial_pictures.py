@@ -24,7 +24,7 @@ _PARALLEL = 0.9
 
 
 def may_give_up(attack: str) -> bool:
-    """Whether an attack is a user's, and so may return a trivial picture where it fails.
+    """Whether an attack may return a trivial picture where it fails: a user's, or another set's.
 
     Noisestack's own attacks keep the clean picture.
     """
