@@ -20,7 +20,7 @@ from pipeline.plots.perturbations import PerturbationExamples, gain_for, magnifi
 from pipeline.plots.trajectory import Level, Trajectory
 from pipeline.report import Figures, LossCurve, ReportData, Step, write_report
 from pipeline.report.data import Robustness
-from pipeline.report.reading import ball, duration, headlines, readings
+from pipeline.report.reading import ball, headlines, readings
 
 RNG = np.random.default_rng(3)
 CLASSES = ("cat", "dog")
@@ -272,23 +272,6 @@ def test_samples_are_as_new_as_real_pictures_that_were_not_trained_on(
 def test_an_attack_that_leaves_most_pictures_standing_is_short_of_its_mark() -> None:
     (line,) = headlines(Figures.from_json(None, {**MANIFEST, "robust_accuracy": 0.6}))
     assert line.good is False
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.04, "0.0 s"),
-        (9.94, "9.9 s"),
-        (9.96, "10 s"),
-        (59.4, "59 s"),
-        (59.6, "1 min 00 s"),
-        (187.0, "3 min 07 s"),
-        (3599.7, "1 h 00 min"),
-        (7500.0, "2 h 05 min"),
-    ],
-)
-def test_durations_read_as_a_person_says_them(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
+from pipeline.duration import duration
+
 _SECONDS = 5.0
 _PART = 0.1
 _AT_LEAST_SECONDS = 1.0
@@ -81,13 +83,3 @@ class Progress:
 
     def _print(self, line: str) -> None:
         print(line, file=self._stream or sys.stderr, flush=True)
-
-
-def duration(seconds: float) -> str:
-    """A length of time in words: "12 s", "3 min 20 s", "2 h 5 min"."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"

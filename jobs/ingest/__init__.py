@@ -4,15 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from jobs.common.bad_rows import refuse_quarantine, set_aside
 from jobs.common.pools import Pool
 from jobs.common.records import Record, record_path, remove_records
 from jobs.common.row_ranges import RowRanges
 from jobs.common.sharded import run_shards
 from jobs.ingest.config import IngestConfig
+from jobs.ingest.grid import GRID_FILE, draw_grid
 from noisestack.command import Command
 from noisestack.config import describe
 from noisestack.session import ray_session
@@ -26,21 +24,14 @@ from pipeline.formats.dataset import (
     load_dataset,
     write_dataset_info,
 )
-from pipeline.formats.output import atomic_path, read_json
+from pipeline.formats.output import read_json
 from pipeline.formats.quarantine import BadRow
-from pipeline.formats.shard import Shard, images_of, labels_of, read_part, shards_from_json
+from pipeline.formats.shard import Shard, shards_from_json
 from pipeline.formats.splits import TEST, TRAIN
-from pipeline.pictures import display_scale, grid
-from pipeline.plots.class_sheet import class_sheet
 from pipeline.sources.base import Source
 from pipeline.sources.fit import FitCounts
 from pipeline.sources.shape import shape_of
 from pipeline.sources.writer import ShardWriter
-
-GRID_FILE = "grid.png"
-_GRID_PER_CLASS = 8
-_GRID_SHARDS = 64  # read for the sheet at most, whatever the size of the set
-_GRID_CLASSES = 20  # more would make a sheet that nobody can look at
 
 
 def main(config: IngestConfig) -> Path:
@@ -53,20 +44,7 @@ def main(config: IngestConfig) -> Path:
         assert isinstance(bad, BadRow)
         raise UserError(bad.message)
     shape, first = shape_of(source, decoder, quarantine=quarantine)
-    origin = {
-        "job": "ingest",
-        **describe(config.model_copy(update={"classes": source.classes})),
-        "num_rows": source.num_rows,
-        "shape": list(shape),
-        "splits": config.where_splits_come_from(source),
-        "notes": list(source.notes),
-    }
-    for key in ("output", "overwrite", "num_workers", "on_bad_row"):
-        del origin[key]
-    if config.resize is None:  # then it decides nothing
-        del origin["fit"]
-    if config.resize is None or config.fit != "pad":
-        del origin["pad_fill"]
+    origin = _origin(config, source, shape)
     with claim_output(
         config.output, origin, overwrite=config.overwrite, marker=DATASET_FILE
     ) as output:
@@ -88,15 +66,15 @@ def main(config: IngestConfig) -> Path:
             num_bad = sum(shard.num_rows for shard in bad_rows)
             refuse_quarantine(config.on_bad_row, num_bad, output.directory)
             splits = _splits(records, source, config.test_fraction, num_bad)
-            resized = _resized(records) if config.resize else None
-            _draw(output.directory, splits[next(iter(splits))], source.classes)
+            draw_grid(output.directory, splits[next(iter(splits))], source.classes)
+            resized = {"resized": _resized(records).to_json()} if config.resize else {}
             write_dataset_info(
                 output.directory,
                 shape=shape,
                 classes=source.classes,
                 splits=splits,
                 has_captions=source.has_captions,
-                origin=origin if resized is None else {**origin, "resized": resized.to_json()},
+                origin={**origin, **resized},
                 quarantine=bad_rows,
             )
             remove_records(output.directory)
@@ -104,6 +82,25 @@ def main(config: IngestConfig) -> Path:
     refuse_quarantine(config.on_bad_row, info.num_quarantined, info.path)
     _tell(info, config, source)
     return output.path
+
+
+def _origin(config: IngestConfig, source: Source, shape: tuple[int, int, int]) -> dict[str, Any]:
+    """All that decides the dataset's bytes."""
+    origin = {
+        "job": "ingest",
+        **describe(config.model_copy(update={"classes": source.classes})),
+        "num_rows": source.num_rows,
+        "shape": list(shape),
+        "splits": config.where_splits_come_from(source),
+        "notes": list(source.notes),
+    }
+    for key in ("output", "overwrite", "num_workers", "on_bad_row"):
+        del origin[key]
+    if config.resize is None:  # then it decides nothing
+        del origin["fit"]
+    if config.resize is None or config.fit != "pad":
+        del origin["pad_fill"]
+    return origin
 
 
 def _write(worker_args: dict[str, Any], config: IngestConfig, num_rows: int) -> Sequence[Record]:
@@ -154,42 +151,6 @@ def _splits(
                 "--test-fraction (0 for no test split)"
             )
     return splits
-
-
-def _draw(directory: Path, shards: Sequence[Shard], classes: tuple[str, ...]) -> None:
-    """``grid.png``: a few pictures of each class, or of all where there are no classes.
-
-    They are the first ones of a small split; of a large one only some shards, spread evenly over
-    it, are read (in a folder's order the first shards hold one class alone).
-    """
-    shown = classes[:_GRID_CLASSES]
-    wanted = [_GRID_PER_CLASS] * len(shown) or [_GRID_PER_CLASS**2]
-    images: list[NDArray[np.uint8]] = []
-    labels: list[int] = []
-    for index in np.unique(np.linspace(0, len(shards) - 1, _GRID_SHARDS).astype(int)):
-        if not any(wanted):
-            break
-        there = _labels(directory, shards[index], classes)
-        for label, missing in enumerate(wanted):
-            for row in np.flatnonzero(there == label)[:missing]:
-                table = read_part(directory / shards[index].file, row, row + 1, ["image"])
-                images.append(images_of(table))
-                labels.append(label)
-                wanted[label] -= 1
-    pictures = np.concatenate(images)
-    if classes:
-        sheet = class_sheet(pictures, np.array(labels), shown, per_class=_GRID_PER_CLASS)
-    else:
-        sheet = grid(pictures, _GRID_PER_CLASS, scale=display_scale(max(pictures.shape[1:3])))
-    with atomic_path(directory / GRID_FILE) as temporary:
-        sheet.save(temporary, format="PNG")
-
-
-def _labels(directory: Path, shard: Shard, classes: tuple[str, ...]) -> NDArray[np.int64]:
-    """The labels of a shard's rows; 0 for all where there are no classes."""
-    if not classes:
-        return np.zeros(shard.num_rows, np.int64)
-    return labels_of(read_part(directory / shard.file, 0, shard.num_rows, ["label"]))
 
 
 def _resized(records: Sequence[Record]) -> FitCounts:

@@ -7,7 +7,6 @@ OUTPUT/checkpoints/    from which the same command goes on
 
 from pathlib import Path
 
-from jobs.common.progress import duration
 from jobs.common.stream import TrainingData
 from jobs.common.training import run_training
 from jobs.train_classifier.config import TrainClassifierConfig
@@ -15,6 +14,7 @@ from jobs.train_classifier.publisher import MODEL_DIRECTORY, publish_classifier
 from jobs.train_classifier.worker import ClassifierRun, train_worker
 from noisestack.command import Command
 from noisestack.session import ray_session
+from pipeline.duration import duration
 from pipeline.errors import UserError
 from pipeline.formats.claim import Length, claim_output
 from pipeline.formats.dataset import DatasetInfo, load_dataset

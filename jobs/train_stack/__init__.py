@@ -10,7 +10,6 @@ import numpy as np
 import ray
 from ray.exceptions import RayTaskError
 
-from jobs.common.progress import duration
 from jobs.common.stream import TrainingData
 from jobs.common.training import run_training
 from jobs.train_stack.config import TrainStackConfig
@@ -23,6 +22,7 @@ from noisestack.resources import Waiting, require
 from noisestack.session import ray_session
 from pipeline.chain.noise import Purpose, keyed_permutation
 from pipeline.conditions import CONDITIONS, ConditionSpec
+from pipeline.duration import duration
 from pipeline.errors import UserError
 from pipeline.formats.claim import Length, claim_output
 from pipeline.formats.class_counts import untrained_classes

@@ -5,11 +5,12 @@ from html import escape
 from importlib import resources
 from string import Template
 
+from pipeline.duration import duration
 from pipeline.plots.perturbations import PerturbationExamples, gain_for, magnified_change
 from pipeline.plots.trajectory import Trajectory, sigma_text
 from pipeline.report.data import LossCurve, ReportData, Robustness, Step
 from pipeline.report.elements import pixels, png, rows, section, strip, verdict
-from pipeline.report.reading import ball, duration, headlines, readings
+from pipeline.report.reading import ball, headlines, readings
 
 
 def render_page(data: ReportData) -> str:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from pipeline.class_names import NO_LABEL
+from pipeline.fixed_batch import padded_calls
 from pipeline.pictures import from_signed
 from pipeline.precision import full_float32
 from pipeline.sampling.base import SampleKeys
@@ -19,13 +20,13 @@ def _calls(num: int, size: int) -> Iterator[tuple[slice, np.ndarray]]:
     """Cuts ``num`` rows into calls of exactly ``size`` rows.
 
     Yields:
-        Where a call's results go, and the rows that it takes. The last call is padded with its
-        first row; what comes out beyond the slice is dropped.
+        Where a call's results go, and the rows that it takes. The last call is padded;
+        what comes out beyond the slice is dropped.
     """
-    for start in range(0, num, size):
-        rows = np.arange(start, start + size)
-        rows[num - start :] = start
-        yield slice(start, min(start + size, num)), rows
+    start = 0
+    for num_real, (rows,) in padded_calls(torch.arange(num), rows_per_call=size) if num else ():
+        yield slice(start, start + num_real), rows.numpy()
+        start += num_real
 
 
 def trajectory(

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from pipeline.errors import UserError
 from pipeline.formats.hugging_face import EXPORT_FILE
-from pipeline.formats.output import read_json, sha256_of_file
+from pipeline.formats.output import read_json
 from pipeline.formats.seal import seal_holds
-from pipeline.formats.shard import Shard, open_parquet, shards_from_json
+from pipeline.formats.shard import Shard, shards_from_json
 from pipeline.verification.faults import Faults
+from pipeline.verification.file_check import check_recorded
 
 
 def check_export(
@@ -36,22 +37,6 @@ def check_export(
             what = f"says {counts.get(split)} rows of {split}, and its files have {num_rows}"
             faults.add("a count that is not right", EXPORT_FILE, what)
     for shard in shards:
-        _check(path, shard, faults)
+        check_recorded(path, shard, faults, lambda _: None)
         on_rows(shard.num_rows)
     return shards
-
-
-def _check(directory: Path, shard: Shard, faults: Faults) -> None:
-    path = directory / shard.file
-    if not path.is_file():
-        faults.add("a missing file", shard.file, "is missing")
-        return
-    if sha256_of_file(path) != shard.sha256:
-        faults.add("a file with another hash", shard.file, "has not the recorded SHA-256")
-    try:
-        with open_parquet(path) as opened:
-            if opened.metadata.num_rows != shard.num_rows:
-                what = f"has {opened.metadata.num_rows} rows where {shard.num_rows} are recorded"
-                faults.add("a file with another number of rows", shard.file, what)
-    except UserError as error:
-        faults.add("a file that cannot be read", shard.file, str(error))

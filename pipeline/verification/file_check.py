@@ -1,8 +1,10 @@
 """One file of a set by itself: its bytes, its columns, and what its rows hold."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +21,7 @@ from pipeline.verification.faults import Faults
 from pipeline.verification.listing import RowRules
 
 _BATCH_ROWS, _BATCH_BYTES = 1 << 16, 64 << 20
+Looked = TypeVar("Looked")
 
 
 @dataclass(frozen=True)
@@ -58,12 +61,31 @@ def check_file(directory: Path, file: ListedFile, limit: int) -> FileCheck:
     Args:
         limit: faults of each kind that are kept in full.
     """
-    shard, faults = file.shard, Faults(limit)
+    faults = Faults(limit)
+
+    def rows(opened: pq.ParquetFile) -> FileCheck:
+        names = _usable_columns(opened.schema_arrow, file, faults)
+        reader = _RowReader(file, faults)
+        for batch in opened.iter_batches(_batch_rows(opened, names), columns=names):
+            reader.add(batch)
+        return reader.result()
+
     nothing = FileCheck(faults, None, np.empty((0, 2), np.uint64), np.empty(0, np.int64))
+    return check_recorded(directory, file.shard, faults, rows) or nothing
+
+
+def check_recorded(
+    directory: Path, shard: Shard, faults: Faults, look: Callable[[pq.ParquetFile], Looked]
+) -> Looked | None:
+    """Holds a Parquet file against its record: its size, its hash and its number of rows.
+
+    Returns:
+        What ``look`` makes of the open file; None where it cannot be read.
+    """
     path = directory / shard.file
     if not path.is_file():
         faults.add("a missing file", shard.file, "is missing")
-        return nothing
+        return None
     size = path.stat().st_size
     if size != shard.num_bytes:
         what = f"has {size} bytes where {shard.num_bytes} are recorded"
@@ -75,18 +97,13 @@ def check_file(directory: Path, file: ListedFile, limit: int) -> FileCheck:
             if opened.metadata.num_rows != shard.num_rows:
                 what = f"has {opened.metadata.num_rows} rows where {shard.num_rows} are recorded"
                 faults.add("a file with another number of rows", shard.file, what)
-            names = _usable_columns(opened.schema_arrow, file, faults)
-            reader = _RowReader(file, faults)
-            for batch in opened.iter_batches(_batch_rows(opened, names), columns=names):
-                reader.add(batch)
+            return look(opened)
     except UserError as error:
-        faults.add("a file that cannot be read", shard.file, str(error))
-        return nothing
+        what = str(error)
     except (pa.ArrowException, OSError, ValueError) as error:
         what = f"is damaged ({' '.join(str(error).split())})"
-        faults.add("a file that cannot be read", shard.file, what)
-        return nothing
-    return reader.result()
+    faults.add("a file that cannot be read", shard.file, what)
+    return None
 
 
 def _usable_columns(schema: pa.Schema, file: ListedFile, faults: Faults) -> list[str]:
