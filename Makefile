@@ -3,11 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 PEERS := .venv/.installed-bench
+SPHINX := .venv/.installed-docs
 SHARED := --numprocesses 2 --dist loadfile # tests with Ray in one process, the rest in the other
 MODEL ?= runs/quickstart/stack/model
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart serve check format test bench gpu-check versions coverage clean
+.PHONY: help install quickstart serve check format test bench gpu-check versions coverage docs clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +57,14 @@ gpu-check: $(INSTALLED) ## on a GPU: speed, memory, exactness, and how far resul
 $(PEERS): $(INSTALLED)
 	@$(BIN)/pip install --quiet --quiet --constraint constraints.txt --editable '.[dev,bench]'
 	@$(BIN)/pip install --quiet --quiet --constraint constraints.txt --no-deps adv-lib mosaicml-streaming torchattacks
+	@touch $@
+
+docs: $(SPHINX) ## the documentation as a site in build/site; a broken link ends it, examples are run
+	$(BIN)/python -m docs.site
+	$(BIN)/pytest -q --doctest-modules --doctest-glob='*.md' noisestack pipeline docs/*.md README.md CONTRIBUTING.md
+
+$(SPHINX): $(INSTALLED)
+	@$(BIN)/pip install --quiet --quiet --constraint constraints.txt --editable '.[dev,docs]'
 	@touch $@
 
 clean: ## remove .venv, caches and what the quickstart wrote (runs/)
