@@ -22,6 +22,17 @@ def perturb_here(patched: pytest.MonkeyPatch) -> None:
     patched.setattr("jobs.perturb.draw_robustness", lambda *_: sizes)
 
 
+def generate_here(patched: pytest.MonkeyPatch) -> None:
+    """`generate` without Ray, on a stack that one worker holds."""
+
+    def run(pools: Sequence[Pool], *rest: Any, **more: Any) -> list[dict[str, Any]]:
+        (pool,) = pools
+        return in_this_process(pool, *rest, **more)
+
+    patched.setattr("jobs.generate.run_shards", run)
+    patched.setattr("jobs.generate.ray_session", contextlib.nullcontext)
+
+
 def in_this_process(
     pool: Pool, shards: Sequence[dict[str, Any]], output: Path, **_: Any
 ) -> list[dict[str, Any]]:
