@@ -149,6 +149,21 @@ class Queries(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class Stepped:
+    """What a step of N rows led to.
+
+    Attributes:
+        state: what the attack keeps of the rows, under the same names as before the step.
+        done: bool ``[N]``, which rows end before their time; or one for all.
+        taken: int64 ``[N]``, how many steps each row took; or one number for all.
+    """
+
+    state: State
+    done: Tensor | bool = False
+    taken: Tensor | int = 1
+
+
 class GradientSteps:
     """What attacks share whose steps are a gradient each, and a last look at where they led."""
 
@@ -184,15 +199,10 @@ class StepAttack(Protocol):
     def smallest(self) -> Norm | None: ...
 
     def begin(self, rows: Rows) -> State:
-        """The state of rows before their first step: tensors of N rows, under the same names as
-        `step` returns."""
+        """What the attack keeps of rows before their first step: tensors of N rows, by name."""
 
-    def step(self, rows: Rows, state: State, queries: Queries) -> State:
-        """One step of each row, or more.
-
-        A bool tensor ``done`` in the state ends rows before their time. An int64 tensor ``taken``
-        says how many steps each row took, where that is not one; it is no part of the state.
-        """
+    def step(self, rows: Rows, state: State, queries: Queries) -> Stepped:
+        """One step of each row, or more."""
 
 
 Named = tuple[str, StepAttack]  # an attack, and what it is called in a set

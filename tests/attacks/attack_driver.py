@@ -118,8 +118,10 @@ def drive(
     state = attack.begin(rows(0))
     states = [state]
     for step in range(attack.num_steps):
-        state = attack.step(rows(step), state, recorder)
-        states.append(state)
+        stepped = attack.step(rows(step), state, recorder)
+        state = stepped.state
+        done = {} if stepped.done is False else {"done": torch.as_tensor(stepped.done)}
+        states.append({**state, **done})
     return recorder.asked, states, recorder
 
 

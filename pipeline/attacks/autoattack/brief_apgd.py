@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pipeline.attacks.base import Queries, Rows, State
+from pipeline.attacks.base import Queries, Rows, State, Stepped
 from pipeline.attacks.methods.apgd import Apgd
 
 _SLACK = 2.0
@@ -25,15 +25,14 @@ class BriefApgd(Apgd):
     def begin(self, rows: Rows) -> State:
         """As `Apgd`, and the loss at the last checkpoint."""
         state = super().begin(rows)
-        return {**state, "loss_then": state["best_loss"], "done": state["best_loss"] > 0}
+        return {**state, "loss_then": state["best_loss"]}
 
-    def step(self, rows: Rows, state: State, queries: Queries) -> State:
+    def step(self, rows: Rows, state: State, queries: Queries) -> Stepped:
         """One step of each row, and at a checkpoint an end for those without hope."""
-        s = super().step(rows, state, queries)
+        s = super().step(rows, state, queries).state
         best, then = s["best_loss"], s["best_loss"].where(rows.step == 0, s["loss_then"])
         since = self._since_last_look(rows)
         speed = (best - then) / since.clamp_min(1)
         reach = best + _SLACK * speed * (self.steps - rows.step)
-        s["done"] = (since > 0) & (reach <= 0)
         s["loss_then"] = best.where(since > 0, then)
-        return s
+        return Stepped(s, done=(since > 0) & (reach <= 0))

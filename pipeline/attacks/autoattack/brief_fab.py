@@ -1,11 +1,11 @@
 """FAB that leaves a row towards whose border it does not come near soon."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from torch import Tensor
 
-from pipeline.attacks.base import Norm, Queries, Rows, State
+from pipeline.attacks.base import Norm, Queries, Rows, State, Stepped
 from pipeline.attacks.methods.fab import FabTargeted
 
 _FIRST = 3  # the walk's first points say little
@@ -26,12 +26,12 @@ class BriefFab(FabTargeted):
     in L2, 27 rows: 8 break in 677 iterations a row, and here in 125; the rule for L∞ loses 7.
     """
 
-    def step(self, rows: Rows, state: State, queries: Queries) -> State:
+    def step(self, rows: Rows, state: State, queries: Queries) -> Stepped:
         """One iteration of each row, and an end for those without hope."""
-        s = super().step(rows, state, queries)
+        stepped = super().step(rows, state, queries)
         reach = self.ball.eps * self.reach(rows.step)
-        s["done"] = s["done"] | ((rows.step >= _FIRST) & (s["nearest"] > reach))
-        return s
+        far = (rows.step >= _FIRST) & (stepped.state["nearest"] > reach)
+        return replace(stepped, done=far | stepped.done)
 
     def reach(self, step: Tensor) -> Tensor:
         """How far away a wrong answer may be after a step, in radii; int64 ``[N]`` to ``[N]``."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipeline.attacks.base import Queries, Rows, State
+from pipeline.attacks.base import Queries, Rows, State, Stepped
 from pipeline.attacks.methods.square import Square
 from pipeline.attacks.methods.square_l2 import SquareL2
 
@@ -30,7 +30,7 @@ class BriefSquare(Square):
     def begin(self, rows: Rows) -> State:
         """As without the rule, and the margin at the last look."""
         state = super().begin(rows)
-        return {**state, "then": state["loss"], "done": state["loss"] > 0}
+        return {**state, "then": state["loss"]}
 
     def until(self, rows: Rows) -> Tensor:
         """The step after the next look, so that no step beyond it is taken ahead."""
@@ -39,16 +39,16 @@ class BriefSquare(Square):
         ends = torch.cat((looks, looks.new_tensor([self.steps - 1])))
         return ends[at].clamp_max(self.steps - 1) + 1
 
-    def step(self, rows: Rows, state: State, queries: Queries) -> State:
+    def step(self, rows: Rows, state: State, queries: Queries) -> Stepped:
         """Some squares, and at a look an end for rows without hope."""
-        s = super().step(rows, state, queries)
-        last, looks = rows.step + s["taken"] - 1, self._looks(rows)
+        stepped = super().step(rows, state, queries)
+        s, taken = stepped.state, stepped.taken
+        last, looks = rows.step + taken - 1, self._looks(rows)
         look = torch.isin(last, looks)
         doublings = torch.log2(self.steps / last.clamp_min(1).double()).to(s["loss"].dtype)
         reach = s["loss"] + _SLACK * (s["loss"] - state["then"]) * doublings
-        s["done"] = look & (last >= _FIRST) & (reach <= 0)
         s["then"] = s["loss"].where(look, state["then"])
-        return s
+        return Stepped(s, done=look & (last >= _FIRST) & (reach <= 0), taken=taken)
 
     def _looks(self, rows: Rows) -> Tensor:
         """The steps after which the margin is noted; after all but the first, rows may leave."""

@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from pipeline.attacks.base import Norm, Queries, Rows, State, per_row
+from pipeline.attacks.base import Norm, Queries, Rows, State, Stepped, per_row
 from pipeline.attacks.geometry.ball import Ball
 from pipeline.attacks.geometry.projection import onto_ball
 from pipeline.attacks.methods.apgd_l1 import SPARSER, ApgdL1, changed_values
@@ -47,7 +47,7 @@ class ShrinkingApgdL1(ApgdL1):
         each = math.ceil(_SHARE * self.steps)
         return tuple(min(number * each, self.steps) for number in range(len(_RADII)))
 
-    def step(self, rows: Rows, state: State, queries: Queries) -> State:
+    def step(self, rows: Rows, state: State, queries: Queries) -> Stepped:
         """One step, and for rows that come into a ball first a new beginning there."""
         since, _, radius = self.stage(rows)
         anew = (since == 0) & (rows.step > 0)

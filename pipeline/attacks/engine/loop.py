@@ -6,13 +6,14 @@ asked about in calls of fixed sizes and draw noise by keys of their own, so what
 row does not depend on which rows were there, in which order, or how many at a time.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from pipeline.attacks import losses
-from pipeline.attacks.base import Model, Rows, State, StepAttack, row_norm
+from pipeline.attacks.base import Model, State, StepAttack, row_norm
+from pipeline.attacks.engine.active import Active
 from pipeline.attacks.engine.queries import Asker, NotedQueries
 from pipeline.attacks.engine.restarts import Beginnings
 from pipeline.errors import UserError
@@ -123,42 +124,27 @@ class _Run:
         self._attack, self._seed = attack, seed
         self._asker = Asker(model, rows_per_call, x)
         num = x.shape[0]
-        zeros = torch.zeros(num, dtype=torch.int64, device=x.device)
         asked = logits is None
         if logits is None:
             logits = self._asker.logits(x, targets) if num else x.new_zeros(0, 2)
-        # Of each row.
-        self._rows: State = {
-            "clean": x,
-            "label": y.to(x.device),
-            "row": rows.to(x.device),
-            "logits": logits,
-            "best": x.clone(),
-            "found_step": zeros.clone(),
-            "found_restart": zeros.clone(),
-            "forwards": zeros + asked,
-            "backwards": zeros.clone(),
-        }
-        # What of a row is the same for each of its beginnings.
-        self._given = ["clean", "label", "row", "logits"]
-        if targets is not None:
-            self._rows["target"] = targets.to(x.device)
-            self._given.append("target")
-        # Of each beginning of each row.
-        by_restart = (num, attack.restarts)
-        self._passes = {name: zeros.new_zeros(by_restart) for name in ("forwards", "backwards")}
-        finite = self._rows["logits"].isfinite().all(dim=1)
+        label, row = y.to(x.device), rows.to(x.device)
+        finite = logits.isfinite().all(dim=1)
         if not bool(finite.all()):
-            row = int(self._rows["row"][~finite][0])
             raise UserError(
-                f"the classifier's logits for row {row} are not finite numbers; look at its "
-                "weights and at the range of the pictures"
+                f"the classifier's logits for row {int(row[~finite][0])} are not finite numbers; "
+                "look at its weights and at the range of the pictures"
             )
-        margin = losses.margin(self._rows["logits"], self._rows["label"])
-        self._clean_right = self._rows["logits"].argmax(dim=1) == self._rows["label"]
-        self._rows["margin"] = margin
-        self._rows["score"] = self._score(margin, x, x)
-        self._clean = {name: self._rows[name].clone() for name in ("score", "margin")}
+        margin = losses.margin(logits, label)
+        self._clean_right = logits.argmax(dim=1) == label
+        target = None if targets is None else targets.to(x.device)
+        score = self._score(margin, x, x)
+        # As each restart of a row begins, and what has come of the rows.
+        self._clean = Active.at_clean(x, label, row, logits, target, margin, score)
+        self._rows = self._clean.pick(self._clean.index)
+        self._rows.forwards += asked
+        self._passes = {  # of each restart of each row
+            name: label.new_zeros(num, attack.restarts) for name in ("forwards", "backwards")
+        }
         self._beginnings = Beginnings(
             self._clean_right.nonzero().flatten().tolist(), num, attack.restarts, x.device
         )
@@ -168,89 +154,76 @@ class _Run:
     def take_all(self, capacity: int) -> None:
         """Works on all rows, at most ``capacity`` beginnings at a time."""
         beginnings, attack = self._beginnings, self._attack
-        active: State = {}
+        active: Active | None = None
         state: State = {}
         while True:
-            num = len(active["index"]) if active else 0
+            num = len(active) if active else 0
             new = beginnings.due(capacity - num)
             num += len(new)
             few, full = (min(rows, capacity) - num for rows in (self._fill, self._full))
             new += beginnings.ahead(few, full)
             if new:
                 begun = self._begin(new)
-                begun_state = attack.begin(_view(begun, self._seed))
-                active = _join(active, begun)
-                state = _join(state, begun_state)
+                state = _join(state, attack.begin(begun.view(self._seed)))
+                active = active.join(begun) if active else begun
             if not active:
                 return
             queries = NotedQueries(self._asker, active, self._score)
-            state = attack.step(_view(active, self._seed), state, queries)
-            active["step"] = active["step"] + state.pop("taken", 1)
+            stepped = attack.step(active.view(self._seed), state, queries)
+            active.step = active.step + stepped.taken
             # Where the smallest change is looked for, a broken row goes on.
-            won = (active["margin"] > MARGIN) & (attack.smallest is None)
-            leave = (active["step"] >= attack.num_steps) | won
-            if "done" in state:
-                leave = leave | state["done"]
+            won = (active.margin > MARGIN) & (attack.smallest is None)
+            leave = (active.step >= attack.num_steps) | won | stepped.done
+            state = stepped.state
             if bool(leave.any()):
-                beginnings.has_broken(active["index"][won], active["restart"][won])
-                counts = beginnings.counts(active["index"], active["restart"])
-                self._put_back(_pick(active, leave & counts), won[leave & counts])
+                beginnings.has_broken(active.index[won], active.restart[won])
+                counts = beginnings.counts(active.index, active.restart)
+                self._put_back(active.pick(leave & counts), won[leave & counts])
                 leave = leave | ~counts
-                beginnings.end(active["index"][leave])
-                keep = ~leave
-                active = _pick(active, keep) if bool(keep.any()) else {}
-                state = _pick(state, keep) if active else {}
+                beginnings.end(active.index[leave])
+                active = active.pick(~leave)
+                state = {name: values[~leave] for name, values in state.items()} if active else {}
 
     def result(self) -> Attacked:
         """What has come of all rows."""
         rows = self._rows
         forwards, backwards = (
-            rows[name] + self._beginnings.sum_of_counting(self._passes[name])
-            for name in ("forwards", "backwards")
+            own + self._beginnings.sum_of_counting(self._passes[name])
+            for name, own in (("forwards", rows.forwards), ("backwards", rows.backwards))
         )
         return Attacked(
-            rows["best"],
-            rows["margin"],
-            rows["margin"] > MARGIN,
-            rows["found_step"],
-            rows["found_restart"],
+            rows.best,
+            rows.margin,
+            rows.margin > MARGIN,
+            rows.found_step,
+            rows.found_restart,
             forwards,
             backwards,
             self._clean_right,
             self._asker.calls,
         )
 
-    def _begin(self, new: list[tuple[int, int]]) -> State:
-        """Rows at a beginning, which knows nothing of the row's others."""
-        index = torch.tensor([i for i, _ in new], device=self._rows["clean"].device)
-        restart = torch.tensor([r for _, r in new], device=index.device)
-        nothing = torch.zeros_like(index)
-        begun = {name: self._rows[name][index] for name in self._given}
-        clean = {name: self._clean[name][index] for name in ("score", "margin")}
-        zeros = ("step", "found_step", "found_restart", *self._passes)
-        return {
-            **begun,
-            **clean,
-            **dict.fromkeys(zeros, nothing),
-            "best": begun["clean"],
-            "index": index,
-            "restart": restart,
-        }
+    def _begin(self, new: list[tuple[int, int]]) -> Active:
+        """Rows at a restart, which knows nothing of the row's others."""
+        index, restart = torch.tensor(new, device=self._clean.index.device).unbind(1)
+        return replace(self._clean.pick(index), restart=restart)
 
-    def _put_back(self, left: State, won: Tensor) -> None:
-        """Keeps what came of beginnings at their end, if it is better than what the row has."""
-        for restart in left["restart"].unique().tolist():  # a row once in each
-            this = left["restart"] == restart
-            one, at = _pick(left, this), left["index"][this]
-            for name, counted in self._passes.items():
-                counted[at, restart] = one[name]
-            score, has = one["score"], self._rows["score"][at]
+    def _put_back(self, left: Active, won: Tensor) -> None:
+        """Keeps what came of restarts at their end, if it is better than what the row has."""
+        rows = self._rows
+        for restart in left.restart.unique().tolist():  # a row once in each
+            this = left.restart == restart
+            one = left.pick(this)
+            at = one.index
+            self._passes["forwards"][at, restart] = one.forwards
+            self._passes["backwards"][at, restart] = one.backwards
+            has = rows.score[at]
             # In turn, the first of two that are as good would have stayed. And what breaks a row
             # is what it comes to: that of a later beginning may lead by more.
-            earlier = one["found_restart"] < self._rows["found_restart"][at]
-            better = (score > has) | ((score == has) & earlier) | won[this]
+            earlier = one.found_restart < rows.found_restart[at]
+            better = (one.score > has) | ((one.score == has) & earlier) | won[this]
             for name in ("best", "score", "margin", "found_step", "found_restart"):
-                self._rows[name][at[better]] = one[name][better]
+                getattr(rows, name)[at[better]] = getattr(one, name)[better]
 
     def _score(self, margin: Tensor, x: Tensor, clean: Tensor) -> Tensor:
         """What makes one picture better than another, float64 ``[N]``: the margin; or, where the
@@ -262,24 +235,8 @@ class _Run:
         return torch.where(margin > MARGIN, -size, -1e9 + margin.double())
 
 
-def _view(active: State, seed: int) -> Rows:
-    return Rows(
-        active["clean"],
-        active["label"],
-        active["logits"],
-        active["row"],
-        active["restart"],
-        active["step"],
-        seed,
-    )
-
-
 def _join(first: State, second: State) -> State:
     return {k: torch.cat((first[k], v)) for k, v in second.items()} if first else second
-
-
-def _pick(rows: State, chosen: Tensor) -> State:
-    return {name: values[chosen] for name, values in rows.items()}
 
 
 def _check(x: Tensor, y: Tensor, rows: Tensor) -> None:

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from pipeline.attacks import losses
-from pipeline.attacks.base import Loss, Model, State
+from pipeline.attacks.base import Loss, Model
+from pipeline.attacks.engine.active import Active
 from pipeline.attacks.engine.aim import odds_towards, towards
 from pipeline.attacks.engine.call_sizes import smaller_calls
 from pipeline.fixed_batch import call_sizes, in_fixed_batches, padded_calls
@@ -108,14 +109,14 @@ class NotedQueries:
     def __init__(
         self,
         asker: Asker,
-        active: State,
+        active: Active,
         score: Callable[[Tensor, Tensor, Tensor], Tensor],
     ) -> None:
         self._asker, self._active, self._score = asker, active, score
 
     @property
     def ahead(self) -> int:
-        num = len(self._active["index"])
+        num = len(self._active)
         few = min(self._asker.rows_per_call // num, _HARDLY_IN_VAIN)
         return max(1, few, self._asker.rows_to_fill // num)
 
@@ -126,18 +127,18 @@ class NotedQueries:
         margin = bar.new_full((num * several,), -torch.inf)
         at = asked.flatten().nonzero().flatten()
         if len(at):
-            label = active["label"][at // several]
+            label = active.label[at // several]
             margin[at] = losses.margin(self._asker.logits(x, self._targets(at // several)), label)
         margin = margin.reshape(num, several)
         above = asked & (margin > bar[:, None])
         found = above.any(dim=1)
         last = above.int().argmax(dim=1).where(found, several)
         gone_through = torch.arange(several, device=x.device) <= last[:, None]
-        active["forwards"] = active["forwards"] + (asked & gone_through).sum(dim=1)
+        active.forwards = active.forwards + (asked & gone_through).sum(dim=1)
         rows = found.nonzero().flatten()
         number = last[rows]
         best = x[torch.searchsorted(at, rows * several + number)]
-        self._keep(rows, best, margin[rows, number], active["step"][rows] + number)
+        self._keep(rows, best, margin[rows, number], active.step[rows] + number)
         return rows, number, margin[rows, number], best
 
     def logits(
@@ -160,7 +161,7 @@ class NotedQueries:
         asked: Tensor | None = None,
         record: bool | Tensor = True,
     ) -> tuple[Tensor, Tensor]:
-        label = self._active["label"]
+        label = self._active.label
         every = bool(wanted.all())
         if every and asked is None:
             logits, values, gradient = self._asker.gradient(
@@ -183,18 +184,18 @@ class NotedQueries:
                 )
             wanted = wanted & asked_for
         self._note(x, logits, asked, record)
-        self._active["backwards"] = self._active["backwards"] + wanted
+        self._active.backwards = self._active.backwards + wanted
         return values, gradient
 
     def _targets(self, at: Tensor | slice = slice(None)) -> Tensor | None:
         """The targets of the active rows, or of some of them; None where they have none."""
-        targets = self._active.get("target")
+        targets = self._active.target
         return None if targets is None else targets[at]
 
     def _void(self) -> Tensor:
         """Logits of every row for those that are not asked: the clean pictures', which are
         finite and belong to the row."""
-        return self._active["logits"].clone()
+        return self._active.logits.clone()
 
     def _ask_forward(self, logits: Tensor, x: Tensor, asked: Tensor) -> None:
         """Puts the answers about the chosen rows where they belong."""
@@ -214,31 +215,31 @@ class NotedQueries:
 
     def _note(self, x: Tensor, logits: Tensor, asked: Tensor | None, record: bool | Tensor) -> None:
         active = self._active
-        active["forwards"] = active["forwards"] + (1 if asked is None else asked)
+        active.forwards = active.forwards + (1 if asked is None else asked)
         if record is False:
             return
-        allowed = torch.ones_like(active["step"], dtype=torch.bool)
+        allowed = torch.ones_like(active.step, dtype=torch.bool)
         for mask in (asked, record):
             if isinstance(mask, Tensor):
                 allowed = allowed & mask
-        margin = losses.margin(logits, active["label"])
+        margin = losses.margin(logits, active.label)
         rows: Tensor | slice = slice(None)
         if not bool(allowed.all()):
             rows = allowed.nonzero().flatten()
-        self._keep(rows, x[rows], margin[rows], active["step"][rows])
+        self._keep(rows, x[rows], margin[rows], active.step[rows])
 
     def _keep(self, rows: Tensor | slice, x: Tensor, margin: Tensor, step: Tensor) -> None:
         """Keeps those of some rows' pictures that are better than what the rows have."""
         active = self._active
-        score = self._score(margin, x, active["clean"][rows])
-        better = score > active["score"][rows]
+        score = self._score(margin, x, active.clean[rows])
+        better = score > active.score[rows]
         new = {
             "best": x,
             "score": score,
             "margin": margin,
             "found_step": step,
-            "found_restart": active["restart"][rows],
+            "found_restart": active.restart[rows],
         }
-        at = torch.arange(len(active["score"]), device=x.device)[rows][better]
+        at = torch.arange(len(active.score), device=x.device)[rows][better]
         for name, values in new.items():
-            active[name] = active[name].index_copy(0, at, values[better])
+            setattr(active, name, getattr(active, name).index_copy(0, at, values[better]))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pipeline.attacks import losses
-from pipeline.attacks.base import GradientSteps, Norm, Queries, Rows, State, per_row
+from pipeline.attacks.base import GradientSteps, Norm, Queries, Rows, State, Stepped, per_row
 from pipeline.attacks.geometry.ball import Ball
 from pipeline.errors import UserError
 
@@ -73,7 +73,7 @@ class Apgd(GradientSteps):
             "target": rows.aimed,
         }
 
-    def step(self, rows: Rows, state: State, queries: Queries) -> State:
+    def step(self, rows: Rows, state: State, queries: Queries) -> Stepped:
         """One step of each row, and for those at a checkpoint a look at how it goes."""
         s = dict(state)
         here = self.ball.snap(s["point"], rows.clean)
@@ -93,7 +93,7 @@ class Apgd(GradientSteps):
         ahead = self.ball.project(moved, rows.clean)
         mixed = s["point"] + per_row(a) * (ahead - s["point"]) + per_row(1 - a) * drift
         s["previous"], s["point"] = s["point"], self.ball.project(mixed, rows.clean)
-        return s
+        return Stepped(s)
 
     def _asked(
         self, rows: Rows, s: State, here: Tensor, queries: Queries, record: bool | Tensor = True

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipeline.attacks.base import Norm, Queries, Rows, State, per_row
+from pipeline.attacks.base import Norm, Queries, Rows, State, Stepped, per_row
 from pipeline.attacks.geometry.ball import Ball
 from pipeline.attacks.geometry.projection import onto_ball
 from pipeline.attacks.methods.apgd import Apgd
@@ -56,7 +56,7 @@ class ApgdL1(Apgd):
             "target": rows.aimed,
         }
 
-    def step(self, rows: Rows, state: State, queries: Queries) -> State:
+    def step(self, rows: Rows, state: State, queries: Queries) -> Stepped:
         """One step of each row, and for those at a look a new number of values to move."""
         s = dict(state)
         here, record = self.to_ask(rows, s["point"])
@@ -71,7 +71,7 @@ class ApgdL1(Apgd):
         gradient = self.ball.movable(gradient, s["point"])
         ahead = s["point"] + per_row(s["step_size"]) * steepest(gradient, s["moved"])
         s["point"] = rows.clean + onto_ball(ahead - rows.clean, radius, Norm.L1, rows.clean)
-        return s
+        return Stepped(s)
 
     @property
     def first_ball(self) -> Ball:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pipeline.attacks.base import GradientSteps, Queries, Rows, State
+from pipeline.attacks.base import GradientSteps, Queries, Rows, State, Stepped
 from pipeline.attacks.entry import AttackEntry, Strength
 from pipeline.attacks.geometry.ball import Ball
 from pipeline.attacks.losses import cross_entropy
@@ -32,12 +32,12 @@ class Ascent(GradientSteps):
         """At the picture itself."""
         return {"point": rows.clean}
 
-    def step(self, rows: Rows, state: State, queries: Queries) -> State:
+    def step(self, rows: Rows, state: State, queries: Queries) -> Stepped:
         """One step of each row."""
         here = self.ball.snap(state["point"], rows.clean)
         _, gradient = queries.gradient(here, cross_entropy, wanted=self.wants_gradient(rows))
         moved = state["point"] + self.step_size * gradient
-        return {"point": self.ball.project(moved, rows.clean)}
+        return Stepped({"point": self.ball.project(moved, rows.clean)})
 
 
 def _build(s: Strength) -> Ascent:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipeline.attacks.base import Norm, Queries, Rows, State, per_row
+from pipeline.attacks.base import Norm, Queries, Rows, State, Stepped, per_row
 from pipeline.attacks.entry import AttackEntry, only_l2
 from pipeline.attacks.geometry.lattice import gap, on_lattice
 from pipeline.attacks.geometry.rowwise import row_dot
@@ -64,10 +64,9 @@ class CarliniWagner:
             "last_look": none + torch.inf,
             "iteration": torch.zeros_like(rows.step),
             "search": torch.zeros_like(rows.step),
-            "done": none > 0,
         }
 
-    def step(self, rows: Rows, state: State, queries: Queries) -> State:
+    def step(self, rows: Rows, state: State, queries: Queries) -> Stepped:
         """One step of Adam, and for rows that are through with their c the next c."""
         s = dict(state)
         tanh = torch.tanh(s["w"])
@@ -85,7 +84,7 @@ class CarliniWagner:
         hinge = missing.clamp_min(0.0)
         objective = row_dot(delta, delta) + s["c"] * hinge
         self._next_c(rows, s, objective)
-        return s
+        return Stepped(s, done=s["search"] >= self.searches)
 
     def _adam(self, s: State, gradient: Tensor) -> None:
         """Kingma and Ba, "Adam: a method for stochastic optimization", 2014, algorithm 1."""
@@ -114,7 +113,6 @@ class CarliniWagner:
         s["last_look"] = s["last_look"].masked_fill(over, torch.inf)
         s["iteration"] = s["iteration"].masked_fill(over, 0)
         s["search"] = s["search"] + over
-        s["done"] = s["search"] >= self.searches
 
 
 def _to_tanh_space(point: Tensor) -> Tensor:

@@ -7,7 +7,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipeline.attacks.base import GradientSteps, Norm, Queries, Rows, State, per_row, row_norm
+from pipeline.attacks.base import (
+    GradientSteps,
+    Norm,
+    Queries,
+    Rows,
+    State,
+    Stepped,
+    per_row,
+    row_norm,
+)
 from pipeline.attacks.engine.annealing import along_cosine
 from pipeline.attacks.entry import AttackEntry, only_l2
 from pipeline.attacks.geometry.lattice import gap, on_lattice
@@ -44,7 +53,7 @@ class Ddn(GradientSteps):
         radius = torch.full_like(rows.clean[:, 0, 0, 0], self.first_radius)
         return {"point": rows.clean, "radius": radius}
 
-    def step(self, rows: Rows, state: State, queries: Queries) -> State:
+    def step(self, rows: Rows, state: State, queries: Queries) -> Stepped:
         """``δ ← δ + α g / ||g||``, ``ε ← (1 ± γ) ε``, ``x ← x_0 + ε δ / ||δ||``."""
         here = on_lattice(state["point"], rows.clean, Norm.L2)
         missing, gradient = queries.gradient(here, _raised, wanted=self.wants_gradient(rows))
@@ -58,7 +67,7 @@ class Ddn(GradientSteps):
         point = point.clamp(0, 1)
         rounded = on_lattice(point, rows.clean, Norm.LINF)  # each value's nearest level
         fine = row_norm(rounded - point, Norm.L2) > _FINE * per_row(radius)
-        return {"point": point.where(fine, rounded), "radius": radius}
+        return Stepped({"point": point.where(fine, rounded), "radius": radius})
 
 
 def _raised(logits: Tensor, label: Tensor) -> Tensor:

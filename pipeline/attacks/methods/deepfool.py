@@ -7,7 +7,7 @@ from typing import assert_never
 import torch
 from torch import Tensor
 
-from pipeline.attacks.base import Norm, Queries, Rows, State, per_row, row_norm
+from pipeline.attacks.base import Norm, Queries, Rows, State, Stepped, per_row, row_norm
 from pipeline.attacks.entry import AttackEntry
 from pipeline.attacks.geometry.lattice import gap, on_lattice
 from pipeline.attacks.geometry.rowwise import row_dot
@@ -64,10 +64,9 @@ class DeepFool:
             "asked": rows.clean,
             "nearest": torch.zeros_like(rows.clean),
             "distance": torch.full_like(missing, torch.inf),
-            "done": torch.zeros_like(rows.label, dtype=torch.bool),
         }
 
-    def step(self, rows: Rows, state: State, queries: Queries) -> State:
+    def step(self, rows: Rows, state: State, queries: Queries) -> Stepped:
         """One query of each row: about one class's face, or whether the row is broken."""
         rivals = self._rivals(rows)
         # Queries 0 to num - 1 are about a class each, query num is the look, and so on.
@@ -88,13 +87,13 @@ class DeepFool:
         move = turn == num - 1
         change, asked = self._moved(rows, state, nearest, distance)
         last = rows.step >= self.iterations * (num + 1) - 1
-        return {
+        after = {
             "change": change.where(per_row(move), state["change"]),
             "asked": asked.where(per_row(move), state["asked"]),
             "nearest": nearest,
             "distance": torch.full_like(distance, torch.inf).where(move, distance),
-            "done": look & (missing < 0) | last | (move & (distance == torch.inf)),
         }
+        return Stepped(after, done=look & (missing < 0) | last | (move & (distance == torch.inf)))
 
     def _moved(
         self, rows: Rows, state: State, nearest: Tensor, distance: Tensor

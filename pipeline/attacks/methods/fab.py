@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from pipeline.attacks.base import Queries, Rows, State, per_row, row_norm
+from pipeline.attacks.base import Queries, Rows, State, Stepped, per_row, row_norm
 from pipeline.attacks.entry import AttackEntry, Strength
 from pipeline.attacks.geometry.ball import Ball
 from pipeline.attacks.geometry.hyperplane import to_hyperplane_in_box
@@ -71,10 +71,9 @@ class FabTargeted:
             "in_vain": rows.restart >= rows.logits.shape[1] - 1,
             "own_asked": nothing,
             "nearest": torch.full_like(rows.clean[:, 0, 0, 0], torch.inf),
-            "done": nothing,
         }
 
-    def step(self, rows: Rows, state: State, queries: Queries) -> State:
+    def step(self, rows: Rows, state: State, queries: Queries) -> Stepped:
         """One linearisation, and looks at where it leads and at a picture that can be stored."""
         here, alive = state["point"], ~state["in_vain"]
         lead, gradient = queries.gradient(
@@ -88,14 +87,14 @@ class FabTargeted:
         back = rows.clean + _BACK * change
         # Where the picture's own gradient is nought, every iteration would be this one.
         stuck = (rows.step == 0) & (gradient == 0).flatten(1).all(dim=1)
-        return {
+        shortest = length.flatten().where(wrong, torch.inf).minimum(state["nearest"])
+        after = {
             **state,
             "point": back.where(per_row(wrong), ahead),
             "own_asked": own,
-            # The shortest change so far that made an answer wrong.
-            "nearest": length.flatten().where(wrong, torch.inf).minimum(state["nearest"]),
-            "done": state["in_vain"] | stuck,
+            "nearest": shortest,  # so far, of the changes that made an answer wrong
         }
+        return Stepped(after, done=state["in_vain"] | stuck)
 
     def _look_inside(
         self,

@@ -6,7 +6,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipeline.attacks.base import GradientSteps, Norm, Queries, Rows, State, per_row, row_norm
+from pipeline.attacks.base import (
+    GradientSteps,
+    Norm,
+    Queries,
+    Rows,
+    State,
+    Stepped,
+    per_row,
+    row_norm,
+)
 from pipeline.attacks.engine.annealing import along_cosine
 from pipeline.attacks.entry import AttackEntry
 from pipeline.attacks.geometry.lattice import gap, on_lattice
@@ -44,7 +53,7 @@ class Fmn(GradientSteps):
         unknown = torch.full_like(rows.clean[:, 0, 0, 0], torch.inf)
         return {"delta": torch.zeros_like(rows.clean), "radius": unknown, "best": unknown}
 
-    def step(self, rows: Rows, state: State, queries: Queries) -> State:
+    def step(self, rows: Rows, state: State, queries: Queries) -> Stepped:
         """The radius, and ``δ ← Π_ε(δ + α g / ||g||_2)`` within the box."""
         here = on_lattice(rows.clean + state["delta"], rows.clean, self.smallest)
         missing, gradient = queries.gradient(here, gap, wanted=self.wants_gradient(rows))
@@ -60,7 +69,7 @@ class Fmn(GradientSteps):
             # the medians on a robust network were 12 % longer.
             ahead = ahead * per_row(radius) / row_norm(ahead, Norm.L2).clamp_min(1e-30)
         delta = onto_ball(ahead, radius, self.smallest, rows.clean)
-        return {"delta": delta, "radius": radius, "best": best}
+        return Stepped({"delta": delta, "radius": radius, "best": best})
 
     def _radius(
         self,

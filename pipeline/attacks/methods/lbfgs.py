@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.attacks.base import Norm, Queries, Rows, State
+from pipeline.attacks.base import Norm, Queries, Rows, State, Stepped
 from pipeline.attacks.engine.projected_lbfgs import ProjectedLbfgs
 from pipeline.attacks.entry import AttackEntry, only_l2
 from pipeline.attacks.geometry.lattice import gap, on_lattice
@@ -62,10 +62,9 @@ class Lbfgs:
             "broken": none > 0,
             "iteration": torch.zeros_like(rows.step),
             "search": torch.zeros_like(rows.step),
-            "done": none > 0,
         }
 
-    def step(self, rows: Rows, state: State, queries: Queries) -> State:
+    def step(self, rows: Rows, state: State, queries: Queries) -> Stepped:
         """One query of each row: a trial of L-BFGS; then, for rows at rest, the next c."""
 
         def project(points: Tensor) -> Tensor:
@@ -86,7 +85,7 @@ class Lbfgs:
         over = s["resting"] | (s["iteration"] >= self.steps)
         self._next_c(rows, s, over)
         self._inner.head_for(s, over, 1 / (2 * s["c"]), project)
-        return s
+        return Stepped(s, done=s["search"] >= self.searches)
 
     def _next_c(self, rows: Rows, s: State, over: Tensor) -> None:
         """Changes the rows that are through with their c."""
@@ -105,7 +104,6 @@ class Lbfgs:
         s["changes"] = s["changes"] + 2 * more[:, None, None] * s["steps"]
         s["iteration"] = s["iteration"].masked_fill(over, 0)
         s["search"] = s["search"] + over
-        s["done"] = s["search"] >= self.searches
 
 
 def _first_c(missing: Tensor, gradient: Tensor) -> Tensor:

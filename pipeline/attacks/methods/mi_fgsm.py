@@ -3,7 +3,7 @@
 
 from dataclasses import dataclass
 
-from pipeline.attacks.base import GradientSteps, Norm, Queries, Rows, State, row_norm
+from pipeline.attacks.base import GradientSteps, Norm, Queries, Rows, State, Stepped, row_norm
 from pipeline.attacks.entry import AttackEntry
 from pipeline.attacks.geometry.ball import Ball
 from pipeline.attacks.losses import log_odds
@@ -29,7 +29,7 @@ class MiFgsm(GradientSteps):
         """At the picture itself, with no momentum."""
         return {"point": rows.clean, "average": rows.clean.new_zeros(rows.clean.shape)}
 
-    def step(self, rows: Rows, state: State, queries: Queries) -> State:
+    def step(self, rows: Rows, state: State, queries: Queries) -> Stepped:
         """``g ← μ g + ∇ℓ / ||∇ℓ||_1``, ``x ← Π(x + α d(g))``."""
         here = self.ball.snap(state["point"], rows.clean)
         _, gradient = queries.gradient(here, log_odds, wanted=self.wants_gradient(rows))
@@ -37,7 +37,7 @@ class MiFgsm(GradientSteps):
         average = self.decay * state["average"] + share
         direction = self.ball.steepest(self.ball.movable(average, state["point"]))
         moved = state["point"] + self.ball.eps / self.steps * direction
-        return {"point": self.ball.project(moved, rows.clean), "average": average}
+        return Stepped({"point": self.ball.project(moved, rows.clean), "average": average})
 
 
 MI_FGSM = AttackEntry("mi_fgsm", lambda s: MiFgsm(s.ball, s.steps), steps=10)

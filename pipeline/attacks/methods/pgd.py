@@ -3,7 +3,7 @@
 
 from dataclasses import dataclass
 
-from pipeline.attacks.base import GradientSteps, Loss, Queries, Rows, State, per_row
+from pipeline.attacks.base import GradientSteps, Loss, Queries, Rows, State, Stepped, per_row
 from pipeline.attacks.entry import AttackEntry, Strength
 from pipeline.attacks.geometry.ball import Ball
 from pipeline.attacks.losses import log_odds
@@ -40,14 +40,14 @@ class Pgd(GradientSteps):
             return {"point": rows.clean}
         return {"point": self.ball.random_point(rows, 0).where(random, rows.clean)}
 
-    def step(self, rows: Rows, state: State, queries: Queries) -> State:
+    def step(self, rows: Rows, state: State, queries: Queries) -> Stepped:
         """``x ← Π(x + α d)``, where d is the ball's steepest direction up the loss."""
         alpha = 2.5 * self.ball.eps / self.steps if self.step_size is None else self.step_size
         here = self.ball.snap(state["point"], rows.clean)
         _, gradient = queries.gradient(here, self.loss, wanted=self.wants_gradient(rows))
         gradient = self.ball.movable(gradient, state["point"])
         moved = state["point"] + alpha * self.ball.steepest(gradient)
-        return {"point": self.ball.project(moved, rows.clean)}
+        return Stepped({"point": self.ball.project(moved, rows.clean)})
 
 
 def _build(s: Strength) -> Pgd:

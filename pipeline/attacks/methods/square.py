@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipeline.attacks.base import Norm, Queries, Rows, State
+from pipeline.attacks.base import Norm, Queries, Rows, State, Stepped
 from pipeline.attacks.geometry.ball import Ball
 from pipeline.errors import UserError
 
@@ -64,7 +64,7 @@ class Square:
         """A corner, and a sign a channel."""
         return rows.clean.shape[1] + 2
 
-    def step(self, rows: Rows, state: State, queries: Queries) -> State:
+    def step(self, rows: Rows, state: State, queries: Queries) -> Stepped:
         """Asks about each row with one more square, and keeps it where the margin grew.
 
         A square that changes nothing spends its step without a question: the margin would be the
@@ -83,12 +83,13 @@ class Square:
         found, number, margin, better = queries.first_above(
             changed, state["loss"], asked=asked.reshape(num, several)
         )
-        return {
+        after = {
             **state,
             "point": state["point"].index_copy(0, found, better),
             "loss": state["loss"].index_copy(0, found, margin),
-            "taken": left.reshape(num, several).sum(dim=1).index_copy(0, found, number + 1),
         }
+        tried = left.reshape(num, several).sum(dim=1)
+        return Stepped(after, taken=tried.index_copy(0, found, number + 1))
 
     def until(self, rows: Rows) -> Tensor:
         """The step before which each row stops to look, int64 ``[N]``."""

@@ -70,7 +70,7 @@ def test_a_row_in_the_last_ball_goes_on_as_the_attack_with_one_radius() -> None:
     state = dict(states[61])
     for step in range(1, 40):
         rows = some_rows(x, label=y, logits=logits, step=step)
-        state = one.step(rows, state, recorder)
+        state = one.step(rows, state, recorder).state
         for name in ("point", "best_loss", "step_size", "moved"):
             assert torch.equal(state[name], states[61 + step][name]), (step, name)
 

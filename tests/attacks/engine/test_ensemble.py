@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pipeline.attacks.autoattack.brief_apgd import BriefApgd
 from pipeline.attacks.autoattack.shrinking_apgd_l1 import ShrinkingApgdL1
-from pipeline.attacks.base import Named, Norm, Queries, Rows, State, StepAttack
+from pipeline.attacks.base import Named, Norm, Queries, Rows, State, StepAttack, Stepped
 from pipeline.attacks.engine.ensemble import AttackedInTurn, Ensemble, attack_in_turn, for_classes
 from pipeline.attacks.engine.loop import attack_rows
 from pipeline.attacks.geometry.ball import Ball
@@ -71,11 +71,11 @@ class Falls:
     def begin(self, rows: Rows) -> State:
         return {"begun": torch.ones_like(rows.row)}
 
-    def step(self, rows: Rows, state: State, queries: Queries) -> State:
+    def step(self, rows: Rows, state: State, queries: Queries) -> Stepped:
         takes = torch.isin(rows.row, torch.tensor(self.rows))
         fall = (torch.tensor(self.falls)[rows.step] * takes).reshape(-1, 1, 1, 1)
         queries.logits(((rows.clean * 255).round() - fall) / 255)
-        return state
+        return Stepped(state)
 
 
 # Row 5 is wrong from the start. The second attack breaks rows 1 and 2, and would break row 0.

@@ -9,7 +9,16 @@ from attack_driver import conv_network, lattice_pictures
 from torch import Tensor, nn
 
 from pipeline.attacks import losses
-from pipeline.attacks.base import MOST_RESTARTS, MOST_STEPS, Norm, Queries, Rows, State, StepAttack
+from pipeline.attacks.base import (
+    MOST_RESTARTS,
+    MOST_STEPS,
+    Norm,
+    Queries,
+    Rows,
+    State,
+    StepAttack,
+    Stepped,
+)
 from pipeline.attacks.engine.loop import Attacked, attack_rows
 from pipeline.attacks.geometry.ball import Ball
 from pipeline.attacks.methods.apgd import Apgd
@@ -66,10 +75,10 @@ class Scripted:
     def begin(self, rows: Rows) -> State:
         return {"begun": torch.ones_like(rows.row)}
 
-    def step(self, rows: Rows, state: State, queries: Queries) -> State:
+    def step(self, rows: Rows, state: State, queries: Queries) -> Stepped:
         fall = torch.tensor(self.fall)[rows.restart, rows.step].reshape(-1, 1, 1, 1)
         queries.logits(((rows.clean * 255).round() - fall) / 255, record=self.record)
-        return state
+        return Stepped(state)
 
 
 def attack(
@@ -126,15 +135,15 @@ class Mixed:
         return self.steps
 
     def begin(self, rows: Rows) -> State:
-        return {"done": torch.zeros_like(rows.row, dtype=torch.bool)}
+        return {}
 
-    def step(self, rows: Rows, state: State, queries: Queries) -> State:
+    def step(self, rows: Rows, state: State, queries: Queries) -> Stepped:
         even = rows.row % 2 == 0
         queries.logits(rows.clean)
         queries.gradient(rows.clean, losses.cross_entropy, wanted=even)
         queries.gradient(rows.clean, losses.cross_entropy, wanted=torch.zeros_like(even))
         # Row 3 has enough after its second step.
-        return {"done": (rows.row == 3) & (rows.step == 1)}
+        return Stepped({}, done=(rows.row == 3) & (rows.step == 1))
 
 
 def test_passes_are_counted_a_row_as_they_were_asked() -> None:
@@ -156,13 +165,13 @@ class Asking:
     def begin(self, rows: Rows) -> State:
         return {"factor": rows.row.float() + 1}
 
-    def step(self, rows: Rows, state: State, queries: Queries) -> State:
+    def step(self, rows: Rows, state: State, queries: Queries) -> Stepped:
         def loss(logits: Tensor, label: Tensor, factor: Tensor) -> Tensor:
             return factor * logits.gather(1, label[:, None]).squeeze(1) ** 2
 
         wanted = torch.full_like(rows.row, self.wanted, dtype=torch.bool)
         self.got.append(queries.gradient(rows.clean, loss, state["factor"], wanted=wanted))
-        return state
+        return Stepped(state)
 
 
 @pytest.mark.parametrize("wanted", [True, False])
@@ -241,7 +250,7 @@ class Choosy:
     def begin(self, rows: Rows) -> State:
         return {"gradient": torch.zeros_like(rows.clean)}
 
-    def step(self, rows: Rows, state: State, queries: Queries) -> State:
+    def step(self, rows: Rows, state: State, queries: Queries) -> Stepped:
         nearer = ((rows.clean * 255).round() - 30) / 255
         even, recorded = rows.row % 2 == 0, rows.row % 4 != 0
         queries.logits(nearer, asked=even, record=recorded)
@@ -250,7 +259,7 @@ class Choosy:
             nearer, losses.margin, wanted=wanted, asked=even, record=recorded
         )
         assert (gradient != 0).flatten(1).any(dim=1)[even & wanted].all()
-        return state
+        return Stepped(state)
 
 
 def test_rows_that_are_not_asked_take_no_pass_and_keep_what_they_have() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.attacks.base import Norm, Queries, Rows, State
+from pipeline.attacks.base import Norm, Queries, Rows, State, Stepped
 from pipeline.attacks.engine.loop import Attacked, attack_rows
 from pipeline.attacks.engine.restarts import Beginnings
 
@@ -30,9 +30,9 @@ class Fated:
     num_steps: int = STEPS
 
     def begin(self, rows: Rows) -> State:
-        return {"done": torch.zeros_like(rows.row) > 0}
+        return {}
 
-    def step(self, rows: Rows, state: State, queries: Queries) -> State:
+    def step(self, rows: Rows, state: State, queries: Queries) -> Stepped:
         generator = torch.Generator().manual_seed(0)
         falls = torch.randint(0, 34, (100, RESTARTS, STEPS), generator=generator)
         last = torch.randint(0, 2 * STEPS, (100, RESTARTS), generator=generator)
@@ -40,7 +40,7 @@ class Fated:
         wanted = (rows.row + rows.restart) % 2 == 0
         x = ((rows.clean * 255).round() - fall) / 255
         queries.gradient(x, lambda z, y: z[:, 0] - z[:, 1], wanted=wanted)
-        return {"done": rows.step >= last[rows.row, rows.restart]}
+        return Stepped({}, done=rows.step >= last[rows.row, rows.restart])
 
 
 def run(attack: Fated, rows: Tensor, capacity: int | None) -> Attacked:

@@ -187,7 +187,7 @@ def looks_that_halve(values: list[float]) -> list[int]:
     sizes = [float(state["step_size"])]
     assert sizes[0] == pytest.approx(2 * 8 / 255)
     for step, value in enumerate(values):
-        state = attack.step(some_rows(clean, step=step), state, Told(value))
+        state = attack.step(some_rows(clean, step=step), state, Told(value)).state
         sizes.append(float(state["step_size"]))
     for before, after in pairwise(sizes):
         assert after in (before, before / 2)
