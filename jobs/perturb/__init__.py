@@ -80,9 +80,9 @@ def main(config: PerturbConfig) -> Path:
         onnx_sha256 = _export(task, output.directory)
         place = {"output": output.directory, "threshold": threshold["threshold"]}
         with ray_session():
-            task, made = _prepare(task, place)
+            task, file_record = _prepare(task, place)
             records, sample = _perturb(task, place)
-        manifest = manifest_of(task, records, threshold, onnx_sha256, noticed, sample, made)
+        manifest = manifest_of(task, records, threshold, onnx_sha256, noticed, sample, file_record)
         refuse_quarantine(config.on_bad_row, manifest["counts"]["quarantined"], output.directory)
         _draw(output.directory, manifest, config.examples)
         sizes = draw_robustness(output.directory, manifest)
@@ -122,8 +122,8 @@ def _prepare(task: Task, place: Mapping[str, Any]) -> tuple[Task, Record | None]
         remove_records(directory)
     describe = f"perturb, {task.attack.settings.attack}"
     pool = task.pool(Preparer, **place)
-    made = run_shards(pool, [spec], directory, describe=describe, unit="perturbations")[0]
-    return task.with_file(made), made
+    [file_record] = run_shards(pool, [spec], directory, describe=describe, unit="perturbations")
+    return task.with_file(file_record), file_record
 
 
 def _perturb(task: Task, place: Mapping[str, Any]) -> tuple[Records, Record | None]:

@@ -29,7 +29,7 @@ def manifest_of(
     onnx_sha256: str | None = None,
     noticed: Sequence[TrustWarning] = (),
     sample: Record | None = None,
-    made: Record | None = None,
+    file_record: Record | None = None,
 ) -> dict[str, Any]:
     """The manifest of a task's set, but for `norms.median_of_broken`.
 
@@ -39,7 +39,7 @@ def manifest_of(
         onnx_sha256: of the classifier's ONNX file, where there is one.
         noticed: what was seen of the classifier before the attack; what the rows show follows it.
         sample: what the audit of a sample counted before its alarm was widened to all rows.
-        made: the record of the attack's file.
+        file_record: of the file that the attack made first.
 
     Raises:
         UserError: all rows were bad.
@@ -74,7 +74,7 @@ def manifest_of(
         "attack": attack,
         "warnings": [asdict(warning) for warning in warnings],
         "counts": counts,
-        **task.attack.report(counts, repeat, sample, made),
+        **task.attack.report(counts, repeat, sample, file_record),
         "clean_accuracy": clean_right / rows,
         "clean_accuracy_interval_95": list(clopper_pearson(clean_right, rows)),
         "robust_accuracy": robust_right / rows,

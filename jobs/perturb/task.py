@@ -68,9 +68,9 @@ class Task:
         """The rows of one call, of which it is seen what kind of classifier this is."""
         return min(self.stop, self.classifier.rows_per_call)
 
-    def with_file(self, made: Record) -> "Task":
+    def with_file(self, file_record: Record) -> "Task":
         """The same, with the file that its attack made first."""
-        return replace(self, attack=self.attack.with_file(made))
+        return replace(self, attack=self.attack.with_file(file_record))
 
     def pool(self, worker: type, **its_own: Any) -> Pool:
         """Actors that hold the classifier: each a worker in a workplace of this task.

@@ -59,7 +59,7 @@ class Rows:
 
     @property
     def aimed(self) -> Tensor:
-        """The rival that a row's beginning aims at, one after the other and then the last again,
+        """The rival that a row's restart aims at, one after the other and then the last again,
         int64 ``[N]``."""
         rivals = self.rivals
         number = self.restart.clamp_max(rivals.shape[1] - 1)

@@ -162,7 +162,7 @@ class SetAttack(ABC):
         """Makes `file`; returns its record."""
         raise NotImplementedError(f"{self.settings.attack} makes no file before its rows")
 
-    def with_file(self, made: Record) -> "SetAttack":
+    def with_file(self, file_record: Record) -> "SetAttack":
         """The same, with the file of this record."""
         return self
 
@@ -175,7 +175,7 @@ class SetAttack(ABC):
         counts: Mapping[str, int],
         repeat: Repeat | None,
         sample: Record | None,
-        made: Record | None,
+        file_record: Record | None,
     ) -> dict[str, Any]:
         """What the manifest says besides what it says of every set.
 
@@ -183,7 +183,7 @@ class SetAttack(ABC):
             counts: over all rows.
             repeat: see `PerturbedRows`.
             sample: what the audit of a sample counted before its alarm was widened to all rows.
-            made: the record of `file`.
+            file_record: of `file`.
         """
         return {}
 

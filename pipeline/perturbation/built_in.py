@@ -118,7 +118,7 @@ class BuiltIn(SetAttack):
         counts: Mapping[str, int],
         repeat: Repeat | None,
         sample: Record | None,
-        made: Record | None,
+        file_record: Record | None,
     ) -> dict[str, Any]:
         """What the audit says, where there is one; see `audit_report`."""
         if self.settings.build().audit is None:
@@ -205,18 +205,19 @@ def perturb_rows(
         logits: Tensor | None,
         targets: Tensor | None = None,
     ) -> Attacked:
-        given: dict[str, Any] = {"logits": logits, "targets": targets, **how}
+        more: dict[str, Any] = {"logits": logits, "targets": targets, **how}
         if len(ensemble.names) > 1:
-            return attack_in_turn(ensemble, model, x, y, row, **given)
-        found = attack_rows(ensemble.attacks[0][1], model, x, y, row, **given)
-        return found if logits is None else replace(found, forwards=found.forwards + 1)
+            return attack_in_turn(ensemble, model, x, y, row, **more)
+        attacked = attack_rows(ensemble.attacks[0][1], model, x, y, row, **more)
+        asked = logits is None
+        return attacked if asked else replace(attacked, forwards=attacked.forwards + 1)
 
-    known = None if logits is None else seen.rescale(torch.from_numpy(logits).to(device))
+    rescaled = None if logits is None else seen.rescale(torch.from_numpy(logits).to(device))
     if targets is None:
-        attacked = run(seen, x, y, row, known)
+        attacked = run(seen, x, y, row, rescaled)
     else:
         aims = torch.from_numpy(targets).to(device)
-        attacked = attack_towards(run, seen, x, y, row, aims, how["rows_per_call"], known)
+        attacked = attack_towards(run, seen, x, y, row, aims, how["rows_per_call"], rescaled)
     by = attacked.attack.tolist() if isinstance(attacked, AttackedInTurn) else [0] * len(images)
     return from_unit(attacked.adversarial), attacked, [ensemble.names[number] for number in by]
 

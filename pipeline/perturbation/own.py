@@ -83,7 +83,7 @@ class Own(SetAttack):
         counts: Mapping[str, int],
         repeat: Repeat | None,
         sample: Record | None,
-        made: Record | None,
+        file_record: Record | None,
     ) -> dict[str, Any]:
         """Whether the attack is reproducible, and why."""
         return _repeat_report(repeat)

@@ -110,8 +110,8 @@ class TransferAttack:
         chosen = rows - first
         if not np.array_equal(images_of(table)[chosen], clean):
             raise UserError(f"{self.source} changed other pictures than the dataset's")
-        found: np.ndarray = images_of(table, "adversarial")[chosen]
-        return found
+        pictures: np.ndarray = images_of(table, "adversarial")[chosen]
+        return pictures
 
     def opened(self) -> PerturbationSet:
         """The set; UserError where it is another one by now."""

@@ -129,14 +129,14 @@ class Universal(SetAttack):
                 f"no row of {place.info.path}, split {settings.sample_split}, has a label among "
                 "the classes; name another --sample-split"
             )
-        made = make_universal(
+        result = make_universal(
             settings,
             Rescaled(classifier, place.threshold),
             to_unit(sample.images).to(classifier.device),
             torch.from_numpy(sample.labels).to(classifier.device),
             rows_per_call=classifier.rows_per_call,
         )
-        digest, size = write_delta(place.output, made.delta.transpose(1, 2, 0))
+        digest, size = write_delta(place.output, result.delta.transpose(1, 2, 0))
         return {
             "file": DELTA_FILE,
             "num_rows": 1,
@@ -144,16 +144,16 @@ class Universal(SetAttack):
             "num_bytes": size,
             "sample_rows": len(sample.ids),
             "sample_sha256": sha256("\n".join(sample.ids).encode()).hexdigest(),
-            "sample_usable": made.usable,
-            "sample_fooled": made.fooled,
-            "restart": made.restart,
-            "forwards": made.forwards,
-            "backwards": made.backwards,
+            "sample_usable": result.usable,
+            "sample_fooled": result.fooled,
+            "restart": result.restart,
+            "forwards": result.forwards,
+            "backwards": result.backwards,
         }
 
-    def with_file(self, made: Record) -> "Universal":
+    def with_file(self, file_record: Record) -> "Universal":
         """See `SetAttack`."""
-        return replace(self, delta_sha256=str(made["sha256"]))
+        return replace(self, delta_sha256=str(file_record["sha256"]))
 
     def on(self, place: Workplace) -> PerturbRows:
         """See `SetAttack`."""
@@ -169,14 +169,14 @@ class Universal(SetAttack):
         counts: Mapping[str, int],
         repeat: Repeat | None,
         sample: Record | None,
-        made: Record | None,
+        file_record: Record | None,
     ) -> dict[str, Any]:
         """How the perturbation was made, and fooling_rate: the share of the rightly answered
         pictures that it breaks; None where there are none."""
-        assert made is not None
+        assert file_record is not None
         right = counts["clean_right"]
         rate = counts["successes"] / right if right else None
-        reported = {name: made[name] for name in _REPORTED}
+        reported = {name: file_record[name] for name in _REPORTED}
         return {"universal": {"file": DELTA_FILE, "fooling_rate": rate, **reported}}
 
     def said_steps(self) -> str:

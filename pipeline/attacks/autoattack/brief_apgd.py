@@ -14,7 +14,7 @@ class BriefApgd(Apgd):
     step twice as fast as since the checkpoint before, would still not be positive.
 
     All of Auto-PGD's losses are positive wherever the answer is wrong, and progress mostly slows
-    down from one checkpoint to the next. The rule looks at nothing but the row itself. A beginning
+    down from one checkpoint to the next. The rule looks at nothing but the row itself. A restart
     that is given up makes room for the row's next one.
 
     Measured on 756 rows of a trained network that withstood the cross-entropy (Fashion-MNIST, 25

@@ -13,11 +13,11 @@ _FIRST = 3  # the walk's first points say little
 
 @dataclass(frozen=True)
 class BriefFab(FabTargeted):
-    """`FabTargeted`, but a beginning is given up after iteration k, from 3 on, unless it has found
+    """`FabTargeted`, but a restart is given up after iteration k, from 3 on, unless it has found
     a wrong answer within ``1 + 12 / k`` times the radius (L∞) or ``1 + 350 / k²`` times (L2), where
     the walk begins further out and comes in from there.
 
-    The walk comes near the border soon and then creeps along it: most beginnings are far away then
+    The walk comes near the border soon and then creeps along it: most restarts are far away then
     and stay so. The rule looks at nothing but the row itself.
 
     Measured on a trained network (Fashion-MNIST) towards nine classes. 25 levels in L∞, 756 rows

@@ -123,14 +123,14 @@ class _Turns:
         self,
         ensemble: Ensemble,
         model: Model,
-        given: tuple[Tensor, Tensor, Tensor],
+        batch: tuple[Tensor, Tensor, Tensor],
         how: dict[str, Any],
         logits: Tensor | None,
         targets: Tensor | None,
     ) -> None:
         self._targets = targets
         self._ensemble, self._model, self._how = ensemble, model, how
-        self._x, self._y, self.rows = given
+        self._x, self._y, self.rows = batch
         num = self._x.shape[0]
         asker = Asker(model, how["rows_per_call"], self._x)
         if logits is None:
@@ -195,14 +195,14 @@ class _Turns:
         # The same attack would draw the same numbers again.
         if self._tried[number] in self._tried[:number] or not len(at):
             return
-        found, values = self._alone(number, at), self._values
-        values["calls"] += found.calls
-        better = found.margin > values["margin"][at]
+        attacked, values = self._alone(number, at), self._values
+        values["calls"] += attacked.calls
+        better = attacked.margin > values["margin"][at]
         for name in ("adversarial", "margin", "broken", "step", "restart"):
-            values[name][at[better]] = getattr(found, name)[better]
+            values[name][at[better]] = getattr(attacked, name)[better]
         values["attack"][at[better]] = number
         for name in ("forwards", "backwards"):
-            values[name][at] += getattr(found, name)
+            values[name][at] += getattr(attacked, name)
 
 
 @runtime_checkable

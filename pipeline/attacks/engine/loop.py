@@ -15,7 +15,7 @@ from pipeline.attacks import losses
 from pipeline.attacks.base import Model, State, StepAttack, row_norm
 from pipeline.attacks.engine.active import Active
 from pipeline.attacks.engine.queries import Asker, NotedQueries
-from pipeline.attacks.engine.restarts import Beginnings
+from pipeline.attacks.engine.restarts import Restarts
 from pipeline.errors import UserError
 from pipeline.perturbation_terms import MARGIN
 from pipeline.precision import full_float32
@@ -24,7 +24,7 @@ from pipeline.precision import full_float32
 # few calls half filled; and of at most so many values, 1 MiB a tensor.
 _CALLS_AT_A_TIME = 4
 _CACHED_VALUES = 1 << 18
-# Beginnings go ahead of their turn while fewer rows are in work than this part of those that a call
+# Restarts go ahead of their turn while fewer rows are in work than this part of those that a call
 # is worth filling to.
 _AHEAD = 0.5
 
@@ -145,27 +145,27 @@ class _Run:
         self._passes = {  # of each restart of each row
             name: label.new_zeros(num, attack.restarts) for name in ("forwards", "backwards")
         }
-        self._beginnings = Beginnings(
+        self._restarts = Restarts(
             self._clean_right.nonzero().flatten().tolist(), num, attack.restarts, x.device
         )
         self._full = rows_per_call
         self._fill = int(self._asker.rows_to_fill * _AHEAD)
 
     def take_all(self, capacity: int) -> None:
-        """Works on all rows, at most ``capacity`` beginnings at a time."""
-        beginnings, attack = self._beginnings, self._attack
+        """Works on all rows, at most ``capacity`` restarts at a time."""
+        restarts, attack = self._restarts, self._attack
         active: Active | None = None
         state: State = {}
         while True:
             num = len(active) if active else 0
-            new = beginnings.due(capacity - num)
+            new = restarts.due(capacity - num)
             num += len(new)
             few, full = (min(rows, capacity) - num for rows in (self._fill, self._full))
-            new += beginnings.ahead(few, full)
+            new += restarts.ahead(few, full)
             if new:
-                begun = self._begin(new)
-                state = _join(state, attack.begin(begun.view(self._seed)))
-                active = active.join(begun) if active else begun
+                fresh = self._begin(new)
+                state = _join(state, attack.begin(fresh.view(self._seed)))
+                active = active.join(fresh) if active else fresh
             if not active:
                 return
             queries = NotedQueries(self._asker, active, self._score)
@@ -176,11 +176,11 @@ class _Run:
             leave = (active.step >= attack.num_steps) | won | stepped.done
             state = stepped.state
             if bool(leave.any()):
-                beginnings.has_broken(active.index[won], active.restart[won])
-                counts = beginnings.counts(active.index, active.restart)
+                restarts.has_broken(active.index[won], active.restart[won])
+                counts = restarts.counts(active.index, active.restart)
                 self._put_back(active.pick(leave & counts), won[leave & counts])
                 leave = leave | ~counts
-                beginnings.end(active.index[leave])
+                restarts.end(active.index[leave])
                 active = active.pick(~leave)
                 state = {name: values[~leave] for name, values in state.items()} if active else {}
 
@@ -188,7 +188,7 @@ class _Run:
         """What has come of all rows."""
         rows = self._rows
         forwards, backwards = (
-            own + self._beginnings.sum_of_counting(self._passes[name])
+            own + self._restarts.sum_of_counting(self._passes[name])
             for name, own in (("forwards", rows.forwards), ("backwards", rows.backwards))
         )
         return Attacked(
@@ -219,7 +219,7 @@ class _Run:
             self._passes["backwards"][at, restart] = one.backwards
             has = rows.score[at]
             # In turn, the first of two that are as good would have stayed. And what breaks a row
-            # is what it comes to: that of a later beginning may lead by more.
+            # is what it comes to: that of a later restart may lead by more.
             earlier = one.found_restart < rows.found_restart[at]
             better = (one.score > has) | ((one.score == has) & earlier) | won[this]
             for name in ("best", "score", "margin", "found_step", "found_restart"):

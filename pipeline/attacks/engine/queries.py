@@ -59,7 +59,7 @@ class Asker:
 
         The losses are summed, not averaged, so a row's gradient does not depend on the batch.
         """
-        found: list[tuple[Tensor, ...]] = []
+        answers: list[tuple[Tensor, ...]] = []
         aimed = () if targets is None else (targets,)
         with torch.enable_grad():
             for real, (part, *rest) in padded_calls(
@@ -78,8 +78,8 @@ class Asker:
                         seen = odds_towards(of_all, aims)
                 values = loss(seen, *rest)
                 (gradient,) = torch.autograd.grad(values.sum(), probe)
-                found.append((logits.detach()[:real], values.detach()[:real], gradient[:real]))
-        logits, values, gradient = (torch.cat(parts) for parts in zip(*found, strict=True))
+                answers.append((logits.detach()[:real], values.detach()[:real], gradient[:real]))
+        logits, values, gradient = (torch.cat(parts) for parts in zip(*answers, strict=True))
         return logits, values, gradient
 
     def rows_called(self, num_rows: int) -> int:
@@ -131,11 +131,11 @@ class NotedQueries:
             margin[at] = losses.margin(self._asker.logits(x, self._targets(at // several)), label)
         margin = margin.reshape(num, several)
         above = asked & (margin > bar[:, None])
-        found = above.any(dim=1)
-        last = above.int().argmax(dim=1).where(found, several)
+        is_above = above.any(dim=1)
+        last = above.int().argmax(dim=1).where(is_above, several)
         gone_through = torch.arange(several, device=x.device) <= last[:, None]
         active.forwards = active.forwards + (asked & gone_through).sum(dim=1)
-        rows = found.nonzero().flatten()
+        rows = is_above.nonzero().flatten()
         number = last[rows]
         best = x[torch.searchsorted(at, rows * several + number)]
         self._keep(rows, best, margin[rows, number], active.step[rows] + number)

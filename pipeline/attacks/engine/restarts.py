@@ -1,9 +1,9 @@
-"""Which of the rows' beginnings are due, which may go ahead of their turn, and which count.
+"""Which of the rows' restarts are due, which may go ahead of their turn, and which count.
 
-A beginning of a row does not depend on the row's beginnings before it. So where few rows are left
-and a call would be mostly padding, or mostly overhead, further beginnings of the same rows go with
+A restart of a row does not depend on the row's restarts before it. So where few rows are left
+and a call would be mostly padding, or mostly overhead, further restarts of the same rows go with
 the first ones: nine classes are aimed at in one run of calls instead of nine. What a row comes to
-is what it would come to in turn. The first of its beginnings, in their order, to break it decides,
+is what it would come to in turn. The first of its restarts, in their order, to break it decides,
 and what went ahead of that one and was to come after it is as if it had not been.
 """
 
@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 
-class Beginnings:
-    """The beginnings of N rows, each row's in the order of their numbers, its restarts.
+class Restarts:
+    """The restarts of N rows, each row's in the order of their numbers; the first is 0.
 
     Args:
         rows: those that are to begin at all, in this order.
@@ -27,13 +27,13 @@ class Beginnings:
         self, rows: Iterable[int], num_rows: int, restarts: int, device: torch.device
     ) -> None:
         self._waiting = deque((row, 0) for row in rows)
-        self._next: dict[int, int] = {}  # of each row in work: the number of its next beginning
-        self._in_work: dict[int, int] = {}  # of each row: how many of its beginnings are
-        self._tough: set[int] = set()  # rows of which a beginning has come to its end
+        self._next: dict[int, int] = {}  # of each row in work: the number of its next restart
+        self._in_work: dict[int, int] = {}  # of each row: how many of its restarts are
+        self._tough: set[int] = set()  # rows of which a restart has come to its end
         self._last = torch.full((num_rows,), restarts - 1, device=device)
 
     def due(self, room: int) -> list[tuple[int, int]]:
-        """Up to so many beginnings that are due: row and restart of each."""
+        """Up to so many restarts that are due: row and restart of each."""
         new = [self._waiting.popleft() for _ in range(min(max(room, 0), len(self._waiting)))]
         for row, restart in new:
             self._begin(row, restart)
@@ -44,7 +44,7 @@ class Beginnings:
 
         Args:
             room: for those of any row; they are in vain where the row breaks before.
-            room_for_tough: for those of rows that have withstood a beginning to its end, of which
+            room_for_tough: for those of rows that have withstood a restart to its end, of which
                 few break later; ``room`` is part of it.
         """
         new: list[tuple[int, int]] = []
@@ -65,7 +65,7 @@ class Beginnings:
         return new
 
     def counts(self, rows: Tensor, restarts: Tensor) -> Tensor:
-        """Which of these beginnings still count, bool ``[M]``: none of lower number broke the row.
+        """Which of these restarts still count, bool ``[M]``: none of lower number broke the row.
 
         Args:
             rows, restarts: int64 ``[M]``.
@@ -73,11 +73,11 @@ class Beginnings:
         return restarts <= self._last[rows]
 
     def has_broken(self, rows: Tensor, restarts: Tensor) -> None:
-        """Notes that these beginnings, int64 ``[M]``, broke their rows."""
+        """Notes that these restarts, int64 ``[M]``, broke their rows."""
         self._last.scatter_reduce_(0, rows, restarts, "amin")
 
     def end(self, rows: Tensor) -> None:
-        """Notes that a beginning of each of these rows, int64 ``[M]``, is at its end. Where that
+        """Notes that a restart of each of these rows, int64 ``[M]``, is at its end. Where that
         was the row's only one in work, its next is due."""
         last = self._last.tolist()
         for row in rows.tolist():
@@ -89,7 +89,7 @@ class Beginnings:
                     self._waiting.append((row, self._next[row]))
 
     def sum_of_counting(self, passes: Tensor) -> Tensor:
-        """The passes of each row's beginnings that count, of ``[N, restarts]``: int64 ``[N]``."""
+        """The passes of each row's restarts that count, of ``[N, restarts]``: int64 ``[N]``."""
         number = torch.arange(passes.shape[1], device=passes.device)
         return passes.where(number <= self._last[:, None], 0).sum(dim=1)
 

@@ -72,10 +72,10 @@ def attack_towards(
     at = attacked.nonzero().flatten()
     if len(at):
         aims = targets[at]
-        found = run(model, x[at], none[at], rows[at], towards(logits[at], aims), aims)
-        for field in fields(found):
+        results = run(model, x[at], none[at], rows[at], towards(logits[at], aims), aims)
+        for field in fields(results):
             if field.name != "calls":
-                values[field.name][at] = getattr(found, field.name)
-        calls += found.calls
+                values[field.name][at] = getattr(results, field.name)
+        calls += results.calls
     values["forwards"] += ~attacked  # the clean picture, which said who is attacked
     return AttackedInTurn(**values, calls=calls)

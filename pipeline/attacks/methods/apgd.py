@@ -28,7 +28,8 @@ class Apgd(GradientSteps):
         loss: ce, the cross-entropy (by the log odds, which rise with it); dlr, the difference of
             logits ratio; targeted, the same for a given wrong class: restart i aims at the i-th
             most likely one.
-        restarts: beginnings, each at a random point; of targeted, the classes aimed at.
+        restarts: how often a row begins, each time at a random point; of targeted, the classes
+            aimed at.
     """
 
     ball: Ball
@@ -148,9 +149,9 @@ def checkpoints(steps: int) -> list[tuple[int, int]]:
         max(int(0.06 * steps), 1),
         max(int(0.03 * steps), 1),
     )
-    found, at = [], 0
+    spans, at = [], 0
     while at + period <= steps:
-        found.append((at, at + period))
+        spans.append((at, at + period))
         at += period
         period = max(period - less, least)
-    return found
+    return spans

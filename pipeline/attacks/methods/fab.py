@@ -43,8 +43,8 @@ class FabTargeted:
     Attributes:
         ball: L∞, L2 or L1.
         iterations: linearisations of a row, for each class aimed at.
-        restarts: the classes aimed at: beginning i aims at the i-th most likely wrong one, from the
-            picture itself. Where there are fewer wrong classes, a beginning without a class is
+        restarts: the classes aimed at: restart i aims at the i-th most likely wrong one, from the
+            picture itself. Where there are fewer wrong classes, a restart without a class is
             given up unasked.
     """
 

@@ -225,8 +225,8 @@ def _run(
 ) -> tuple[Tensor, Generators]:
     """What the function makes of a batch with its seed, and what became of the generators."""
     with seeded(own.seed, int(rows[0])) as generators:
-        found = _call(function, own, model, x, y, rows)
-    return found, generators
+        pictures = _call(function, own, model, x, y, rows)
+    return pictures, generators
 
 
 def _call(
@@ -241,17 +241,17 @@ def _call(
     real = len(rows)
     eps = {"eps": own.eps_levels / 255} if own.bounded else {}
     try:
-        found = function(model, x.clone(), y.clone(), **eps)
+        pictures = function(model, x.clone(), y.clone(), **eps)
     except Exception as error:
         raise UserError(f"the attack {own.attack} raised {error_line(error)}") from None
-    if not isinstance(found, Tensor) or found.shape != x.shape:
-        what = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
+    if not isinstance(pictures, Tensor) or pictures.shape != x.shape:
+        what = list(pictures.shape) if isinstance(pictures, Tensor) else type(pictures).__name__
         raise UserError(
             f"the attack {own.attack} returned {what} where it was given pictures {list(x.shape)}; "
             "it must return as many pictures of the same shape"
         )
-    found = found.detach().to(device=x.device, dtype=x.dtype)
-    bad = ~found.flatten(1)[:real].isfinite().all(dim=1)
+    pictures = pictures.detach().to(device=x.device, dtype=x.dtype)
+    bad = ~pictures.flatten(1)[:real].isfinite().all(dim=1)
     if bool(bad.any()):
         first = int(rows[bad][0])
         raise UserError(
@@ -259,7 +259,7 @@ def _call(
             f"{int(bad.sum())} of {real} rows, first row {first}; where it finds nothing it must "
             "return the clean picture"
         )
-    return found[:real]
+    return pictures[:real]
 
 
 def _stored(own: OwnAttack, raw: Tensor, clean: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ class Pgd(GradientSteps):
         step_size: α, in [0, 1] units; None for 2.5 ε / steps, which reaches any point of the ball
             from any other and leaves room to turn.
         random_start: begin at a point drawn uniformly from the ball, not at the picture itself.
-        restarts: beginnings; those after the first are random in any case.
+        restarts: how often a row begins, after the first time at random in any case.
         loss: what is raised; the log odds point where the cross-entropy does.
     """
 

@@ -80,16 +80,16 @@ class Square:
         step = (rows.step[:, None] + each).flatten()
         left = step < self.until(rows)[of]
         asked, changed = self.moved(rows, state["point"], of, step, drawn, left)
-        found, number, margin, better = queries.first_above(
+        improved, number, margin, better = queries.first_above(
             changed, state["loss"], asked=asked.reshape(num, several)
         )
         after = {
             **state,
-            "point": state["point"].index_copy(0, found, better),
-            "loss": state["loss"].index_copy(0, found, margin),
+            "point": state["point"].index_copy(0, improved, better),
+            "loss": state["loss"].index_copy(0, improved, margin),
         }
         tried = left.reshape(num, several).sum(dim=1)
-        return Stepped(after, taken=tried.index_copy(0, found, number + 1))
+        return Stepped(after, taken=tried.index_copy(0, improved, number + 1))
 
     def until(self, rows: Rows) -> Tensor:
         """The step before which each row stops to look, int64 ``[N]``."""

@@ -37,7 +37,7 @@ class UniversalAttack:
         steps: gradient steps, each up the mean loss of `BATCH` pictures of the sample.
         step_size: of the first step, in [0, 1] units, from where they fall to 0 in a line; None for
             a tenth of the radius, or more where so few steps would not reach it.
-        restarts: beginnings, those after the first at random; what fools the most is kept.
+        restarts: how often it begins, those after the first at random; what fools the most is kept.
         seed: keys which pictures the sample has, and the order in which they come.
         sample_rows: pictures that it is made from.
         sample_split: the dataset's split that they come from.
@@ -112,7 +112,7 @@ class UniversalAttack:
 
 
 @dataclass(frozen=True)
-class Made:
+class UniversalResult:
     """A perturbation, and what its making took.
 
     Attributes:
@@ -120,9 +120,9 @@ class Made:
         usable: pictures of the sample that it was made from: answered rightly, and not of the
             target class.
         fooled: how many of them it breaks.
-        restart: the beginning that gave it.
+        restart: the one that gave it.
         forwards, backwards: passes of pictures through the model, those of the clean sample and of
-            the look at each beginning's end included.
+            the look at each restart's end included.
     """
 
     delta: np.ndarray
@@ -135,7 +135,7 @@ class Made:
 
 def make_universal(
     attack: UniversalAttack, model: Model, x: Tensor, y: Tensor, *, rows_per_call: int
-) -> Made:
+) -> UniversalResult:
     """``δ ← Π(δ + α d(Σ_i ∇_δ min(ℓ(f(x_i + δ), y_i), β)))``, over batches of a sample.
 
     The model is asked about ``x + δ`` as it will be stored: whole levels, clipped to the box. What
@@ -168,7 +168,7 @@ def make_universal(
         if count > fooled:
             best, fooled, kept = whole, count, restart
     asked = attack.restarts * attack.steps * min(BATCH, num)
-    return Made(
+    return UniversalResult(
         delta=best[0].to(torch.int16).cpu().numpy(),
         usable=num,
         fooled=fooled,
@@ -181,7 +181,7 @@ def make_universal(
 def _ascend(
     attack: UniversalAttack, asker: Asker, levels: Tensor, y: Tensor, restart: int
 ) -> Tensor:
-    """The change after all steps of one beginning, float64 ``[1, C, H, W]``, in levels."""
+    """The change after all steps of one restart, float64 ``[1, C, H, W]``, in levels."""
     delta = torch.zeros_like(levels[:1], dtype=torch.float64)
     if restart:
         drawn = keyed_uniform([attack.seed], [restart], 0, Purpose.ATTACK, delta.shape[1:])

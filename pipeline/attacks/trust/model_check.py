@@ -61,17 +61,17 @@ def look_at_model(
     with torch.no_grad():
         again = _ask(model, part)
     bounded = _bounded_output(logits[:real])
-    found = [
+    warnings = [
         *bounded,
         *_training_mode(training_layers),
         *_randomised(logits, again, real, num_draws),
     ]
-    if not found or found[-1].code != "randomised":
-        found += _other_calls(model, part, logits)
+    if not warnings or warnings[-1].code != "randomised":
+        warnings += _other_calls(model, part, logits)
     right = logits.argmax(dim=1) == label
-    found += _gradients(gradient, right, real)
-    found += _input_range(model, part, label, int(right[:real].sum()), real)
-    return found
+    warnings += _gradients(gradient, right, real)
+    warnings += _input_range(model, part, label, int(right[:real].sum()), real)
+    return warnings
 
 
 def _ask(model: Model, x: Tensor) -> Tensor:
@@ -228,24 +228,24 @@ def _gradients(gradient: Tensor | None, right: Tensor, real: int) -> list[TrustW
     if gradient is None:
         return []
     flat, right = gradient[:real].flatten(1), right[:real].to(gradient.device)
-    num, found = int(right.sum()), []
+    num, warnings = int(right.sum()), []
     if zero := int(((flat == 0).all(dim=1) & right).sum()):
         text = (
             f"the gradient is zero for {zero} of {num} pictures that were looked at: attacks that "
             "follow it find nothing there; take square, which asks for none"
         )
-        found.append(TrustWarning("zero_gradient", zero, num, text))
+        warnings.append(TrustWarning("zero_gradient", zero, num, text))
     if broken := int((~flat.isfinite().all(dim=1) & right).sum()):
         text = f"the gradient is not finite for {broken} of {num} pictures that were looked at"
-        found.append(TrustWarning("gradient_not_finite", broken, num, text))
-    return found
+        warnings.append(TrustWarning("gradient_not_finite", broken, num, text))
+    return warnings
 
 
 def _input_range(model: Model, x: Tensor, y: Tensor, right: int, real: int) -> list[TrustWarning]:
     """Where few answers are right, whether more would be if values had another range."""
     if right > 0.5 * real:
         return []
-    found = []
+    warnings = []
     for name, (factor, offset) in _RANGES.items():
         try:
             with torch.no_grad():
@@ -258,5 +258,5 @@ def _input_range(model: Model, x: Tensor, y: Tensor, right: int, real: int) -> l
                 f"the classifier is right about {right} of {real} clean pictures in [0, 1], and "
                 f"about {better} with values in {name}: scale them inside it"
             )
-            found.append(TrustWarning("input_range", real - right, real, text))
-    return found
+            warnings.append(TrustWarning("input_range", real - right, real, text))
+    return warnings

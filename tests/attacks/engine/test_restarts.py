@@ -1,4 +1,4 @@
-"""Beginnings that go ahead of their turn: fewer calls, and to the last bit what comes in turn."""
+"""Restarts that go ahead of their turn: fewer calls, and to the last bit what comes in turn."""
 
 from dataclasses import dataclass, fields
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pipeline.attacks.base import Norm, Queries, Rows, State, Stepped
 from pipeline.attacks.engine.loop import Attacked, attack_rows
-from pipeline.attacks.engine.restarts import Beginnings
+from pipeline.attacks.engine.restarts import Restarts
 
 CPU = torch.device("cpu")
 STEPS, RESTARTS = 4, 5
@@ -23,7 +23,7 @@ def level_model(x: Tensor) -> Tensor:
 @dataclass(frozen=True)
 class Fated:
     """Asks at each step of each restart about the clean picture less as many levels as a table
-    says for the row; some beginnings are done before their last step."""
+    says for the row; some restarts are done before their last step."""
 
     smallest: Norm | None = None
     restarts: int = RESTARTS
@@ -55,7 +55,7 @@ def run(attack: Fated, rows: Tensor, capacity: int | None) -> Attacked:
 def test_what_goes_ahead_changes_no_row_and_no_count(together: int, smallest: Norm | None) -> None:
     attack, found, calls = Fated(smallest), [], torch.zeros(2)
     for rows in torch.arange(60).split(together):
-        # One at a time, every beginning waits for its turn.
+        # One at a time, every restart waits for its turn.
         in_turn, ahead = (run(attack, rows, capacity) for capacity in (1, None))
         for field in fields(Attacked):
             if field.name != "calls":
@@ -70,45 +70,45 @@ def test_what_goes_ahead_changes_no_row_and_no_count(together: int, smallest: No
     assert 0 < (~broken).sum() < len(broken)
 
 
-def test_all_beginnings_of_one_row_go_into_the_same_calls() -> None:
+def test_all_restarts_of_one_row_go_into_the_same_calls() -> None:
     ahead = run(Fated(Norm.LINF), torch.tensor([0]), None)
     assert ahead.calls == 1 + STEPS
 
 
-def test_beginnings_ahead_are_the_lowest_that_are_left_and_none_beyond_one_that_broke() -> None:
-    beginnings = Beginnings([0, 1, 2], 4, 5, CPU)
-    assert beginnings.due(2) == [(0, 0), (1, 0)]
-    assert beginnings.ahead(9, 9) == []  # row 2 has not begun at all
-    assert beginnings.due(2) == [(2, 0)]
-    assert beginnings.ahead(4, 4) == [(0, 1), (1, 1), (2, 1), (0, 2)]
-    beginnings.has_broken(torch.tensor([1]), torch.tensor([1]))
-    assert beginnings.ahead(3, 3) == [(2, 2), (0, 3), (2, 3)]
+def test_restarts_ahead_are_the_lowest_that_are_left_and_none_beyond_one_that_broke() -> None:
+    queue = Restarts([0, 1, 2], 4, 5, CPU)
+    assert queue.due(2) == [(0, 0), (1, 0)]
+    assert queue.ahead(9, 9) == []  # row 2 has not begun at all
+    assert queue.due(2) == [(2, 0)]
+    assert queue.ahead(4, 4) == [(0, 1), (1, 1), (2, 1), (0, 2)]
+    queue.has_broken(torch.tensor([1]), torch.tensor([1]))
+    assert queue.ahead(3, 3) == [(2, 2), (0, 3), (2, 3)]
     rows, restarts = torch.tensor([1, 1, 1, 0]), torch.tensor([0, 1, 2, 2])
-    assert beginnings.counts(rows, restarts).tolist() == [True, True, False, True]
+    assert queue.counts(rows, restarts).tolist() == [True, True, False, True]
     passes = torch.arange(20).reshape(4, 5)
     # Row 1's up to its first that broke it, and all of the others'.
     sums = [0 + 1 + 2 + 3 + 4, 5 + 6, 10 + 11 + 12 + 13 + 14, 15 + 16 + 17 + 18 + 19]
-    assert beginnings.sum_of_counting(passes).tolist() == sums
+    assert queue.sum_of_counting(passes).tolist() == sums
 
 
-def test_beginnings_of_rows_that_have_withstood_one_fill_a_whole_call() -> None:
-    beginnings = Beginnings([0, 1, 2], 3, 4, CPU)
-    assert beginnings.due(3) == [(0, 0), (1, 0), (2, 0)]
-    assert beginnings.ahead(1, 5) == [(0, 1)]
-    beginnings.end(torch.tensor([1]))
-    assert beginnings.due(9) == [(1, 1)]
+def test_restarts_of_rows_that_have_withstood_one_fill_a_whole_call() -> None:
+    queue = Restarts([0, 1, 2], 3, 4, CPU)
+    assert queue.due(3) == [(0, 0), (1, 0), (2, 0)]
+    assert queue.ahead(1, 5) == [(0, 1)]
+    queue.end(torch.tensor([1]))
+    assert queue.due(9) == [(1, 1)]
     # Row 1 alone is known to withstand: the others stay below the lower limit.
-    assert beginnings.ahead(0, 5) == [(1, 2), (1, 3)]
-    assert beginnings.ahead(2, 5) == [(2, 1), (0, 2)]
+    assert queue.ahead(0, 5) == [(1, 2), (1, 3)]
+    assert queue.ahead(2, 5) == [(2, 1), (0, 2)]
 
 
-def test_a_row_whose_last_beginning_in_work_ends_has_its_next_one_due() -> None:
-    beginnings = Beginnings([0], 1, 3, CPU)
-    beginnings.due(1)
-    beginnings.ahead(1, 1)
-    beginnings.end(torch.tensor([0]))
-    assert beginnings.due(9) == []
-    beginnings.end(torch.tensor([0]))
-    assert beginnings.due(9) == [(0, 2)]
-    beginnings.end(torch.tensor([0]))
-    assert beginnings.due(9) == beginnings.ahead(9, 9) == []
+def test_a_row_whose_last_restart_in_work_ends_has_its_next_one_due() -> None:
+    queue = Restarts([0], 1, 3, CPU)
+    queue.due(1)
+    queue.ahead(1, 1)
+    queue.end(torch.tensor([0]))
+    assert queue.due(9) == []
+    queue.end(torch.tensor([0]))
+    assert queue.due(9) == [(0, 2)]
+    queue.end(torch.tensor([0]))
+    assert queue.due(9) == queue.ahead(9, 9) == []
