@@ -52,7 +52,7 @@ def train_worker(loop_config: dict[str, Any]) -> None:
     config, output, ranks = run.config, run.output, TrainRanks()
     torch.manual_seed(config.seed)
     network = ClassifierNetwork(run.shape)
-    found = resume_together(output / CHECKPOINTS, ranks)
+    checkpoint = resume_together(output / CHECKPOINTS, ranks)
     network.to(ray.train.torch.get_device())
     rows = share_of_batch(config.batch_size, ranks.rank, ranks.world)
     trainer = ClassifierTrainer(
@@ -62,8 +62,8 @@ def train_worker(loop_config: dict[str, Any]) -> None:
         first_row=rows.start,
         world=ranks.world,
     )
-    if found:
-        trainer.load_state(found[1], found[0])
+    if checkpoint:
+        trainer.load_state(checkpoint[1], checkpoint[0])
     log = MetricsLog(output / METRICS_FILE, after_step=trainer.step) if ranks.rank == 0 else None
     since = None
     for images, labels in _batches(run, rows, trainer.step):

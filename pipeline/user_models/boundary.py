@@ -1,8 +1,8 @@
-"""Where a user's module becomes a classifier: one place to unwrap, cast, and guard.
+"""Wraps a user's module as a classifier: unwraps, casts and checks it in one place.
 
-`UserModule` takes float32 pictures and gives float32 logits ``[N, K]`` whatever type the module
-computes in and whatever it puts its logits into; what it cannot make of a module it says in one
-line. Everything behind it may count on that.
+`UserModule` takes float32 pictures and returns float32 logits ``[N, K]``, whichever type the module
+computes in and in whichever container it returns its logits. Where that cannot be done, it raises
+an error of one line.
 """
 
 from collections.abc import Mapping
@@ -22,14 +22,14 @@ class UserModule(nn.Module):
     """float32 ``[N, C, H, W]`` in [0, 1] to float32 logits ``[N, K]``, by a user's module.
 
     Args:
-        module: in the mode and on the device that it came in.
+        module: the user's module, in any mode and on any device.
         num_classes: K.
-        what: names it in messages.
-        pictures: of one call, float32 ``[N, C, H, W]``: a module whose weights have another type
-            is asked about them, to see which type it takes.
+        what: the module's name in messages.
+        pictures: of one call, float32 ``[N, C, H, W]``. A module whose weights are not float32 is
+            called with them, to find out which type it takes.
 
     Attributes:
-        module: what was brought, without wrappers that spread or compile it.
+        module: the user's module without wrappers that spread or compile it.
 
     Raises:
         UserError: the module cannot be frozen.
@@ -65,11 +65,14 @@ class UserModule(nn.Module):
         return logits.to(x.device, torch.float32 if logits.is_floating_point() else logits.dtype)
 
     def train(self, mode: bool = True) -> "UserModule":
-        """Nothing: what was brought has been put in evaluation mode and stays in it."""
+        """Does nothing: the user's module stays in evaluation mode."""
         return self
 
     def _logits_in(self, answer: Any, num_rows: int) -> Tensor:
-        """The logits in an answer: it, its ``logits``, or the one tensor ``[N, K]`` in it."""
+        """The logits in a module's answer.
+
+        That is the answer itself, its attribute or key ``logits``, or its only tensor ``[N, K]``.
+        """
         if isinstance(answer, Tensor):
             return answer
         named = answer.get("logits") if isinstance(answer, Mapping) else None
@@ -109,7 +112,7 @@ def unwrapped(module: nn.Module) -> nn.Module:
 
 
 def layers_in_training(network: nn.Module) -> tuple[str, ...]:
-    """The names of layers in training mode that act otherwise in it, TorchScript's as well."""
+    """The names of layers in training mode that behave differently in it, also in TorchScript."""
     kinds = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._NormBase)
     return tuple(
         name
@@ -131,7 +134,7 @@ def _freeze(module: nn.Module) -> None:
 
 
 def _accepted_type(module: nn.Module, pictures: Tensor) -> torch.dtype:
-    """float32, where the module takes that; else the type of its weights."""
+    """The type of pictures that a module takes: float32 if it can, else that of its weights."""
     types = {p.dtype for p in (*module.parameters(), *module.buffers()) if p.is_floating_point()}
     others = types - {torch.float32}
     if not others:
@@ -140,7 +143,7 @@ def _accepted_type(module: nn.Module, pictures: Tensor) -> torch.dtype:
         try:
             with torch.no_grad():
                 module(pictures.to(dtype))
-        except Exception:  # whatever a module says to a type that it does not take
+        except Exception:  # a module may raise anything for a type that it does not take
             continue
         return dtype
     return torch.float32

@@ -1,8 +1,8 @@
 """A classifier from ``module:function``, which returns a torch module, and a safetensors file.
 
-The module takes float32 ``[N, C, H, W]``, levels / 255, and gives logits ``[N, K]``: whatever
-else is to be done to a picture (mean and deviation, resizing) is done inside it, by operations
-that have a gradient. Nothing is unpickled.
+The module takes float32 ``[N, C, H, W]``, levels / 255, and returns logits ``[N, K]``. Any other
+preprocessing (mean and deviation, resizing) belongs inside the module, as operations that have a
+gradient. Nothing is unpickled.
 """
 
 import hashlib
@@ -28,10 +28,10 @@ def load_from_function(
     rows_per_call: int | None = None,
     device: torch.device | str = "cpu",
 ) -> FrozenClassifier:
-    """What a user's function returns, with the dataset's shape and classes.
+    """The classifier that a user's function returns, with the dataset's shape and classes.
 
-    Its identity is the hash over the function's name, the file that it stands in, and every
-    parameter and buffer of what it returned.
+    Its identity is a hash over the function's name, its source file, and all parameters and buffers
+    of the module that it returned.
 
     Args:
         spec: ``module:function``; the function takes nothing.

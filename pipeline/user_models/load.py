@@ -1,4 +1,4 @@
-"""The classifier that a text names: Noisestack's own, a user's function, one of transformers."""
+"""Loads the classifier that a config names: Noisestack's own, a user's, or one of transformers."""
 
 from pathlib import Path
 from typing import Any
@@ -63,10 +63,10 @@ def load_classifier(
 def load_same_classifier(
     spec: str, info: DatasetInfo, sha256: str | None, **how: Any
 ) -> FrozenClassifier:
-    """What `load_classifier` gives, with this identity; None for any.
+    """`load_classifier`, with a check of the classifier's identity unless that is None.
 
     Raises:
-        UserError: the classifier is another one here.
+        UserError: the classifier on this machine is another one.
     """
     classifier = load_classifier(spec, info, **how)
     if sha256 not in (None, classifier.sha256):
@@ -84,7 +84,7 @@ def load_judge(
     weights: Path | None = None,
     rows_per_call: int | None = None,
 ) -> Judge:
-    """What `load_classifier` takes, or the ONNX file of a classifier."""
+    """A classifier as `load_classifier` gives it, or one from an ONNX file."""
     if not is_importable(spec) and Path(spec).suffix == ".onnx":
         return OnnxJudge(Path(spec))
     return load_classifier(spec, info, weights=weights, rows_per_call=rows_per_call)

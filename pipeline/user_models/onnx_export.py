@@ -1,6 +1,6 @@
 """A classifier as an ONNX file, so that its answers can be checked without this code.
 
-The graph takes the pictures as they are stored and holds all that the classifier does to them:
+The graph takes stored pictures and includes all of the classifier's preprocessing:
 
     image    uint8 [N, H, W, C], any N    ->    logits    float32 [N, K]
 
@@ -80,13 +80,14 @@ class _FromStored(nn.Module):
 def export_classifier(
     classifier: FrozenClassifier, path: Path | str, images: np.ndarray | None = None
 ) -> str:
-    """Write a classifier as ONNX, atomically; one classifier always gives the same bytes.
+    """Writes a classifier as ONNX, atomically, after comparing both on pictures.
 
-    The same bytes, that is, with the same versions of torch, onnx and onnxscript. Before it is
-    written, the file's answers are held against the classifier's.
+    With the same versions of torch, onnx and onnxscript a classifier always gives the same bytes.
 
     Args:
-        images: pictures to ask both about, uint8 ``[N, H, W, C]``; noise is asked about as well.
+        classifier: to export.
+        path: of the file.
+        images: pictures to compare on, uint8 ``[N, H, W, C]``, besides noise.
 
     Returns:
         The file's SHA-256.
@@ -104,7 +105,7 @@ def export_classifier(
 def _check_same(
     classifier: FrozenClassifier, content: bytes, images: np.ndarray | None = None
 ) -> None:
-    """Refuses an ONNX file that is another function than its classifier."""
+    """Refuses an ONNX file whose logits differ from its classifier's."""
     asked = _pictures(classifier.shape, images)
     import onnxruntime
 
@@ -157,7 +158,7 @@ def _pictures(shape: tuple[int, int, int], images: np.ndarray | None) -> np.ndar
 
 
 def _suspects(content: bytes) -> str:
-    """What in a file is known to be computed otherwise, to be said after a comma or not at all."""
+    """The operators in a file that onnxruntime may compute differently, as the end of a message."""
     import onnx
 
     suspects = []

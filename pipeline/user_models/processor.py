@@ -1,10 +1,10 @@
-"""What an image processor does to a picture, found by asking it about pictures of noise.
+"""Finds out what an image processor does to a picture, by calling it with pictures of noise.
 
-Its settings are not read: which of them a class heeds, in which order, and what it takes for one
-that is not there, is the class's own. What can be done in torch with a gradient, and exactly, is a
-value of the model's that is ``scale * level + offset`` of one value of the picture's, at the same
-place: scaling, an offset, mean and deviation, once or twice, the order of the channels. Whatever
-else a processor does is refused by its name, also where the picture has the same size afterwards.
+Its settings are not read: each class decides which of them it uses, in which order, and with which
+defaults. Only a processor whose every output value is ``scale * level + offset`` of one value of
+the picture at the same place can be done in torch exactly and with a gradient. That covers scaling,
+an offset, mean and deviation, and another order of channels. Any other processor is refused, even
+where the picture keeps its size.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -44,10 +44,10 @@ class Scaling:
 
 
 class _Unfit(Exception):
-    """What a processor does is no scaling.
+    """A processor does more than scaling.
 
     Attributes:
-        due: the height and width that pictures have afterwards, where they are other ones.
+        due: the height and width of its output, if they differ from the picture's.
         failed: whether it raised.
     """
 
@@ -74,10 +74,10 @@ def noise_pictures(height: int, width: int, channels: int) -> np.ndarray:
 def scaling_of(
     processor: Processor, height: int, width: int, channels: int, *, path: object, dataset: object
 ) -> Scaling:
-    """What a processor does to pictures of this size, 1 channel or 3.
+    """The scaling that a processor does to pictures of this size, with 1 channel or 3.
 
     Args:
-        path, dataset: the model's and the dataset's, for messages.
+        path, dataset: of the model and the dataset, for messages.
 
     Raises:
         UserError: it does more than scaling, or it fails.
@@ -123,7 +123,7 @@ def _resize(size: tuple[int, int]) -> str:
 def _scaling_at(
     processor: Processor, height: int, width: int, channels: int, **switches: bool
 ) -> Scaling:
-    """The scaling that a processor is, at one size; _Unfit where it is none."""
+    """The scaling that a processor does at one size; _Unfit if it does anything else."""
     levels = noise_pictures(height, width, channels)
     pictures = [Image.fromarray(row[:, :, 0] if channels == 1 else row) for row in levels]
     try:
@@ -181,7 +181,7 @@ def _fit_scaling(levels: np.ndarray, values: np.ndarray) -> Scaling:
 
 
 def _steps_on(processor: Processor) -> list[str]:
-    """The switches that are on, of the steps that move pixels about, in the order of doing them."""
+    """The switches of steps that move pixels and are on, in the order of the steps."""
     return [name for name in _SETTINGS_OF if getattr(processor, name, False) is True]
 
 

@@ -1,9 +1,8 @@
 """An image classifier of the library transformers, from a directory that ``save_pretrained`` wrote.
 
-What its own image processor does to a picture is done in torch, so that the gradient reaches the
-picture, where it is no more than scaling; see `pipeline.user_models.processor`. What it would do to
-a picture of another size is not done at all: ingest with ``--resize``. Code that a directory brings
-is not run.
+Its image processor must do no more than scaling, which is done in torch, so that gradients reach
+the picture; see `pipeline.user_models.processor`. Pictures of another size are not resized: ingest
+with ``--resize``. Code in the directory is not run.
 """
 
 import json
@@ -49,8 +48,8 @@ def load_from_transformers(
 ) -> FrozenClassifier:
     """An image classifier of transformers, with the dataset's shape and classes.
 
-    Its identity is the hash over its configs and weights. Grey pictures are given to a model of
-    three channels three times over.
+    Its identity is a hash over its configs and weights. For a model of three channels, grey
+    pictures are repeated three times.
 
     Raises:
         UserError: transformers is not installed, the directory is not such a classifier's, its
@@ -180,7 +179,7 @@ def _channels(config: Any) -> int:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the library's remarks: what matters of them is looked at here."""
+    """Silences the library's warnings; those that matter are checked here."""
     logger = logging.getLogger("transformers")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,1 +1,1 @@
-"""Whether what stands on disk is what its manifest says: every file, every row, every count."""
+"""Checks everything on disk against its manifest: every file, every row, every count."""

@@ -1,4 +1,4 @@
-"""What the rows of a set claim beside their ids, labels and numbers, held against one another."""
+"""Checks of a set's rows beyond their ids, labels and numbers."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -24,11 +24,11 @@ from pipeline.verification.faults import Faults
 
 
 class Claims(Protocol):
-    """What rows of one kind of set imply."""
+    """Checks that are specific to one kind of set."""
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns that are looked at."""
+        """The columns that the checks need."""
 
     def of_rows(self, table: pa.Table) -> tuple[dict[str, np.ndarray], Tally]:
         """Checks N rows that have no missing value.
@@ -39,7 +39,7 @@ class Claims(Protocol):
         """
 
     def of_set(self, tallies: list[Tally], faults: Faults) -> None:
-        """Notes what the manifest says of all rows and they do not."""
+        """Notes where the manifest contradicts the sums over all rows."""
 
 
 class PerturbationClaims:
@@ -48,10 +48,10 @@ class PerturbationClaims:
     Args:
         opened: what the manifest says.
         columns: of the set's rows.
-        faults: a perturbation for all pictures that cannot be read is noted there.
+        faults: gets a fault if the perturbation of a universal set cannot be read.
 
     Raises:
-        KeyError, TypeError, ValueError: the manifest does not say of the attack what it must.
+        KeyError, TypeError, ValueError: the manifest's attack lacks something or is wrong.
     """
 
     def __init__(self, opened: PerturbationSet, columns: tuple[str, ...], faults: Faults) -> None:
@@ -120,7 +120,7 @@ class SampleClaims:
         index, label = (table.column(name).to_numpy() for name in self.columns)
         if self._plan is None or not len(index):
             return {}, {}
-        # A number that is out of place is told elsewhere, and has no label of its own.
+        # A number out of range is noted by `Numbering`; the plan has no label for it.
         first = int(index.min())
         if first < 0 or int(index.max()) - first >= 2 * len(index):
             return {}, {}

@@ -1,7 +1,7 @@
-"""Whether what stands in a directory, set, model or run, is what its manifest says.
+"""Checks a directory with a set, a model or a run against its manifest.
 
-Files are hashed and read by threads, a few at a time, and answered for in their order. In memory
-are the ids, labels and numbers of those few, and one part of the `IdLedger`.
+Files are hashed and read by threads, a few at a time, and reported in their order. In memory are
+the ids, labels and numbers of those few files, and one part of the `IdLedger`.
 """
 
 from collections import deque
@@ -35,7 +35,7 @@ from pipeline.verification.model_check import check_model
 from pipeline.verification.numbering import Numbering
 from pipeline.verification.training_check import TRAINING_JOBS, check_training_run
 
-_RECORDS = "records"  # where a job keeps account of its shards until the manifest is written
+_RECORDS = "records"  # the folder of a job's records of its shards, until it writes the manifest
 _EVALUATION_JOB = "evaluate"
 _SET_JOBS = ("ingest", "generate", "perturb", "export")
 _Item = TypeVar("_Item")
@@ -44,14 +44,14 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True)
 class Verification:
-    """What was found.
+    """The result of a check.
 
     Attributes:
         kind: "dataset", "sample set", "perturbation set", "export", "evaluation", "training run",
             or the kind of a model.
-        num_rows, num_quarantined: rows in the shards, and set aside, as the manifest lists them.
-        num_files: shards, or the files of what has no rows.
-        in_rows: whether it is made of rows; models, evaluations and training runs are not.
+        num_rows, num_quarantined: rows in the shards, and bad rows, as the manifest lists them.
+        num_files: shards, or for a directory without rows its files.
+        in_rows: whether it has rows; models, evaluations and training runs have none.
     """
 
     kind: str
@@ -75,8 +75,8 @@ def verify_directory(
     Args:
         limit: faults of each kind that are kept in full.
         threads: files that are read at a time.
-        progress: told the number of rows, returns what is to be told after each file how many of
-            them it has.
+        progress: called with the number of all rows; returns a function that is called with the
+            number of rows of each file when it is done.
         rows_in_memory: of the `IdLedger`.
 
     Raises:
@@ -115,7 +115,7 @@ def verify_directory(
 
 
 def _verify_what_has_no_rows(path: Path, faults: Faults) -> Verification | None:
-    """A model, an evaluation or a training run; None for all else."""
+    """The check of a model, an evaluation or a training run; None for any other directory."""
     if (path / CARD_FILE).is_file():
         kind, num_files = check_model(path, faults)
         return Verification(kind, 0, 0, num_files, faults, in_rows=False)
@@ -135,7 +135,7 @@ def _verify_what_has_no_rows(path: Path, faults: Faults) -> Verification | None:
 
 
 def _job_of(path: Path) -> str | None:
-    """The job that claimed a directory; None where none did."""
+    """The job that claimed a directory; None for a directory that none claimed."""
     try:
         return str(read_json(path / RUN_FILE)["fingerprint"]["job"])
     except (UserError, KeyError, TypeError):
@@ -143,7 +143,7 @@ def _job_of(path: Path) -> str | None:
 
 
 def _refuse_others(path: Path) -> None:
-    """Raises UserError unless a job that makes a set has at least begun in the directory."""
+    """Raises UserError unless a job has at least started to make a set in the directory."""
     if _job_of(path) in _SET_JOBS or (path / _RECORDS).is_dir() or any(path.glob("*.parquet")):
         return
     inside = ", ".join([d.name for d in sorted(path.iterdir()) if d.is_dir() and _is_ours(d)][:12])
@@ -201,7 +201,7 @@ def _verify_files(
                 tallies.append(read.tally)
     numbering.end()
     whole = [tally for tally in tallies if tally is not None]
-    # Of rows that could not all be read there is no sum.
+    # Sums over rows need all rows.
     if listing.rows.claims is not None and len(whole) == len(tallies):
         listing.rows.claims.of_set(whole, faults)
     return starts
@@ -235,7 +235,7 @@ def _in_order(
     items: Iterable[_Item],
     ahead: int,
 ) -> Iterator[_Result]:
-    """The results in the order of the items, with at most `ahead` of them waiting or under way."""
+    """The results in the order of the items; at most `ahead` are computed ahead."""
     waiting: deque[Future[_Result]] = deque()
     for item in items:
         waiting.append(pool.submit(function, item))

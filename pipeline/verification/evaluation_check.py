@@ -1,4 +1,4 @@
-"""Whether the figures of an evaluation agree with each other and with the run that made them."""
+"""Checks that an evaluation's figures agree with each other and with the run that made them."""
 
 import math
 from pathlib import Path
@@ -14,9 +14,9 @@ EVALUATION_FILE = "evaluation.json"
 
 
 def check_evaluation(path: Path, faults: Faults) -> None:
-    """Notes what cannot be true of ``evaluation.json``, from the file itself and ``run.json``.
+    """Notes contradictions within ``evaluation.json`` and between it and ``run.json``.
 
-    The pictures are not looked at: the same `evaluate` command in another directory does that.
+    Nothing is computed from pictures: the same `evaluate` command in another directory does that.
     """
     try:
         stored = read_json(path / EVALUATION_FILE)

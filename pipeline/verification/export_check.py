@@ -1,4 +1,4 @@
-"""Whether an export is what its `export.json` says: the files, their hashes and their rows."""
+"""Checks an export against its `export.json`: the files, their hashes and their rows."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +15,7 @@ from pipeline.verification.file_check import check_recorded
 def check_export(
     path: Path, faults: Faults, progress: Callable[[int], Callable[[int], object]]
 ) -> tuple[Shard, ...]:
-    """Notes what is wrong with the files of an export, and returns those that are listed."""
+    """Notes the faults of an export's files, and returns the listed files."""
     try:
         stored = read_json(path / EXPORT_FILE)
         if not seal_holds(stored):

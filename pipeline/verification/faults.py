@@ -1,4 +1,4 @@
-"""What is wrong with files: a few faults of each kind in full, the others counted."""
+"""Faults of files: a few of each kind in full, the others counted."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -24,7 +24,10 @@ class Fault:
 
 
 class Faults:
-    """Collects faults by kind, in memory for `limit` of each kind; their length is how many."""
+    """Collects faults by kind: `limit` of each kind in full, the others counted.
+
+    Its length is the number of all faults.
+    """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -46,14 +49,14 @@ class Faults:
             kept.append(Fault(file, row, what))
 
     def take(self, others: "Faults") -> None:
-        """Notes all that were collected elsewhere."""
+        """Adds the faults of another collection."""
         for kind, faults in others._faults.items():
             kept = self._faults.setdefault(kind, [])
             kept += faults[: self.limit - len(kept)]
         self._counts.update(others._counts)
 
     def lines(self) -> list[str]:
-        """A line a fault, kind by kind, and one for those of a kind that are only counted."""
+        """One line for each fault in full, by kind, and one for the others of a kind."""
         lines = []
         for kind, faults in self._faults.items():
             lines += [str(fault) for fault in faults]

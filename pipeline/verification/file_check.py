@@ -1,4 +1,4 @@
-"""One file of a set by itself: its bytes, its columns, and what its rows hold."""
+"""Checks of a single file of a set: its bytes, its columns and its rows."""
 
 import math
 from collections.abc import Callable
@@ -33,19 +33,21 @@ class ListedFile:
 
     @property
     def part(self) -> tuple[int, str]:
-        """Sorts as the shards do; the same for a shard and for its quarantine."""
+        """A key that sorts as the shards do, and is the same for a shard and its quarantine."""
         name = Path(self.shard.file).name
         return len(name), name
 
 
 @dataclass(frozen=True)
 class FileCheck:
-    """What was found in one file.
+    """The result of checking one file.
 
     Attributes:
-        numbers: of the rows; None where they could not be read.
-        digests: of the ids that are there; they stand in the rows `positions`.
-        tally: what the rows' `Claims` add up; None where they could not all be asked.
+        faults: of the file.
+        numbers: of the rows; None if they could not be read.
+        digests: of the ids, uint64 ``[M, 2]``; rows without an id have none.
+        positions: the rows of those ids, int64 ``[M]``.
+        tally: sums of the rows' `Claims`; None if not all rows could be checked.
     """
 
     faults: Faults
@@ -107,7 +109,7 @@ def check_recorded(
 
 
 def _usable_columns(schema: pa.Schema, file: ListedFile, faults: Faults) -> list[str]:
-    """Compares the columns with those that there must be; returns those whose rows are checked."""
+    """Checks a file's columns; returns those whose rows can be checked."""
     kind = "a file with other columns"
     for name in schema.names:
         if name not in file.rows.schema.names:
@@ -187,7 +189,7 @@ class _RowReader:
         )
 
     def _check_claims(self, batch: pa.RecordBatch) -> None:
-        """What the rows imply; of rows with a missing value, or without a column, nothing."""
+        """Checks the rows' claims, unless a value or a column is missing."""
         claims = self._rows.claims
         if claims is None or self._tally is None:
             return

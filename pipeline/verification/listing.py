@@ -1,6 +1,6 @@
-"""What a manifest says of its files, in one form for datasets, sample sets, perturbation sets.
+"""The files that a manifest lists, in one form for datasets, sample and perturbation sets.
 
-Nothing is believed yet: what a manifest contradicts in itself is noted as a fault of it.
+Contradictions within a manifest are noted as its faults.
 """
 
 from collections.abc import Callable
@@ -31,15 +31,15 @@ MANIFEST_FILE = sample_set.MANIFEST_FILE
 
 @dataclass(frozen=True)
 class RowRules:
-    """What the rows of a file must be.
+    """Rules for the rows of a file.
 
     Attributes:
         schema: names and types of the columns.
         optional: those that may be absent.
         labels: the lowest label and the first above the highest; None where there are none.
         number: the column that numbers the rows, ascending; None where there is none.
-        seed: in a sample set, what made it: ids are then "seed-number"; None elsewhere.
-        claims: what else the rows imply; None where that is nothing.
+        seed: of a sample set, whose ids are "seed-number"; None for other sets.
+        claims: further checks of the rows, or None.
     """
 
     schema: pa.Schema
@@ -52,15 +52,15 @@ class RowRules:
 
 @dataclass(frozen=True)
 class Listing:
-    """What a manifest says.
+    """The content of a manifest.
 
     Attributes:
         kind: "dataset", "sample set" or "perturbation set".
         manifest: the file's name.
         shards, quarantine: the files, in order.
-        rows: what the rows of the shards must be.
-        numbers: the first number of a row and the one past the last, of those that shards and
-            quarantine must have between them, each once; None where the shards' rows have none.
+        rows: rules for the rows of the shards.
+        numbers: the range of row numbers, end exclusive; each number must be in one row of the
+            shards or the quarantine. None if rows are not numbered.
     """
 
     kind: str
@@ -164,7 +164,7 @@ def _perturbations(directory: Path, stored: dict[str, Any], faults: Faults) -> L
 
 
 def _check_onnx(directory: Path, model: dict[str, Any], faults: Faults) -> None:
-    """Whether the classifier that was written beside the set is still there, and the same."""
+    """Checks the ONNX file of the classifier beside the set."""
     file = perturbation_set.CLASSIFIER_FILE
     if "onnx_sha256" not in model:
         return

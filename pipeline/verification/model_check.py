@@ -1,4 +1,4 @@
-"""Whether a model directory is what its card says."""
+"""Checks a model directory against its card."""
 
 from pathlib import Path
 
@@ -9,12 +9,15 @@ from pipeline.verification.faults import Faults
 
 
 def check_model(path: Path, faults: Faults, place: str = "") -> tuple[str, int]:
-    """Notes what does not hold of a model.
-
-    Returns its kind and how many files its card lists.
+    """Notes the faults of a model.
 
     Args:
-        place: what stands before the names of its files in a fault.
+        path: its directory.
+        faults: to add to.
+        place: a prefix for the names of its files in faults.
+
+    Returns:
+        The model's kind, and the number of files in its card.
     """
     kind, listed = _kind_of(path), set[str]()
     try:

@@ -1,4 +1,4 @@
-"""Whether the rows of a set are numbered through, from file to file."""
+"""Checks that the rows of a set are numbered consecutively over all files."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +11,10 @@ _KIND = "rows that are not numbered through"
 
 
 class Numbering:
-    """Follows the numbers of the rows from file to file.
+    """Checks the numbers of the rows, file by file.
 
-    Numbered through (sample sets, perturbation sets): a shard and its quarantine have between them
-    the numbers that follow those of the part before, each once. In every file they ascend.
+    In every file they must ascend. In sample and perturbation sets, a shard and its quarantine must
+    together hold the numbers that follow those of the shard before, each once.
     """
 
     def __init__(self, listing: Listing, faults: Faults) -> None:
@@ -40,7 +40,7 @@ class Numbering:
             self._pending.append((file, numbers))
 
     def end(self) -> None:
-        """Checks what only shows when all files were taken."""
+        """Checks what needs all files."""
         if self._through:
             self._close()
             if self._next != self._stop:

@@ -1,4 +1,4 @@
-"""Whether a training run's directory holds what its files say of each other.
+"""Checks that the files of a training run agree with each other.
 
 DIR/run.json                      the config that claimed it
 DIR/model/                        the result; its card comes last
@@ -26,7 +26,7 @@ _DATASET_KEYS = ("dataset", "dataset_sha256")  # as the jobs' fingerprints call 
 
 
 def check_training_run(path: Path, faults: Faults) -> int:
-    """Notes the faults of a training run; returns how many of its files were looked at."""
+    """Notes the faults of a training run; returns the number of files that were checked."""
     num_files = 1
     model = path / _MODEL
     if (model / CARD_FILE).is_file():
@@ -50,7 +50,7 @@ def check_training_run(path: Path, faults: Faults) -> int:
 
 
 def _compare_dataset(path: Path, faults: Faults) -> None:
-    """What the model says that it was trained on is what the run was begun with."""
+    """Checks that the model and the run name the same dataset."""
     try:
         fingerprint = read_json(path / RUN_FILE)["fingerprint"]
         trained = read_json(path / _MODEL / CARD_FILE).get("dataset_sha256")
@@ -63,7 +63,7 @@ def _compare_dataset(path: Path, faults: Faults) -> None:
 
 
 def _check_metrics(file: Path, name: str, faults: Faults) -> None:
-    """Every whole line is a JSON object with a step above the one before and finite losses."""
+    """Checks that each whole line is a JSON object with a rising step and finite losses."""
     step = 0
     text = file.read_text(encoding="utf-8", errors="replace")
     for row, line in enumerate(text[: text.rfind("\n") + 1].splitlines()):

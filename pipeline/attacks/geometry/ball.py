@@ -198,7 +198,11 @@ class Ball:
         return self._shortened(change.flatten(1)).reshape(change.shape)
 
     def contains(self, points: Tensor, clean: Tensor) -> Tensor:
-        """Whether lattice points lie in the ball, bool ``[N]``, decided in whole levels."""
+        """Whether lattice points lie in the ball, bool ``[N]``, decided in whole levels.
+
+        The reference form of the ball, which tests hold the attacks' pictures against. The rows of
+        a set are checked by `pipeline.formats.perturbation.set.in_ball`.
+        """
         change = ((points * LEVELS).round().long() - (clean * LEVELS).round().long()).flatten(1)
         match self.norm:
             case Norm.LINF:
