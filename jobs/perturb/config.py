@@ -2,14 +2,14 @@
 
 from dataclasses import fields
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field, field_validator
 
 from jobs.common.bad_rows import DESCRIPTION, OnBadRow
 from jobs.common.user_classifier import CLASSIFIER, ROWS_PER_CALL, WEIGHTS, classifier_spec
 from noisestack.config import JobConfig
-from pipeline.attacks.base import Norm
+from pipeline.attacks.base import Norm, NormName
+from pipeline.attacks.methods.autoattack import EnsembleName
 from pipeline.attacks.methods.universal import LOSS_CLIP, SAMPLE_ROWS, SAMPLE_SPLIT
 from pipeline.attacks.settings import ATTACKS
 from pipeline.formats.perturbation.set import CLASSIFIER_FILE
@@ -46,7 +46,7 @@ class PerturbConfig(JobConfig):
         description=f"of {TRANSFER}: directory of the perturbation set whose pictures are shown to "
         "the classifier; norm and eps are that set's",
     )
-    ensemble: Literal["standard", "fast"] | None = Field(
+    ensemble: EnsembleName | None = Field(
         None,
         description="of autoattack: standard (unless told otherwise), or fast, which stops where "
         "little is gained and audits a sample of what withstood with the standard attacks",
@@ -79,7 +79,7 @@ class PerturbConfig(JobConfig):
         description="for a classifier that answers by chance: copies of a picture whose logits are "
         "averaged, in the attack and in the judgement; 1 for one that does not",
     )
-    norm: Literal["linf", "l2", "l1"] = Field(
+    norm: NormName = Field(
         "linf",
         description="what eps bounds: the largest change, the change's length, or its sum",
     )

@@ -16,7 +16,14 @@ from noisestack.face.rate import Rate
 from pipeline.attacks.base import Norm
 from pipeline.attacks.engine.ensemble import AttackedInTurn
 from pipeline.attacks.geometry.ball import check_size, whole_levels
-from pipeline.attacks.settings import ATTACKS, AttackSettings, default_steps, is_bounded
+from pipeline.attacks.methods.autoattack import ENSEMBLES
+from pipeline.attacks.settings import (
+    ATTACKS,
+    AttackSettings,
+    default_ensemble,
+    default_steps,
+    is_bounded,
+)
 from pipeline.attacks.trust.model_check import look_at_model
 from pipeline.classifier import ROWS_PER_CALL, FrozenClassifier
 from pipeline.errors import UserError
@@ -27,13 +34,13 @@ from pipeline.formats.perturbation.warnings import GRADIENT_FREE
 from pipeline.importable import error_line
 from pipeline.perturbation.built_in import BuiltIn, perturb_rows
 from pipeline.perturbation.judge import judge_of
+from pipeline.perturbation.options import EPS_LEVELS
 from pipeline.perturbation_terms import NO_TARGET
 from pipeline.pictures import LEVELS, to_unit
 
 attacks = tuple(ATTACKS)
 """The names that `attack` takes."""
 
-_EPS_LEVELS = 8
 _EACH_ITS_OWN = "next"  # any rule: what a row aims at is then given
 
 
@@ -334,7 +341,7 @@ def _length(value: float | str, what: str) -> float:
 
 def _eps_levels(name: str, eps: float | str | None, norm: Norm, shape: Sequence[int]) -> int:
     if eps is None:
-        return _EPS_LEVELS if is_bounded(name) else 0
+        return EPS_LEVELS if is_bounded(name) else 0
     length = _length(eps, "eps")
     check_size("eps", length, norm, shape)
     return whole_levels(length, norm)
@@ -346,15 +353,15 @@ def _step_size(
     if step_size is None:
         return None
     length = _length(step_size, "step_size")
-    if name != "ascent":  # there it is a factor of the gradient
+    if name not in ATTACKS or not ATTACKS[name].step_per_gradient:
         check_size("step_size", length, norm, shape)
     return length
 
 
-def _ensemble(name: str, ensemble: str | None) -> Any:
-    if ensemble not in (None, "standard", "fast"):
-        raise UserError(f"there is no ensemble {ensemble!r}; choose from standard, fast")
-    return ensemble or ("standard" if name == "autoattack" else None)
+def _ensemble(name: str, ensemble: str | None) -> str | None:
+    if ensemble is not None and ensemble not in ENSEMBLES:
+        raise UserError(f"there is no ensemble {ensemble!r}; choose from {', '.join(ENSEMBLES)}")
+    return ensemble or default_ensemble(name)
 
 
 def _row_numbers(rows: Any, num_rows: int) -> np.ndarray:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -27,6 +27,12 @@ class Norm(StrEnum):
     LINF = "linf"  # the largest change of any value
     L2 = "l2"  # the Euclidean length of the change
     L1 = "l1"  # the sum of the changes' sizes
+
+
+if TYPE_CHECKING:
+    NormName = str
+else:
+    NormName = Literal[tuple(norm.value for norm in Norm)]
 
 
 @dataclass(frozen=True)

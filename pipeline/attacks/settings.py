@@ -1,13 +1,13 @@
 """Which attack, how strong: one frozen record, and the one place that maps a name to an attack."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from pipeline.attacks import methods
 from pipeline.attacks.base import MOST_RESTARTS, MOST_STEPS, Norm
 from pipeline.attacks.engine.ensemble import Ensemble
 from pipeline.attacks.entry import AttackEntry
 from pipeline.attacks.geometry.ball import Ball
+from pipeline.attacks.methods.autoattack import ENSEMBLES, EnsembleName
 from pipeline.errors import UserError
 from pipeline.perturbation_terms import NO_TARGET
 from pipeline.registry import entries_of
@@ -44,7 +44,7 @@ class AttackSettings:
     step_size: float | None
     restarts: int
     seed: int
-    ensemble: Literal["standard", "fast"] | None = None
+    ensemble: EnsembleName | None = None
     target: str = NO_TARGET
     draws: int = 1
 
@@ -103,6 +103,7 @@ def is_bounded(attack: str) -> bool:
     return attack not in ATTACKS or ATTACKS[attack].bounded
 
 
-def default_ensemble(attack: str) -> Literal["standard"] | None:
+def default_ensemble(attack: str) -> EnsembleName | None:
     """The version of an attack that has several; None where there is but one."""
-    return "standard" if attack in ATTACKS and "ensemble" in ATTACKS[attack].heeds else None
+    several = attack in ATTACKS and "ensemble" in ATTACKS[attack].heeds
+    return next(iter(ENSEMBLES)) if several else None

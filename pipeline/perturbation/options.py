@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from pipeline.attacks.base import Norm
 from pipeline.attacks.geometry.ball import check_size, whole_levels
+from pipeline.attacks.methods.autoattack import EnsembleName
 from pipeline.attacks.settings import ATTACKS
 from pipeline.errors import UserError
 from pipeline.perturbation_terms import NO_TARGET
 
-_EPS_LEVELS = 8  # of 1/255, where there is a ball and nothing is said of it
+EPS_LEVELS = 8  # of 1/255, where there is a ball and nothing is said of it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class AttackOptions:
     step_size: float | None
     restarts: int
     seed: int
-    ensemble: Literal["standard", "fast"] | None
+    ensemble: EnsembleName | None
     target: str
     eot_draws: int
     source: Path | None
@@ -79,4 +79,4 @@ class AttackOptions:
         """The ball's radius in levels of 1/255; 0 where nothing is said and there is no ball."""
         if self.eps is not None:
             return whole_levels(self.eps, self.norm)
-        return _EPS_LEVELS if bounded else 0
+        return EPS_LEVELS if bounded else 0

@@ -1,13 +1,16 @@
 """Attack settings: what contradicts itself is refused, and each name builds its own attack."""
 
+from typing import get_args
+
 import pytest
 
-from pipeline.attacks.base import MOST_RESTARTS, MOST_STEPS, Norm, StepAttack
+from jobs.perturb.config import PerturbConfig
+from pipeline.attacks.base import MOST_RESTARTS, MOST_STEPS, Norm, NormName, StepAttack
 from pipeline.attacks.geometry.ball import Ball
 from pipeline.attacks.methods.apgd import Apgd
 from pipeline.attacks.methods.apgd_l1 import ApgdL1
 from pipeline.attacks.methods.ascent import Ascent
-from pipeline.attacks.methods.autoattack import fast, standard
+from pipeline.attacks.methods.autoattack import ENSEMBLES, EnsembleName, fast, standard
 from pipeline.attacks.methods.carlini_wagner import CarliniWagner
 from pipeline.attacks.methods.ddn import Ddn
 from pipeline.attacks.methods.deepfool import DeepFool
@@ -19,7 +22,13 @@ from pipeline.attacks.methods.mi_fgsm import MiFgsm
 from pipeline.attacks.methods.pgd import Pgd
 from pipeline.attacks.methods.square import Square
 from pipeline.attacks.methods.square_l2 import SquareL2
-from pipeline.attacks.settings import ATTACKS, AttackSettings, default_steps, is_bounded
+from pipeline.attacks.settings import (
+    ATTACKS,
+    AttackSettings,
+    default_ensemble,
+    default_steps,
+    is_bounded,
+)
 from pipeline.errors import UserError
 
 LINF8 = Ball(Norm.LINF, 8)
@@ -174,3 +183,13 @@ def test_the_radius_is_the_levels_over_255() -> None:
 def test_contradictions_are_user_errors(change: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         settings(**change)
+
+
+def test_configs_offer_the_norms_and_the_versions_of_autoattack_that_there_are() -> None:
+    offered = PerturbConfig.model_fields
+    assert offered["norm"].annotation == NormName
+    assert get_args(NormName) == tuple(norm.value for norm in Norm)
+    assert offered["ensemble"].annotation == EnsembleName | None
+    assert get_args(EnsembleName) == tuple(ENSEMBLES)
+    assert default_ensemble("autoattack") == "standard"
+    assert default_ensemble("pgd") is None

@@ -2,6 +2,9 @@
 diverse parameter-free attacks", 2020 (arXiv 2003.01690), section 5, and a version of it that stops
 where little is gained."""
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
+
 from pipeline.attacks.autoattack.brief_apgd import BriefApgd
 from pipeline.attacks.autoattack.brief_fab import BriefFab
 from pipeline.attacks.autoattack.brief_square import BriefSquare, BriefSquareL2
@@ -64,10 +67,22 @@ def fast(ball: Ball) -> Ensemble:
     )
 
 
+# The versions of it, the first of which is meant where nobody says one.
+ENSEMBLES: dict[str, Callable[[Ball], Ensemble]] = {
+    "standard": lambda ball: standard(ball),
+    "fast": lambda ball: fast(ball),
+}
+
+if TYPE_CHECKING:
+    EnsembleName = str
+else:
+    EnsembleName = Literal[tuple(ENSEMBLES)]
+
+
 def _build(s: Strength) -> Ensemble:
     if s.steps != 1:
         raise UserError("autoattack's attacks have their own steps; leave steps out")
-    return fast(s.ball) if s.ensemble == "fast" else standard(s.ball)
+    return ENSEMBLES[s.ensemble or next(iter(ENSEMBLES))](s.ball)
 
 
 AUTOATTACK = AttackEntry("autoattack", _build, steps=1, heeds=("ensemble",))
