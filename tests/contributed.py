@@ -79,10 +79,14 @@ def check_sampler(place: Path) -> None:
 
 
 def check_attack(place: Path) -> None:
-    from perturbation_faults import make_shards, settings, write_inputs
+    from digit_models import fitted_network
+    from perturbation_faults import make_shards, settings
+
+    from pipeline.classifier import save_classifier
 
     assert "sign_noise" in printed("perturb", "--help")
-    write_inputs(place)
+    write_digits(place / "digits", num_train=20, num_test=12, shard_rows=20)
+    save_classifier(place / "classifier", fitted_network(steps=25), CLASSES, {})
     attack = settings(attack="sign_noise", eps_levels=90, steps=20)
     (record,) = make_shards(place, place / "set", attack, 12, stop=12)
     assert record["num_rows"] == 12
