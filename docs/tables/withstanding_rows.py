@@ -23,7 +23,7 @@ from benchmarks.attackers import (
     without,
 )
 from docs.tables.page import as_markdown, replace_table
-from pipeline.attacks.methods.own import CountingModel
+from pipeline.attacks.engine.counting_model import CountingModel
 
 with without("torchvision", "torchvision.models", "visdom"):
     import adv_lib.attacks

@@ -47,7 +47,6 @@ def manifest_of(
     """
     counts = _counts(task, records)
     rows, clean_right = counts["rows"], counts["clean_right"]
-    robust_right = clean_right - counts["successes"]
     attack = {**task.attack.record(), **threshold}
     repeat = next((Repeat(**record["repeat"]) for record in records if "repeat" in record), None)
     warnings = [
@@ -75,10 +74,8 @@ def manifest_of(
         "warnings": [asdict(warning) for warning in warnings],
         "counts": counts,
         **task.attack.report(counts, repeat, sample, file_record),
-        "clean_accuracy": clean_right / rows,
-        "clean_accuracy_interval_95": list(clopper_pearson(clean_right, rows)),
-        "robust_accuracy": robust_right / rows,
-        "robust_accuracy_interval_95": list(clopper_pearson(robust_right, rows)),
+        **_accuracy("clean", clean_right, rows),
+        **_accuracy("robust", clean_right - counts["successes"], rows),
         **_of_shards(records, rows),
         "versions": _versions(),
         "devices": sorted({record["device"] for record in records if "device" in record}),
@@ -103,6 +100,11 @@ def _counts(task: Task, records: Sequence[Record]) -> dict[str, int]:
             "among the classes; there is nothing to attack"
         )
     return counts
+
+
+def _accuracy(which: str, right: int, rows: int) -> dict[str, Any]:
+    interval = list(clopper_pearson(right, rows))
+    return {f"{which}_accuracy": right / rows, f"{which}_accuracy_interval_95": interval}
 
 
 def _of_shards(records: Sequence[Record], rows: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pipeline.attacks.base import Model
-from pipeline.attacks.engine.ensemble import AttackedInTurn, attack_in_turn
+from pipeline.attacks.engine.ensemble import AttackedInTurn, Ensemble, attack_in_turn
 from pipeline.attacks.engine.eot import Expectation
 from pipeline.attacks.engine.loop import Attacked, attack_rows
 from pipeline.attacks.engine.rescaled import Rescaled
@@ -197,21 +198,7 @@ def perturb_rows(
     if widened:
         ensemble = ensemble.widened()
 
-    def run(
-        model: Model,
-        x: Tensor,
-        y: Tensor,
-        row: Tensor,
-        logits: Tensor | None,
-        targets: Tensor | None = None,
-    ) -> Attacked:
-        more: dict[str, Any] = {"logits": logits, "targets": targets, **how}
-        if len(ensemble.names) > 1:
-            return attack_in_turn(ensemble, model, x, y, row, **more)
-        attacked = attack_rows(ensemble.attacks[0][1], model, x, y, row, **more)
-        asked = logits is None
-        return attacked if asked else replace(attacked, forwards=attacked.forwards + 1)
-
+    run = partial(_attacked, ensemble, how)
     rescaled = None if logits is None else seen.rescale(torch.from_numpy(logits).to(device))
     if targets is None:
         attacked = run(seen, x, y, row, rescaled)
@@ -220,6 +207,25 @@ def perturb_rows(
         attacked = attack_towards(run, seen, x, y, row, aims, how["rows_per_call"], rescaled)
     by = attacked.attack.tolist() if isinstance(attacked, AttackedInTurn) else [0] * len(images)
     return from_unit(attacked.adversarial), attacked, [ensemble.names[number] for number in by]
+
+
+def _attacked(
+    ensemble: Ensemble,
+    how: Mapping[str, Any],
+    model: Model,
+    x: Tensor,
+    y: Tensor,
+    row: Tensor,
+    logits: Tensor | None,
+    targets: Tensor | None = None,
+) -> Attacked:
+    """What comes of one attack alone, or of several in turn; the clean pictures' pass counts."""
+    more: dict[str, Any] = {"logits": logits, "targets": targets, **how}
+    if len(ensemble.names) > 1:
+        return attack_in_turn(ensemble, model, x, y, row, **more)
+    attacked = attack_rows(ensemble.attacks[0][1], model, x, y, row, **more)
+    asked = logits is None
+    return attacked if asked else replace(attacked, forwards=attacked.forwards + 1)
 
 
 def _rows(attacked: Attacked, name: str) -> int:

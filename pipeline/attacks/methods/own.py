@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from pipeline.attacks import losses
 from pipeline.attacks.base import Model, Norm, per_row
+from pipeline.attacks.engine.counting_model import CountingModel
 from pipeline.attacks.engine.loop import Attacked
 from pipeline.attacks.engine.queries import Asker
 from pipeline.attacks.geometry.ball import Ball
@@ -97,30 +98,6 @@ class AttackedByOther(Attacked):
     repeat: Repeat | None = None
 
 
-class CountingModel(nn.Module):
-    """A model that counts the pictures it is asked about, forwards and backwards."""
-
-    def __init__(self, model: Model, device: torch.device) -> None:
-        super().__init__()
-        self.eval()
-        self._model = model
-        # Libraries read the device off the first parameter.
-        self.nothing = nn.Parameter(torch.empty(0, device=device), requires_grad=False)
-        self.forwards = self.backwards = self.calls = 0
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits ``[N, K]`` of ``[N, C, H, W]``."""
-        self.calls += 1
-        self.forwards += x.shape[0]
-        logits = self._model(x)
-        if logits.requires_grad:
-            logits.register_hook(self._count_backward)
-        return logits
-
-    def _count_backward(self, gradient: Tensor) -> None:
-        self.backwards += gradient.shape[0]
-
-
 def takes_eps(spec: str) -> bool:
     """Whether a user's attack has a parameter ``eps``; UserError where there is no such attack."""
     try:
@@ -157,7 +134,6 @@ def attack_with(
     Raises:
         UserError: the function raises, or does not return finite pictures of the right shape.
     """
-    function = import_function(own.attack)
     asker = Asker(model, rows_per_call, x)
     margin, right = x.new_zeros(0), torch.zeros(0, dtype=torch.bool, device=x.device)
     if len(x):
@@ -165,41 +141,19 @@ def attack_with(
         margin, right = losses.margin(logits, y), logits.argmax(dim=1) == y
     index = right.nonzero().flatten()
     counts = torch.zeros((2, len(x)), dtype=torch.int64, device=x.device)
-    raw, calls, repeat = x.clone(), 0, None
-    if len(index):
-        parts, start = [], 0
-        for real, (x_part, y_part) in padded_calls(x[index], y[index], rows_per_call=rows_per_call):
-            chosen = index[start : start + real]
-            counting = CountingModel(model, x.device)
-            parts.append(_run(function, own, counting, x_part, y_part, rows[chosen])[0])
-            if repeat_first and start == 0:
-                again = CountingModel(model, x.device)
-                repeat = repeated(
-                    parts[0], partial(_run, function, own, again, x_part, y_part, rows[chosen])
-                )
-            asked = torch.tensor([counting.forwards, counting.backwards], device=x.device)
-            counts[:, chosen] += -(-asked[:, None] // rows_per_call)
-            calls, start = calls + counting.calls, start + real
-        raw[index] = torch.cat(parts)
-    lost, best = torch.zeros_like(right), x.clone()
+    lost, best, calls, repeat = torch.zeros_like(right), x.clone(), 0, None
     if len(index):
         clean, label = x[index], y[index]
-        claimed = losses.margin(asker.logits(raw[index]), label) > 0
-        stored = _stored(own, raw[index], clean)
-        met = losses.margin(asker.logits(stored), label)
-        counts[0, index] += 2
-        for factor in () if own.bounded else _LONGER:
-            short = claimed & (met <= threshold)
-            if not bool(short.any()):
-                break
-            longer = clean[short] + factor * (raw[index[short]] - clean[short])
-            stored[short] = _stored(own, longer, clean[short])
-            met[short] = losses.margin(asker.logits(stored[short]), label[short])
-            counts[0, index[short]] += 1
-        lost[index] = claimed & (met <= threshold)
-        better = met > margin[index]
+        raw, counts[:, index], calls, repeat = _in_batches(
+            own, model, clean, label, rows[index], rows_per_call, repeat_first
+        )
+        claimed = losses.margin(asker.logits(raw), label) > 0
+        stored, stored_margin, asked = _judged(own, asker, raw, clean, label, claimed, threshold)
+        counts[0, index] += 1 + asked
+        lost[index] = claimed & (stored_margin <= threshold)
+        better = stored_margin > margin[index]
         best[index] = torch.where(per_row(better), stored, clean)
-        margin[index] = torch.where(better, met, margin[index])
+        margin[index] = torch.where(better, stored_margin, margin[index])
     return AttackedByOther(
         adversarial=best,
         margin=margin,
@@ -213,6 +167,69 @@ def attack_with(
         lost=lost,
         repeat=repeat,
     )
+
+
+def _in_batches(
+    own: OwnAttack,
+    model: Model,
+    x: Tensor,
+    y: Tensor,
+    rows: Tensor,
+    rows_per_call: int,
+    repeat_first: bool,
+) -> tuple[Tensor, Tensor, int, Repeat | None]:
+    """What the function makes of the rows, batch after batch.
+
+    Returns:
+        Its pictures ``[N, C, H, W]``; the rows' passes, forwards and backwards, int64 ``[2, N]``;
+        the calls; and what a second run of the first batch showed, where that was wanted.
+    """
+    function = import_function(own.attack)
+    counts = torch.zeros((2, len(x)), dtype=torch.int64, device=x.device)
+    parts: list[Tensor] = []
+    start, calls, repeat = 0, 0, None
+    for real, (x_part, y_part) in padded_calls(x, y, rows_per_call=rows_per_call):
+        chosen = slice(start, start + real)
+        counting = CountingModel(model, x.device)
+        parts.append(_run(function, own, counting, x_part, y_part, rows[chosen])[0])
+        if repeat_first and start == 0:
+            again = CountingModel(model, x.device)
+            repeat = repeated(
+                parts[0], partial(_run, function, own, again, x_part, y_part, rows[chosen])
+            )
+        asked = torch.tensor([counting.forwards, counting.backwards], device=x.device)
+        counts[:, chosen] += -(-asked[:, None] // rows_per_call)
+        calls, start = calls + counting.calls, start + real
+    return torch.cat(parts), counts, calls, repeat
+
+
+def _judged(
+    own: OwnAttack,
+    asker: Asker,
+    raw: Tensor,
+    clean: Tensor,
+    label: Tensor,
+    claimed: Tensor,
+    threshold: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The function's pictures as they can be stored, their margins ``[N]``, and how often we asked
+    about each row, int64 ``[N]``.
+
+    Args:
+        claimed: bool ``[N]``, whether the function's own pictures break the rows.
+    """
+    stored = _stored(own, raw, clean)
+    margin = losses.margin(asker.logits(stored), label)
+    asked = torch.ones_like(label)
+    for factor in () if own.bounded else _LONGER:
+        short = claimed & (margin <= threshold)
+        if not bool(short.any()):
+            break
+        longer = clean[short] + factor * (raw[short] - clean[short])
+        stored[short] = _stored(own, longer, clean[short])
+        margin[short] = losses.margin(asker.logits(stored[short]), label[short])
+        asked[short] += 1
+    return stored, margin, asked
 
 
 def _run(

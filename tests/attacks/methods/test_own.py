@@ -11,7 +11,8 @@ from linear_models import TwoClassLinear, dual_norm
 from torch import nn
 
 from pipeline.attacks.base import Norm
-from pipeline.attacks.methods.own import CountingModel, OwnAttack, attack_with
+from pipeline.attacks.engine.counting_model import CountingModel
+from pipeline.attacks.methods.own import OwnAttack, attack_with
 from pipeline.errors import UserError
 from pipeline.perturbation_terms import MARGIN
 
