@@ -1,7 +1,8 @@
-"""What every test shares: one torch thread, one Ray for the whole run, the real data if there."""
+"""What every test shares: one torch thread, one Ray a process, the real data if there."""
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,34 +30,81 @@ hypothesis.settings.load_profile("noisestack")
 ROOT = Path(__file__).resolve().parent.parent
 
 
+@cache
+def with_ray(file: str) -> bool:
+    """Whether there are tests in a file that need Ray; its path is from the root."""
+    return "mark.ray" in (ROOT / file).read_text(encoding="utf-8")
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Where two processes share the tests, the files with Ray in them stay in one: it starts once.
+    """How processes share the tests: those with Ray in two lots, which go first.
 
-    Of the others a file is a unit, so that what its tests share is made once.
+    So Ray starts twice in all, each in a process of its own, which has it for its lot alone. Of the
+    others a file is a unit, so that what its tests share is made once.
     (The groups of pytest-xdist 3.8 would say so more plainly; pytest 9.2 passes over them.)
     """
     from xdist.scheduler import LoadFileScheduling
 
-    @cache
-    def with_ray(file: str) -> bool:
-        return "mark.ray" in (ROOT / file).read_text(encoding="utf-8")
-
-    class RayInOne(LoadFileScheduling):
+    class RayInTwoLots(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            file = super()._split_scope(nodeid)
-            return "ray" if with_ray(file) else file
+            file: str = super()._split_scope(nodeid)
+            if not with_ray(file):
+                return file
+            return _RAY_LOTS[file.startswith("tests/faults/")]
 
-    return RayInOne(config, log)
+        def _assign_work_unit(self, node: Any) -> None:
+            for lot in _RAY_LOTS:
+                if lot in self.workqueue:
+                    self.workqueue.move_to_end(lot, last=False)
+            super()._assign_work_unit(node)
+
+    return RayInTwoLots(config, log)
+
+
+_RAY_LOTS = ("ray", "ray and faults")
+
+
+class _OneRay:
+    """The Ray session of this process: private, on loopback, with CPUs enough not to starve."""
+
+    def __init__(self) -> None:
+        self._running = ExitStack()
+        self.wanted = self.runs = False
+
+    def start(self) -> None:
+        from noisestack.session import ray_session
+
+        if not self.runs:
+            self._running.enter_context(ray_session(num_cpus=8))
+            self.wanted = self.runs = True
+
+    def stop(self) -> None:
+        self._running.close()
+        self.runs = False
+
+
+_ONE_RAY = _OneRay()
 
 
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
-    """The one Ray session of the test run: private, on loopback, with CPUs enough not to starve."""
-    from noisestack.session import ray_session
+    """The one Ray session that the tests of a process share."""
+    _ONE_RAY.start()
+    yield
+    _ONE_RAY.stop()
 
-    with ray_session(num_cpus=8):
-        yield
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Where processes share the tests, Ray is there for its lot alone: idle, it costs a tenth of a
+    core."""
+    if not hasattr(item.config, "workerinput") or not _ONE_RAY.wanted:
+        return
+    if with_ray(item.nodeid.partition("::")[0]):
+        _ONE_RAY.start()
+    else:
+        _ONE_RAY.stop()
 
 
 @pytest.fixture(scope="session")

@@ -1,16 +1,25 @@
 """What jobs do without Ray: one worker in this process, the last shard first."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
 import pytest
+import torch
 
 from jobs.common.pools import Pool
 from jobs.common.records import finished_record
 from jobs.common.shard_runner import write_record
+from jobs.common.stream import Batch, TrainingData
+from jobs.common.training import Workers, _Follower
+from jobs.train_stack.config import TrainStackConfig
+from jobs.train_stack.publisher import publish_stack
+from jobs.train_stack.worker import StackRun
+from noisestack.config import describe
+from pipeline.formats.shard import images_of, iterate, labels_of
 
 
 def perturb_here(patched: pytest.MonkeyPatch) -> None:
@@ -23,23 +32,64 @@ def perturb_here(patched: pytest.MonkeyPatch) -> None:
 
 
 def generate_here(patched: pytest.MonkeyPatch) -> None:
-    """`generate` without Ray, on a stack that one worker holds."""
-
-    def run(pools: Sequence[Pool], *rest: Any, **more: Any) -> list[dict[str, Any]]:
-        (pool,) = pools
-        return in_this_process(pool, *rest, **more)
-
-    patched.setattr("jobs.generate.run_shards", run)
+    """`generate` without Ray."""
+    patched.setattr("jobs.generate.run_shards", in_this_process)
     patched.setattr("jobs.generate.ray_session", contextlib.nullcontext)
 
 
+def train_here(patched: pytest.MonkeyPatch) -> None:
+    """`train_stack` and `train_classifier` with neither Ray Train nor Ray Data, one worker here."""
+    one = SimpleNamespace(get_world_rank=lambda: 0, get_world_size=lambda: 1)
+    patched.setattr("ray.train.get_context", lambda: one)
+    patched.setattr("ray.train.report", lambda _: None)
+    patched.setattr("ray.train.torch.get_device", lambda: torch.device("cpu"))
+    patched.setattr("jobs.common.stream.read_split", _read_here)
+    patched.setattr("jobs.train_stack._publish", _publish_here)
+    patched.setattr("jobs.train_stack.ray.cluster_resources", dict)
+    for job in ("train_stack", "train_classifier"):
+        patched.setattr(f"jobs.{job}.run_training", _run_here)
+        patched.setattr(f"jobs.{job}.ray_session", contextlib.nullcontext)
+
+
+def _run_here(
+    loop: Callable[[dict[str, Any]], None],
+    loop_config: dict[str, Any],
+    *,
+    output: Path,
+    workers: Workers,
+    progress: Callable[[dict[str, Any]], str],
+) -> None:
+    assert workers.num_workers == 0
+    with _Follower(output, progress, lambda: None):
+        loop(loop_config)
+
+
+def _read_here(data: TrainingData) -> Batch:
+    table = pa.concat_tables(iterate(data.info.path, data.info.splits[data.split], data.columns))
+    columns = {"image": images_of(table)}
+    return {**columns, "label": labels_of(table)} if data.labelled else columns
+
+
+def _publish_here(config: TrainStackConfig, runs: list[StackRun], output: Path) -> None:
+    publish_stack(runs, output, describe(config), "cpu")
+
+
 def in_this_process(
-    pool: Pool, shards: Sequence[dict[str, Any]], output: Path, **_: Any
+    pools: Pool | Sequence[Pool], shards: Sequence[dict[str, Any]], output: Path, **_: Any
 ) -> list[dict[str, Any]]:
     """What `run_shards` does."""
-    worker = pool.worker_class(**pool.worker_args)
+    chain = [pools] if isinstance(pools, Pool) else pools
+    workers = [pool.worker_class(**pool.worker_args) for pool in chain]
+
+    def made(shard: dict[str, Any]) -> Any:
+        if len(workers) == 1:
+            return workers[0](shard)
+        carry = None
+        for worker in workers:
+            carry = worker(shard, carry)
+        return carry
 
     def record(shard: dict[str, Any]) -> dict[str, Any]:
-        return finished_record(output, shard) or write_record(output, shard, worker(shard))
+        return finished_record(output, shard) or write_record(output, shard, made(shard))
 
     return [record(shard) for shard in reversed(shards)][::-1]

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from in_this_process import generate_here
 from PIL import Image
 from small_stack import SPEC, small_stack
 
@@ -36,6 +37,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("generate") / "model"
     save_stack(small_stack(), {}, path, {})
     return path
+
+
+@pytest.fixture
+def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    generate_here(monkeypatch)
 
 
 def config(model: Path, output: Path, **changes: Any) -> GenerateConfig:
@@ -82,8 +88,7 @@ def test_the_job_writes_what_sample_draws_however_it_is_cut(
         assert np.array_equal(np.asarray(picture), np.asarray(expected))
 
 
-@pytest.mark.ray
-@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.usefixtures("without_ray")
 def test_named_labels_and_options_reach_every_sample(model: Path, tmp_path: Path) -> None:
     chosen = {"sampler": "ancestral", "layers": (1, 4), "guidance": 3.0, "guidance_low": 0.5}
     main(config(model, tmp_path / "set", labels=("two", "-"), **chosen))
@@ -100,20 +105,22 @@ def test_named_labels_and_options_reach_every_sample(model: Path, tmp_path: Path
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
 @pytest.mark.parametrize("network", ["nested", "stage"])
-def test_a_pool_of_actors_for_each_stage_makes_the_same_bytes(tmp_path: Path, network: str) -> None:
+def test_a_pool_of_actors_for_each_stage_makes_the_same_bytes(
+    tmp_path: Path, network: str, request: pytest.FixtureRequest
+) -> None:
     model = tmp_path / "model"
     save_stack(small_stack(network=network), {}, model, {})
     whole = SampleJob(model, tmp_path / "whole", SEED, all_in_turn(SPEC.classes), SamplingOptions())
     worker = StackWorker(whole)
     shards = shards_from_json([worker(shard) for shard in RowRanges(COUNT, 8)], whole.output)
-    for num_workers in (1, 5):
-        output = tmp_path / f"stages {num_workers}"
-        main(config(model, output, pools="stages", num_workers=num_workers))
-        assert open_sample_set(output).shards == shards  # hashes of the files among them
+    main(config(model, tmp_path / "actors", pools="stages", num_workers=5))
+    assert open_sample_set(tmp_path / "actors").shards == shards  # hashes of the files among them
+    request.getfixturevalue("without_ray")
+    main(config(model, tmp_path / "here", pools="stages"))
+    assert open_sample_set(tmp_path / "here").shards == shards
 
 
-@pytest.mark.ray
-@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.usefixtures("without_ray")
 def test_a_column_gives_each_sample_its_caption_and_decides_how_many_there_are(
     model: Path, tmp_path: Path
 ) -> None:
@@ -133,8 +140,7 @@ def test_a_column_gives_each_sample_its_caption_and_decides_how_many_there_are(
         main(config(model, tmp_path / "set", count=None, rows_per_shard=3, **given))
 
 
-@pytest.mark.ray
-@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.usefixtures("without_ray")
 def test_another_config_is_refused_and_overwrite_replaces_the_set(
     model: Path, tmp_path: Path
 ) -> None:

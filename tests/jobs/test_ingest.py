@@ -72,8 +72,7 @@ def error_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     return lines[0]
 
 
-@pytest.mark.ray
-@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.usefixtures("without_ray")
 def test_the_digits_become_a_dataset_that_holds_each_of_them_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -123,8 +122,7 @@ def test_a_damaged_picture_is_told_in_one_line_and_once_mended_the_rest_is_kept(
     assert info.num_rows("train") + info.num_rows("test") == 12
 
 
-@pytest.mark.ray
-@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.usefixtures("without_ray")
 def test_workers_set_bad_rows_aside_and_the_counts_add_up(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -88,7 +88,10 @@ def rows_of(path: Path) -> pa.Table:
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_run_makes_a_verified_set_with_its_figures_and_picture(
-    inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    inputs: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
 ) -> None:
     main(config(inputs, tmp_path / "set"))
     path = tmp_path / "set"
@@ -112,17 +115,17 @@ def test_a_run_makes_a_verified_set_with_its_figures_and_picture(
     said = capsys.readouterr().out
     assert "eps 40 levels of 1/255, down from 40.04" in said
     assert "90 of 90 rows verified after storage" in said
-    # Another cut, another number of workers: the same rows. And a finished set is left alone.
-    main(config(inputs, tmp_path / "other", rows_per_shard=90, num_workers=1))
-    assert rows_of(tmp_path / "other").equals(rows_of(path))
     before = (path / MANIFEST_FILE).stat().st_mtime_ns
     main(config(inputs, path, num_workers=1))
     assert (path / MANIFEST_FILE).stat().st_mtime_ns == before
     assert "finished before" in capsys.readouterr().out
+    # Another cut, and no workers at all: the same rows. (And a finished set was left alone.)
+    request.getfixturevalue("without_ray")
+    main(config(inputs, tmp_path / "other", rows_per_shard=90))
+    assert rows_of(tmp_path / "other").equals(rows_of(path))
 
 
-@pytest.mark.ray
-@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.usefixtures("without_ray")
 @pytest.mark.parametrize(
     "attack",
     [

@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import ray.data
 from digit_set import digits, write_digits
 
 from jobs.common import stream
 from jobs.common.stream import Batch, RunReader, TrainingData, training_batches
-from pipeline.formats.dataset import DatasetInfo, images_of, labels_of
+from pipeline.formats.dataset import DatasetInfo, images_of, iterate_shards, labels_of
 from pipeline.training.draws import share_of_batch
 from pipeline.training.stream import Order, windows
 
@@ -72,13 +73,27 @@ def test_a_reader_gives_a_runs_rows_step_after_step_with_positions(info: Dataset
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
-@pytest.mark.parametrize("mode", ["resident", "streaming"])
-@pytest.mark.parametrize("start", [0, 11, 39])
+@pytest.mark.parametrize(
+    ("mode", "start"), [("resident", 11), ("streaming", 0), ("streaming", 11), ("streaming", 39)]
+)
 def test_both_ways_give_each_step_its_rows_from_any_step(
     info: DatasetInfo, mode: stream.DataMode, start: int
 ) -> None:
     steps = range(start, STEPS)
     batches = list(training_batches(data(info, mode), range(BATCH), steps))
+    assert_right(batches, range(BATCH), steps)
+
+
+@pytest.mark.parametrize("start", [0, 39])
+def test_a_split_in_memory_gives_each_step_its_rows_from_any_step(
+    info: DatasetInfo, monkeypatch: pytest.MonkeyPatch, start: int
+) -> None:
+    """Read without Ray here."""
+    table = pa.concat_tables(iterate_shards(info, "train"))
+    read = {"image": images_of(table), "label": labels_of(table)}
+    monkeypatch.setattr(stream, "read_split", lambda _: read)
+    steps = range(start, STEPS)
+    batches = list(training_batches(data(info, "resident"), range(BATCH), steps))
     assert_right(batches, range(BATCH), steps)
 
 

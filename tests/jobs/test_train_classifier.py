@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from digit_set import CLASSES, digits, write_digit_samples, write_digits
+from in_this_process import train_here
 
 from jobs.train_classifier import COMMAND, TrainClassifierConfig, main, worker
 from noisestack.flags import read_config
@@ -28,6 +29,11 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture
+def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    train_here(monkeypatch)
+
+
 def config(dataset: Path, output: Path, **change: object) -> TrainClassifierConfig:
     values: dict[str, object] = {
         "dataset": dataset,
@@ -44,8 +50,7 @@ def config(dataset: Path, output: Path, **change: object) -> TrainClassifierConf
     return TrainClassifierConfig(**values)
 
 
-@pytest.mark.ray
-@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.usefixtures("without_ray")
 def test_a_run_publishes_a_classifier_with_its_accuracy_and_can_be_given_again(
     dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -84,8 +89,7 @@ def test_a_run_publishes_a_classifier_with_its_accuracy_and_can_be_given_again(
         main(run)
 
 
-@pytest.mark.ray
-@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.usefixtures("without_ray")
 def test_an_interrupted_run_ends_with_the_same_model_as_one_without_interruption(
     dataset: Path,
     tmp_path: Path,
@@ -142,8 +146,7 @@ def test_an_interrupted_run_ends_with_the_same_model_as_one_without_interruption
     assert steps == [1, 3, 4, 6, 8, 9, 12]
 
 
-@pytest.mark.ray
-@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.usefixtures("without_ray")
 def test_a_loss_that_is_not_finite_stops_at_its_step_and_keeps_the_last_good_checkpoint(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -162,8 +165,7 @@ def test_a_loss_that_is_not_finite_stops_at_its_step_and_keeps_the_last_good_che
     assert not (tmp_path / "run" / "model").exists()
 
 
-@pytest.mark.ray
-@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.usefixtures("without_ray")
 def test_weights_that_are_not_finite_are_never_kept(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,7 +191,9 @@ def test_two_workers_take_the_step_of_the_whole_batch(dataset: Path, tmp_path: P
     # In one step each holds half of the batch; the mean of their gradients is that of the whole.
     # Shifts and starting points are drawn by row, so both see the same perturbed pictures.
     same = {"steps": 1, "adversarial_loss": "pgd", "eps": 0.1}
-    one = main(config(dataset, tmp_path / "one", **same))
+    with pytest.MonkeyPatch.context() as patch:
+        train_here(patch)
+        one = main(config(dataset, tmp_path / "one", **same))
     two = main(config(dataset, tmp_path / "two", num_workers=2, **same))
     images = digits()[0][:64]
     torch.testing.assert_close(
