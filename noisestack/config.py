@@ -1,4 +1,4 @@
-"""What a job is told: a frozen, checked config, filled from a YAML file, flags, or plain keywords.
+"""The base of job configs: frozen and checked, filled from a YAML file, flags or keywords.
 
 A job declares a subclass of JobConfig; noisestack.flags reads one from a command line.
 """
@@ -19,11 +19,10 @@ _FRACTION = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)\s*/\s*(\d+\.?\d*|\.\d+)\s*", 
 class JobConfig(BaseSettings):
     """The base of every command's config.
 
-    Values come from keywords alone, so that a run depends on nothing that its command line and its
-    YAML file do not say: environment variables are not read. Unknown keys are errors. Paths come
-    out absolute, against the directory that the command was started in: Ray Train's workers change
-    theirs. What is no path, or one that a cluster's nodes do not share, is refused (`as_path`). A
-    float may be written as a fraction, ``8/255``.
+    Values come from keywords only. Environment variables are not read, so that a run depends only
+    on its command line and YAML file. Unknown keys are errors. Paths are made absolute against the
+    directory of the command's start, since Ray Train's workers change theirs; `as_path` says which
+    are refused. A float may be written as a fraction, ``8/255``.
     """
 
     model_config = SettingsConfigDict(
@@ -64,7 +63,7 @@ class JobConfig(BaseSettings):
 
 
 def as_number(value: Any) -> Any:
-    """A fraction such as ``8/255`` as the float nearest to it; whatever else, as it is.
+    """A fraction such as ``8/255`` as the nearest float; any other value unchanged.
 
     Raises:
         ValueError: it divides by 0.

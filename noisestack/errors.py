@@ -1,6 +1,6 @@
-"""The mistake under the layers that Ray wraps around a worker's exception on its way here.
+"""Finds a user's mistake inside the exceptions that Ray wraps around a worker's.
 
-Ray's wrappers are read by the names of their attributes, so that this module needs no Ray.
+Ray's wrappers are recognised by their attributes, so that this module needs no Ray.
 """
 
 import errno
@@ -12,11 +12,11 @@ RETRY_REMARK = " Failed to apply UDF transform after "
 
 
 def unwrap(error: BaseException) -> BaseException:
-    """The UserError or the full disk that `error` was caused by; `error` itself without one.
+    """The UserError or full disk that caused `error`; `error` itself if there is none.
 
-    Followed are `cause` (RayTaskError), `worker_failures` (Ray Train), `__cause__` and
-    `__context__`. A RayTaskError is made an instance of its cause's class, with the remote
-    traceback for a message: so the innermost `cause` is the one to show, never the wrapper.
+    It follows `cause` (RayTaskError), `worker_failures` (Ray Train), `__cause__` and `__context__`.
+    A RayTaskError is an instance of its cause's class whose message is the remote traceback, so the
+    innermost `cause` is returned and never the wrapper.
 
     Use: `raise unwrap(error) from None`.
     """
@@ -41,5 +41,5 @@ def unwrap(error: BaseException) -> BaseException:
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether `error` says that no space, or none of the user's quota, is left on the disk."""
+    """Whether `error` means that the disk, or the user's quota on it, is full."""
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)

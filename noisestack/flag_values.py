@@ -1,8 +1,8 @@
-"""Flags that take several values: lists and mappings, as text, for a config to check.
+"""Reads flags that take lists or mappings, as texts that the config then checks.
 
-Two ways to write each. Plainly, `a,b` and `a=1,b=2`: a value that holds a comma, an equals sign or
-spaces at its ends stands in double quotes, in which "" is one. In brackets, `["a", "b"]` and
-`{"a": 1}`, as JSON and YAML have them.
+They are written plainly, `a,b` and `a=1,b=2`, or in brackets as in JSON and YAML, `["a", "b"]` and
+`{"a": 1}`. In the plain form a value with a comma, an equals sign or spaces at its ends stands in
+double quotes, in which "" is a quote.
 """
 
 import re
@@ -25,10 +25,14 @@ class _Item:
 
 
 def list_of(texts: Sequence[str], flag: str) -> list[Any] | None:
-    """The values that a flag lists, given once or several times; None for a bare ``none`` alone.
+    """The values of a list flag, given once or several times; None for a single bare ``none``.
+
+    Args:
+        texts: the flag's values.
+        flag: its name, for messages.
 
     Raises:
-        UserError: quotes or brackets that do not close, with the flag and what it was told.
+        UserError: quotes or brackets do not close.
     """
     values: list[Any] = []
     for text in texts:
@@ -44,9 +48,10 @@ def list_of(texts: Sequence[str], flag: str) -> list[Any] | None:
 
 
 def mapping_of(texts: Sequence[str], flag: str) -> Any:
-    """The mapping that a flag spells, keys and values as text; None for ``none``.
+    """The mapping of a flag, keys and values as text; None for ``none``.
 
-    One text without an equals sign is given back as it is: the key may take a single value too.
+    A single text without an equals sign is returned as it is, since the key may take one value,
+    too.
 
     Raises:
         UserError: as `list_of`; a key that comes twice, or an item without a value.
@@ -91,9 +96,9 @@ def _in_brackets(text: str, brackets: str) -> bool:
 
 
 def _flow(text: str, flag: str) -> Any:
-    """All that stands in brackets, every value as its text.
+    """The content of brackets, with every value as text.
 
-    JSON is YAML but for escaped slashes and surrogates, which nobody writes by hand.
+    It is read as YAML, which includes JSON but for escaped slashes and surrogates.
     """
     try:
         return yaml.load(text, Loader=yaml.BaseLoader)  # makes text, lists and dicts alone

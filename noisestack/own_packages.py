@@ -1,7 +1,7 @@
-"""Noisestack's own packages before a person's folders of the same names, `jobs` above all.
+"""Makes Noisestack's packages come before a user's folders of the same names, such as `jobs`.
 
-A folder `jobs` on PYTHONPATH, or where a command is started, would else be imported in the place of
-ours: Python asks the folders of its path first, and an editable installation last.
+Otherwise Python would import a folder `jobs` on PYTHONPATH, or in the current directory, in the
+place of ours: it searches the folders of its path first, and an editable installation last.
 """
 
 import os
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class _OwnPackages:
-    """Finds our packages where this file's package lies; asked before all other finders."""
+    """A finder that comes first and finds our packages beside this one."""
 
     @staticmethod
     def find_spec(
@@ -26,7 +26,7 @@ class _OwnPackages:
 
 
 def come_first() -> None:
-    """Makes this process import our packages, whatever else is called so."""
+    """Makes this process import our packages, and no others of these names."""
     if _OwnPackages not in sys.meta_path:
         sys.meta_path.insert(0, _OwnPackages)
 

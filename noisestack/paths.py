@@ -1,7 +1,7 @@
-"""What a person gives as a path, made absolute; what cannot be one is refused in a line.
+"""Turns a user's text into an absolute path, and refuses what is none.
 
-The text is looked at before pathlib sees it: `Path("s3://bucket/x")` is the relative path
-`s3:/bucket/x`, and results would go into a folder called `s3:`.
+The text is checked before it becomes a `Path`: `Path("s3://bucket/x")` is the relative path
+`s3:/bucket/x`, and results would go into a folder `s3:`.
 """
 
 import os
@@ -20,7 +20,7 @@ def joins_cluster() -> bool:
 
 
 def as_path(value: str | PurePath) -> Path:
-    """The absolute path that is meant, against the directory that the command was started in.
+    """The absolute path of a text, relative to the directory of the command's start.
 
     Raises:
         ValueError: it is empty, an address such as s3://bucket/x, names an unknown user's home, or
@@ -49,7 +49,7 @@ def as_path(value: str | PurePath) -> Path:
 
 
 def refuse_address(text: str) -> None:
-    """Raises ValueError for what begins with a scheme, such as s3: or file:, and a slash."""
+    """Raises ValueError for an address: a scheme, such as s3: or file:, and a slash."""
     address = _ADDRESS.match(text)
     if address is None:
         return

@@ -24,9 +24,9 @@ _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 def ray_directory() -> Iterator[str]:
     """A new directory for a private Ray, removed at the end.
 
-    The lock is the kernel's, on the directory itself: it goes with the process, however that ends,
-    and Ray's own processes do not inherit it. So what a command that was killed left behind is
-    known by its lock being free, and is removed first.
+    The lock is the kernel's, on the directory itself. It ends with the process, however that ends,
+    and Ray's own processes do not inherit it. So a directory that a killed command left behind is
+    recognised by its free lock; such directories are removed first.
     """
     parent = Path(tempfile.gettempdir())
     if len(f"{parent}/{PREFIX}xxxxxxxx") > LONGEST:
@@ -41,7 +41,7 @@ def ray_directory() -> Iterator[str]:
 
 
 def remove_left_behind(parent: Path) -> None:
-    """Removes what processes of this user that are gone have left in a temporary directory."""
+    """Removes the directories that dead processes of this user left in a temporary directory."""
     for path in parent.glob(f"{PREFIX}*"):
         # Not there any more, no directory, or another user's.
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""Where the endpoint listens: ports that are free, and addresses that others can reach."""
+"""The endpoint's address: free ports, and whether others can reach it."""
 
 import ipaddress
 import os
@@ -18,10 +18,14 @@ def is_loopback(host: str) -> bool:
 
 
 def free_port(host: str, port: int) -> int:
-    """The port, or a free one for 0, after having bound it for a moment.
+    """The port, or a free one for 0, after a trial that binds it for a moment.
+
+    Args:
+        host: the address to listen on.
+        port: 0 to 65535.
 
     Raises:
-        UserError: it cannot be bound, or Ray Serve would not keep to the host.
+        UserError: it cannot be bound, or Ray Serve would listen on more than the host.
     """
     if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY", "0") == "1" and is_loopback(host):
         raise UserError(
@@ -46,7 +50,7 @@ def free_port(host: str, port: int) -> int:
 
 
 def warn_when_open(host: str, *, has_key: bool) -> None:
-    """Says so on stderr when strangers could use the endpoint."""
+    """Warns on stderr if anyone who reaches the endpoint can use it."""
     if not has_key and not is_loopback(host):
         print(
             f"warning: whoever reaches {host} can use this endpoint; set {KEY_VARIABLE} or "

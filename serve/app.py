@@ -8,14 +8,14 @@ from serve.key import read_key
 from serve.replica import Replica
 from serve.settings import AppConfig, Settings
 
-# The engine's own queue decides who waits and who is refused; Serve is to hand on every request.
+# The engine's own queue decides which requests wait or are refused, so Serve must pass on all.
 _MAX_ONGOING_REQUESTS = 100_000
-# Each try loads the model anew, and a model that failed once seldom fares better later.
+# Each try loads the model again, and a model that failed once seldom loads later.
 _MAX_TRIES = 3
 
 
 class SamplingServer:
-    """A `Replica` in an actor of Serve's."""
+    """A `Replica` in an actor of Ray Serve."""
 
     def __init__(self, settings: Settings, digest: bytes | None) -> None:
         self.replica = Replica(settings, digest)

@@ -1,9 +1,9 @@
 """The batching engine: rows of many requests share each call of the sampler. No Ray, no HTTP.
 
 A request asks for rows ``(seed, sample_index + i, label)``, i = 0 … n-1, under its own options.
-Rows wait in a bounded queue, grouped by options, since one call of the sampler serves one set of
-options. Batches are filled one row from each waiting request in turn, so that a request for many
-pictures delays a request for one by no more than a round; groups take turns in the same way.
+Rows wait in a bounded queue, grouped by options, since one call of the sampler has one set of
+options. A batch takes one row from each waiting request in turn, so that a request for many
+pictures delays a request for one picture by at most one round. Groups take turns in the same way.
 """
 
 import asyncio
@@ -25,14 +25,14 @@ OptionsT = TypeVar("OptionsT", bound=Hashable)
 SampleFunction = Callable[[np.ndarray, np.ndarray, np.ndarray, OptionsT], np.ndarray]
 """``(seeds, indices, labels, options)``, int64 ``[N]`` each, to uint8 ``[N, H, W, C]``."""
 
-# The running mean of the seconds that a batch takes gives this weight to the newest one.
+# The weight of the newest batch in the running mean of seconds a batch.
 _NEWEST = 0.2
-# A sampler that fails this often in a row is taken to be broken, not unlucky in its rows.
+# After so many failures in a row the sampler counts as broken, and not only as given bad rows.
 _BROKEN_AFTER = 5
 
 
 class QueueFull(Exception):
-    """The queue has no room for the request's rows; ``retry_after_s`` is when it may have."""
+    """The queue has no room for the request's rows; it may have in ``retry_after_s`` seconds."""
 
     def __init__(self, queued_rows: int, retry_after_s: float) -> None:
         super().__init__(f"{queued_rows} rows are waiting")
@@ -48,7 +48,7 @@ class EngineClosed(Exception):
 
 
 class _Request(Generic[OptionsT]):
-    """A request's rows: which have been handed to the sampler, and what has come back."""
+    """A request, with the rows that the sampler has started and the pictures that are done."""
 
     def __init__(
         self, seed: int, sample_index: int, label: int, num_rows: int, options: OptionsT
@@ -85,9 +85,9 @@ class Engine(Generic[OptionsT]):
 
     Args:
         sample: see `SampleFunction`. A row's picture must not depend on the other rows.
-        rows_per_call: rows in a batch at most, and what a call costs whether full or not.
-        max_queued_rows: rows that may wait; those in the batch under way are not counted.
-        seconds_per_batch: a first estimate, replaced as batches are measured.
+        rows_per_call: rows in a batch at most. A call costs the same whether it is full or not.
+        max_queued_rows: rows that may wait, without those of the batch that is being sampled.
+        seconds_per_batch: a first estimate; the engine then measures it.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class Engine(Generic[OptionsT]):
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Fails what waits with `EngineClosed` and lets the batch under way run to its end."""
+        """Fails waiting requests with `EngineClosed`, and finishes the batch being sampled."""
         assert self._worker is not None
         assert self._thread is not None
         self._worker.cancel()
@@ -126,7 +126,7 @@ class Engine(Generic[OptionsT]):
 
     @property
     def healthy(self) -> bool:
-        """Whether the engine works: it runs, and its sampler does not fail every time."""
+        """Whether the engine runs and its sampler does not fail every time."""
         running = self._worker is not None and not self._worker.done()
         return running and self._failures_in_a_row < _BROKEN_AFTER
 
@@ -141,10 +141,10 @@ class Engine(Generic[OptionsT]):
             uint8 ``[num_rows, H, W, C]``.
 
         Raises:
-            QueueFull: there is no room for all the rows; none was taken.
+            QueueFull: there is no room for all of the rows; none is queued.
             SamplingFailed: the sampler raised on these rows.
-            EngineClosed: the engine is not running, or stopped meanwhile.
-            ValueError: more rows than the queue can ever hold, or none.
+            EngineClosed: the engine does not run, or stopped in the meantime.
+            ValueError: ``num_rows`` is below 1, or more than the queue can ever hold.
         """
         if not 1 <= num_rows <= self.max_queued_rows:
             raise ValueError(f"{num_rows} rows; the queue takes 1 to {self.max_queued_rows}")
@@ -162,12 +162,12 @@ class Engine(Generic[OptionsT]):
             self._withdraw(request)
 
     def _seconds_until_room(self, num_rows: int) -> float:
-        """When the queue will have shrunk enough, if nobody else comes and batches are full."""
+        """Seconds until the queue has room, if no other request comes and batches are full."""
         excess = self.queued_rows + num_rows - self.max_queued_rows
         return math.ceil(excess / self.rows_per_call) * self.seconds_per_batch
 
     def _withdraw(self, request: _Request[OptionsT]) -> None:
-        """Takes the rows of a request that have not started out of the queue."""
+        """Removes those rows of a request from the queue that have not started."""
         if request.num_waiting == 0:
             return
         self.queued_rows -= request.num_waiting
@@ -178,7 +178,7 @@ class Engine(Generic[OptionsT]):
             del self._groups[request.options]
 
     def _next_batch(self) -> list[_Row[OptionsT]]:
-        """Up to ``rows_per_call`` rows of the group whose turn it is: a row a request, in turn."""
+        """Up to ``rows_per_call`` rows of the next group, one of each request in turn."""
         if not self._groups:
             return []
         options, group = next(iter(self._groups.items()))
@@ -214,7 +214,7 @@ class Engine(Generic[OptionsT]):
                 request.fail(closed)
 
     async def _run(self, rows: list[_Row[OptionsT]]) -> None:
-        """Samples the rows; if that fails, each request's alone, so that only the guilty fail."""
+        """Samples the rows; if that fails, each request alone, so that only bad ones fail."""
         try:
             images = await self._call(rows)
         except Exception as error:

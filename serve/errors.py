@@ -6,14 +6,14 @@ from typing import Any
 
 
 class ApiError(Exception):
-    """What a client is told went wrong.
+    """An error that is answered to a client.
 
     Args:
         status: the HTTP status.
         message: what is wrong and what to do, for a person.
         code: the same for a program, in snake case.
-        param: the field of the request that is to blame, if one is.
-        headers: to send along.
+        param: the field of the request that is wrong; None if no single one is.
+        headers: further headers of the answer.
     """
 
     def __init__(
@@ -52,12 +52,12 @@ class ApiError(Exception):
 
 
 def did_you_mean(word: str, words: Sequence[str]) -> str:
-    """``" (did you mean 'x'?)"`` when a known word is close to this one, else nothing."""
+    """``" (did you mean 'x'?)"`` with the closest of ``words``; empty if none is close."""
     close = get_close_matches(word, words, n=1, cutoff=0.6)
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
-# What other programs call fields of a request here.
+# Names that other programs have for our fields.
 _ELSEWHERE = {
     **dict.fromkeys(("num_images_per_prompt", "num_images", "batch_size", "n_iter"), "n"),
     **dict.fromkeys(("width", "height", "resolution", "image_size", "aspect_ratio"), "size"),
@@ -71,10 +71,10 @@ _ELSEWHERE = {
 
 
 def from_validation(errors: Sequence[Mapping[str, Any]], fields: Sequence[str]) -> ApiError:
-    """The first of pydantic's complaints about a request body, in the API's words.
+    """The first of pydantic's errors about a request body, as an `ApiError`.
 
     Args:
-        errors: as ``ValidationError.errors()`` gives them, each ``loc`` beginning with "body".
+        errors: from ``ValidationError.errors()``, each ``loc`` beginning with "body".
         fields: the names of the fields that a request may have.
     """
     error = errors[0]

@@ -1,4 +1,4 @@
-"""What stands before the application: the bearer key and the limit on a body's size. Pure ASGI."""
+"""Middleware in pure ASGI: the check of the bearer key, and the limit on a body's size."""
 
 import hmac
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -15,7 +15,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-# The page is only a form, and asks for the key itself; probes carry no key.
+# The page is only a form that asks for the key, and health probes carry no key.
 _OPEN_PATHS = ("/", "/healthz")
 
 
@@ -54,13 +54,13 @@ class KeyGuard:
 
     def _knows(self, scope: Scope) -> bool:
         kind, _, key = (_header(scope, b"authorization") or "").partition(" ")
-        # Digests have one length, and compare_digest tells nothing by its time.
+        # Digests have equal lengths, and compare_digest's time does not depend on the content.
         digest = key_digest(key.strip())
         return kind.lower() == "bearer" and hmac.compare_digest(digest, self.digest)
 
 
 class BodyLimit:
-    """Answers 413 to bodies over a size, however they come, and hands on the others whole."""
+    """Answers 413 to bodies over a size, also chunked ones, and passes on the others whole."""
 
     def __init__(self, app: AsgiApp, max_bytes: int) -> None:
         self.app = app

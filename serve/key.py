@@ -1,4 +1,4 @@
-"""The bearer key: where it is found, and the digest that is all the servers are given of it."""
+"""The bearer key: reads it and returns its digest, the only form that the servers get."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""The endpoint on this machine, until somebody stops it."""
+"""Runs the endpoint on this machine until it is stopped."""
 
 import contextlib
 import logging
@@ -47,8 +47,8 @@ def serve_until_stopped(settings: Settings, host: str, port: int) -> None:
                 "and use `serve deploy`"
             )
         quiet = LoggingConfig(log_level="WARNING", enable_access_log=False)
-        # Ray has its own handler for SIGTERM by now, which would leave Serve as it is; and a shell
-        # that starts a command in the background has it ignore SIGINT.
+        # Ray's own handler for SIGTERM would not stop Serve; and a command that a shell starts in
+        # the background ignores SIGINT.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.default_int_handler)
         try:
@@ -65,7 +65,7 @@ def serve_until_stopped(settings: Settings, host: str, port: int) -> None:
             with contextlib.suppress(KeyboardInterrupt):
                 threading.Event().wait()
         finally:
-            # From here on the way out is a matter of seconds, and a second Ctrl-C spoils it.
+            # Stopping takes seconds, and a second Ctrl-C would leave it half done.
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, signal.SIG_IGN)
             _say("stopping")
@@ -73,17 +73,17 @@ def serve_until_stopped(settings: Settings, host: str, port: int) -> None:
 
 
 def _stop(*, joined: bool) -> None:
-    """Lets requests under way finish, and leaves nothing of Serve's behind."""
+    """Finishes running requests, and removes all that belongs to Serve."""
     if APPLICATION in ray_serve.status().applications:
         ray_serve.delete(APPLICATION)
-    # A private Ray ends in a moment, with all that is in it. Shutting Serve down by itself first
-    # makes Ray print an error, since the controller kills itself in the middle of a call.
+    # A private Ray ends right after this, and Serve with it. Shutting Serve down first would make
+    # Ray print an error, since the controller kills itself during a call.
     if joined:
         ray_serve.shutdown()  # type: ignore[no-untyped-call]
 
 
 def greeting(url: str, name: str, prompt: str, *, needs_key: bool) -> str:
-    """What a person who has just started an endpoint wants to know."""
+    """The text that is printed when the endpoint is ready: its address and an example."""
     key = "the key" if needs_key else "none"
     return f"""
 Serving {name} at {url}  (a page to try it on; Ctrl-C stops)

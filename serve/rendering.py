@@ -1,4 +1,4 @@
-"""How a picture is handed over: its size, what it was resized by, and the file that it becomes."""
+"""Turns a sampled picture into the file of an answer: its size, resampling and format."""
 
 import io
 import re
@@ -21,12 +21,12 @@ MAX_PIXELS = 64 << 20
 
 
 class SizeError(ValueError):
-    """A size that the model's pictures cannot have; says what they can have."""
+    """A size that the model's pictures cannot have; the message names one that they can have."""
 
 
 @dataclass(frozen=True)
 class Rendering:
-    """What is done to a picture between the sampler and the answer.
+    """How a sampled picture becomes a file.
 
     Attributes:
         width, height: pixels.
@@ -43,16 +43,16 @@ class Rendering:
 
     @property
     def size(self) -> str:
-        """As the API spells it."""
+        """``WIDTHxHEIGHT``, as in the API."""
         return f"{self.width}x{self.height}"
 
     @property
     def media_type(self) -> str:
-        """Of the file, as a data: URL names it."""
+        """The file's MIME type."""
         return f"image/{self.file_format}"
 
     def resized(self, image: np.ndarray) -> Image.Image:
-        """uint8 ``[H, W, C]`` as a Pillow picture of the size that is wanted."""
+        """uint8 ``[H, W, C]`` to a Pillow picture of ``width`` and ``height``."""
         if self.resampling == "lanczos":
             wanted = (self.width, self.height)
             return to_image(image).resize(wanted, Image.Resampling.LANCZOS)
@@ -75,16 +75,17 @@ class Rendering:
 
 
 def parse_size(text: str, own: tuple[int, int]) -> tuple[int, int, Resampling]:
-    """The width and height that a request's ``size`` means, and what gets a picture there.
+    """The width and height of a request's ``size``, and how pictures are resampled to it.
 
-    Pictures are scaled, never stretched: there must be one factor that brings both sides to the
-    size, up to rounding to whole pixels.
+    Pictures keep their proportions: one factor must give both sides, up to rounding to whole
+    pixels.
 
     Args:
+        text: ``auto`` or ``WIDTHxHEIGHT``.
         own: width and height of the model's pictures.
 
     Raises:
-        SizeError: not ``WIDTHxHEIGHT``, too large, or of another shape; names a size near it.
+        SizeError: not ``WIDTHxHEIGHT``, too large, or of other proportions; names a close size.
     """
     width, height = own
     if text in ("auto", f"{width}x{height}"):
@@ -108,7 +109,7 @@ def parse_size(text: str, own: tuple[int, int]) -> tuple[int, int, Resampling]:
 
 
 def _within(wide: int, high: int, own: tuple[int, int]) -> str:
-    """The largest size of the pictures' own shape that lies within a width and a height."""
+    """The largest size with the pictures' proportions within a width and a height, as text."""
     width, height = own
     scale = min(wide / width, high / height)
     return f"{max(1, round(scale * width))}x{max(1, round(scale * height))}"

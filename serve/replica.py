@@ -1,4 +1,4 @@
-"""One copy of the model with its engine and its HTTP face. No Ray: a replica in Serve wraps it."""
+"""One copy of the model with its engine and its HTTP application, without Ray."""
 
 import functools
 import time
@@ -16,15 +16,15 @@ from serve.schema import ServedModel
 from serve.settings import Settings
 from serve.web import create_app
 
-# `is_exact` calls the sampler this often.
+# The number of calls of the sampler in `is_exact`.
 _CALLS_OF_SELF_TEST = 4
 
 
 def check_servable(path: Path) -> StoredModel:
-    """The model directory, found whole and servable, without its networks being built.
+    """Checks that a model directory is whole and can be served; builds no network.
 
     Raises:
-        UserError: it is missing, half there or altered, or a stack that prompts cannot steer.
+        UserError: it is missing, incomplete or altered, or the stack takes no class names.
     """
     stored = open_model(path, KIND)
     kind = stored.config.get("condition", {}).get("kind", "none")
@@ -45,9 +45,10 @@ class Replica:
     app: FastAPI
 
     def __init__(self, settings: Settings, digest: bytes | None) -> None:
-        """Loads the model and tries it out, which also warms it up.
+        """Loads the model and runs its self-test, which also warms it up.
 
         Args:
+            settings: of the endpoint.
             digest: of the key that requests must carry; None for no key.
 
         Raises:

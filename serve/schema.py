@@ -1,4 +1,4 @@
-"""Bodies of requests and responses: OpenAI's images API, and what Noisestack adds to it."""
+"""Bodies of requests and responses: OpenAI's images API with Noisestack's own fields."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,17 +16,16 @@ _INT64_MAX = 2**63 - 1
 
 @dataclass(frozen=True)
 class ServedModel:
-    """What the endpoint says about its model, and needs to understand a request.
+    """The facts about the model that the endpoint publishes and needs for requests.
 
     Attributes:
         id: the name that requests give.
         sha256: the model's content hash.
         created: Unix time in seconds.
         spec: shape, classes and the defaults of sampling.
-        exact: whether three rows of one call, under the model's own options, were the same bit for
-            bit alone, on this machine; see `is_exact`.
-        max_layers: layers, all stages together, that a request may ask for. A batch runs to its
-            end, so a request's layers are what everyone behind it waits for.
+        exact: the result of the self-test `is_exact` on this machine.
+        max_layers: the most layers, over all stages, that a request may ask for. A batch runs to
+            its end, so all requests behind it wait for its layers.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""What an endpoint is told, by the command line or by a Serve config file."""
+"""The settings of an endpoint, from the command line or from a Serve config file."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ MAX_IMAGES = 64
 
 
 class Settings(BaseModel):
-    """The fields that both edges share."""
+    """The settings that the command line and a Serve config file share."""
 
     model: Path = Field(description="directory of the trained stack", strict=False)
     name: str | None = Field(

@@ -12,7 +12,7 @@ from serve.errors import ApiError, did_you_mean
 from serve.rendering import MAX_PIXELS, Rendering, SizeError, parse_size
 from serve.schema import ImageRequest, ServedModel
 
-# Random seeds stay within what a person can copy and JavaScript can count.
+# Random seeds are short enough to copy, and exact in JavaScript.
 _RANDOM_SEED_BITS = 32
 _NAMED_CLASSES = 20
 
@@ -108,11 +108,11 @@ def _label(prompt: str, classes: tuple[str, ...]) -> int:
 
 
 def _options(request: ImageRequest, model: ServedModel) -> SamplingOptions:
-    """The options in full, so that requests which mean the same share batches."""
+    """The options with all defaults filled in, so that equal requests share batches."""
     guidance_field = _one_of(request, "guidance", "guidance_scale")
     layers_field = _one_of(request, "layers", "num_inference_steps")
     layers = _shared_layers(request, model) or request.layers
-    # Option, its value, and the field of the request that is to blame for it.
+    # Option, its value, and the field of the request that it comes from.
     settings: tuple[tuple[str, Any, str], ...] = (
         ("sampler", request.sampler, "sampler"),
         ("layers", None if layers is None else tuple(layers), layers_field),
@@ -123,7 +123,7 @@ def _options(request: ImageRequest, model: ServedModel) -> SamplingOptions:
     options = SamplingOptions()
     for name, value, field in settings:
         try:
-            # One more at a time: what is wrong is wrong with this one, alone or beside the others.
+            # One more at a time, so that an error is due to this one.
             options = replace(options, **{name: value})
             options.resolve(model.spec)
         except UserError as error:
@@ -135,7 +135,7 @@ def _options(request: ImageRequest, model: ServedModel) -> SamplingOptions:
 
 
 def _one_of(request: ImageRequest, ours: str, theirs: str) -> str:
-    """Which of two names of one thing the request uses; ours where neither."""
+    """Which of two names of the same field the request uses; ours if neither."""
     if getattr(request, theirs) is None:
         return ours
     if getattr(request, ours) is not None:

@@ -1,4 +1,4 @@
-"""The HTTP face: OpenAI's images API over an `Engine`, and one page for people. No Ray."""
+"""The HTTP application: OpenAI's images API over an `Engine`, and a page. No Ray."""
 
 import asyncio
 import base64
@@ -32,14 +32,14 @@ from serve.task import SamplingTask, check_model_id, task_of
 
 T = TypeVar("T")
 
-# The page runs its own script and talks to its own server, and to nobody else.
+# The page may run its own script and talk to its own server only.
 _PAGE_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
     "img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'"
 )
-# The openai client (3.54) waits as long as it is told up to 120 s; told more, it gives up.
+# The openai client (3.54) obeys Retry-After up to 120 s; above that it gives up at once.
 _LONGEST_RETRY_AFTER_S = 120
-# What a proxy logs when its client has gone; nobody receives it.
+# The status that proxies log when a client has disconnected; nobody receives it.
 _CLIENT_GONE = 499
 
 
@@ -54,6 +54,8 @@ def create_app(
     """The application. Its lifespan starts and stops the engine.
 
     Args:
+        engine: draws the pictures.
+        model: what it serves.
         request_timeout_s: seconds from a request's arrival to its 504.
         max_body_bytes: larger bodies get a 413.
         digest: `key.key_digest` of the key that requests must carry; None for no key.
@@ -139,7 +141,7 @@ async def _fulfil(engine: Engine[SamplingOptions], task: SamplingTask) -> list[G
 
 
 def _hand_over(images: np.ndarray, task: SamplingTask) -> list[GeneratedImage]:
-    """uint8 ``[N, H, W, C]`` as the pictures of an answer, in the size and format ordered."""
+    """uint8 ``[N, H, W, C]`` to the pictures of an answer, in the task's size and format."""
     data = []
     for i, image in enumerate(images):
         encoded = base64.b64encode(task.rendering.encode(image)).decode()
@@ -161,9 +163,10 @@ class ClientGone(Exception):
 
 
 async def _while_connected(request: Request, work: Coroutine[Any, Any, T], timeout_s: float) -> T:
-    """The work's result; cancels it when the client disconnects or the time is up.
+    """The work's result; the work is cancelled if the client disconnects or the time is up.
 
-    Ray Serve cancels a handler whose client has gone; other servers only say so in ASGI messages.
+    Ray Serve cancels a handler whose client has disconnected; other servers only send an ASGI
+    message.
     """
 
     async def disconnected() -> None:
