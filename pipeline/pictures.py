@@ -1,5 +1,6 @@
 """Pictures between uint8 NHWC (storage) and float NCHW (the networks), and pictures for people."""
 
+import hashlib
 import io
 
 import numpy as np
@@ -73,3 +74,8 @@ def grid(
 def display_scale(side: int, target: int = 64) -> int:
     """The whole factor that brings a picture of this side near ``target`` pixels."""
     return max(1, round(target / side))
+
+
+def picture_hashes(images: np.ndarray) -> list[str]:
+    """SHA-256 of the bytes of each picture, uint8 ``[N, H, W, C]``."""
+    return [hashlib.sha256(image.tobytes()).hexdigest() for image in images]

@@ -27,7 +27,7 @@ from pipeline.attacks.settings import (
 from pipeline.attacks.trust.model_check import look_at_model
 from pipeline.classifier import ROWS_PER_CALL, FrozenClassifier
 from pipeline.errors import UserError
-from pipeline.formats.perturbation.set import l1_levels, linf_levels, squared_l2_levels
+from pipeline.formats.perturbation.distances import l1_levels, linf_levels, squared_l2_levels
 from pipeline.formats.perturbation.target import resolved_target, targets_of
 from pipeline.formats.perturbation.verdict import margins_of, successes, threshold_of
 from pipeline.formats.perturbation.warnings import GRADIENT_FREE

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
-from pipeline.formats.perturbation.set import picture_hashes
+from pipeline.pictures import picture_hashes
 
 
 @dataclass(frozen=True)

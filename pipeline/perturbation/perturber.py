@@ -16,12 +16,8 @@ from pipeline.allocator import keep_freed_memory
 from pipeline.errors import UserError
 from pipeline.formats.dataset import images_of, labels_of, read_rows
 from pipeline.formats.perturbation.check import RowCheck, check_rows
-from pipeline.formats.perturbation.set import (
-    PerturbationColumns,
-    linf_levels,
-    perturbation_table,
-    squared_l2_levels,
-)
+from pipeline.formats.perturbation.distances import linf_levels, squared_l2_levels
+from pipeline.formats.perturbation.set import PerturbationColumns, perturbation_table
 from pipeline.formats.perturbation.target import targets_of
 from pipeline.formats.perturbation.trivial_pictures import count_trivial
 from pipeline.formats.perturbation.verdict import margins_of

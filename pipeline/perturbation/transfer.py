@@ -14,11 +14,7 @@ import numpy as np
 from pipeline.attacks.base import Norm
 from pipeline.errors import UserError
 from pipeline.formats.dataset import DatasetInfo
-from pipeline.formats.perturbation.set import (
-    PerturbationSet,
-    content_hash,
-    open_perturbation_set,
-)
+from pipeline.formats.perturbation.set import PerturbationSet, content_hash, open_perturbation_set
 from pipeline.formats.shard import images_of, read_range
 from pipeline.perturbation.attack import (
     CleanRows,

@@ -8,7 +8,7 @@ import pyarrow as pa
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipeline.formats.perturbation.set import linf_levels
+from pipeline.formats.perturbation.distances import linf_levels
 from pipeline.formats.shard import images_of, labels_of
 from pipeline.plots.lettering import truncated
 

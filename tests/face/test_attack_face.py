@@ -26,7 +26,7 @@ from pipeline.attacks.settings import AttackSettings
 from pipeline.attacks.trust.audit import Audit
 from pipeline.classifier import Classifier
 from pipeline.formats.dataset import load_dataset
-from pipeline.formats.perturbation.set import in_ball
+from pipeline.formats.perturbation.distances import in_ball
 from pipeline.formats.shard import images_of, read_part
 from pipeline.perturbation.built_in import BuiltIn
 from pipeline.perturbation.judge import judge_of

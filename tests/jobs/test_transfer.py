@@ -19,11 +19,7 @@ from pipeline.errors import UserError
 from pipeline.formats.dataset import load_dataset
 from pipeline.formats.output import read_json
 from pipeline.formats.perturbation.check import verify_perturbation_set
-from pipeline.formats.perturbation.set import (
-    MANIFEST_FILE,
-    content_hash,
-    open_perturbation_set,
-)
+from pipeline.formats.perturbation.set import MANIFEST_FILE, content_hash, open_perturbation_set
 from pipeline.formats.perturbation.verdict import margins_of
 from pipeline.formats.shard import images_of, labels_of, read_range
 from pipeline.perturbation.transfer import TransferAttack

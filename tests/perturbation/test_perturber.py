@@ -32,7 +32,7 @@ from pipeline.formats.dataset import (
     write_dataset_info,
     write_shard,
 )
-from pipeline.formats.perturbation.set import in_ball
+from pipeline.formats.perturbation.distances import in_ball
 from pipeline.formats.shard import images_of, labels_of, read_part
 from pipeline.perturbation import perturber
 from pipeline.perturbation.built_in import BuiltIn, perturb_rows

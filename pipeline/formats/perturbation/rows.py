@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.formats.perturbation.set import (
+from pipeline.formats.perturbation.distances import (
     NORMS,
     changed_values,
     in_ball,
     l1_levels,
     linf_levels,
-    picture_hashes,
     squared_l2_levels,
 )
 from pipeline.formats.perturbation.target import UNTARGETED, may_be_targets
@@ -27,7 +26,7 @@ from pipeline.formats.perturbation.warnings import doubtful_rows
 from pipeline.formats.shard import images_of
 from pipeline.intervals import clopper_pearson
 from pipeline.perturbation_terms import NO_TARGET, RULES
-from pipeline.pictures import LEVELS
+from pipeline.pictures import LEVELS, picture_hashes
 
 _CONSTANT = ("attack", "norm", "eps", "steps", "seed")
 # Of lengths in [0, 1] units, which are roots of whole numbers over 255: float64 keeps them to 1e-13

@@ -10,7 +10,6 @@ for the two stored pictures. A row whose attack failed stays in the set, with th
 nearest to breaking it, so that the denominator can be checked too.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,17 +20,22 @@ import pyarrow as pa
 
 from pipeline.errors import UserError
 from pipeline.formats.output import read_json, sha256_of_json, write_json
+from pipeline.formats.perturbation.distances import (
+    changed_values,
+    l1_levels,
+    linf_levels,
+    squared_l2_levels,
+)
 from pipeline.formats.perturbation.target import UNTARGETED
 from pipeline.formats.perturbation.verdict import stated_threshold, successes
 from pipeline.formats.seal import sealed
 from pipeline.formats.shard import Shard, check_present, image_column, shards_from_json
-from pipeline.pictures import LEVELS
+from pipeline.pictures import LEVELS, picture_hashes
 
 MANIFEST_FILE = "manifest.json"
 CLASSIFIER_FILE = "classifier.onnx"  # for checks without this code, where it was asked for
 FORMAT = 3
 KIND = "perturbation-set"
-NORMS = ("linf", "l2", "l1")
 
 
 @dataclass(frozen=True)
@@ -94,51 +98,6 @@ class PerturbationSet:
     shards: tuple[Shard, ...]
     quarantine: tuple[Shard, ...]
     manifest: dict[str, Any]
-
-
-def linf_levels(clean: np.ndarray, stored: np.ndarray) -> np.ndarray:
-    """The largest change of any value, of uint8 ``[N, H, W, C]``, in levels: int64 ``[N]``."""
-    return np.asarray(np.abs(_change(clean, stored)).max(axis=1))
-
-
-def squared_l2_levels(clean: np.ndarray, stored: np.ndarray) -> np.ndarray:
-    """The sum of the squared changes, of uint8 ``[N, H, W, C]``, in levels²: int64 ``[N]``."""
-    return np.asarray((_change(clean, stored) ** 2).sum(axis=1))
-
-
-def l1_levels(clean: np.ndarray, stored: np.ndarray) -> np.ndarray:
-    """The sum of the changes' sizes, of uint8 ``[N, H, W, C]``, in levels: int64 ``[N]``."""
-    return np.asarray(np.abs(_change(clean, stored)).sum(axis=1))
-
-
-def changed_values(clean: np.ndarray, stored: np.ndarray) -> np.ndarray:
-    """How many values of uint8 ``[N, H, W, C]`` changed, which is called L0: int64 ``[N]``."""
-    return np.asarray((_change(clean, stored) != 0).sum(axis=1))
-
-
-def picture_hashes(images: np.ndarray) -> list[str]:
-    """SHA-256 of the bytes of each picture, uint8 ``[N, H, W, C]``."""
-    return [hashlib.sha256(image.tobytes()).hexdigest() for image in images]
-
-
-def in_ball(clean: np.ndarray, stored: np.ndarray, norm: str, eps_levels: int) -> np.ndarray:
-    """Whether each stored row lies in the ball around its clean row, bool ``[N]``, exactly.
-
-    A radius of 0 levels is no ball: all do.
-
-    Raises:
-        UserError: there is no such norm.
-    """
-    match norm:
-        case "linf":
-            inside = linf_levels(clean, stored) <= eps_levels
-        case "l2":
-            inside = squared_l2_levels(clean, stored) <= eps_levels**2
-        case "l1":
-            inside = l1_levels(clean, stored) <= eps_levels
-        case _:
-            raise UserError(f"there is no norm {norm!r}, only {', '.join(NORMS)}")
-    return np.asarray(inside | (eps_levels == 0))
 
 
 def schema(shape: Sequence[int]) -> pa.Schema:
@@ -300,8 +259,3 @@ def read_perturbation_manifest(path: Path | str) -> PerturbationSet:
         raise UserError(
             f"{path / MANIFEST_FILE} is not a perturbation set's ({error!r}); make it anew"
         ) from None
-
-
-def _change(clean: np.ndarray, stored: np.ndarray) -> np.ndarray:
-    difference = stored.astype(np.int64) - clean.astype(np.int64)
-    return np.asarray(difference.reshape(len(clean), -1))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.formats.perturbation.set import l1_levels, linf_levels, squared_l2_levels
+from pipeline.formats.perturbation.distances import l1_levels, linf_levels, squared_l2_levels
 from pipeline.formats.shard import images_of
 from pipeline.importable import is_importable
 from pipeline.perturbation_terms import TRANSFER

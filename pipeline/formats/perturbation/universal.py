@@ -16,7 +16,7 @@ import numpy as np
 
 from pipeline.errors import UserError
 from pipeline.formats.output import write_bytes
-from pipeline.formats.perturbation.set import in_ball
+from pipeline.formats.perturbation.distances import in_ball
 
 DELTA_FILE = "universal.npy"
 NOT_DELTA = "adversarial is not the picture plus the set's one perturbation"

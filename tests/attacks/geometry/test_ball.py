@@ -15,7 +15,7 @@ from pipeline.attacks.base import Norm
 from pipeline.attacks.geometry.ball import Ball, check_size, largest_change, whole_levels
 from pipeline.attacks.methods.deepfool import to_hyperplane
 from pipeline.errors import UserError
-from pipeline.formats.perturbation.set import in_ball, linf_levels, squared_l2_levels
+from pipeline.formats.perturbation.distances import in_ball, linf_levels, squared_l2_levels
 from pipeline.pictures import from_unit, to_unit
 
 LINF, L2, L1 = Norm.LINF, Norm.L2, Norm.L1
