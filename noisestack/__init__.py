@@ -18,7 +18,8 @@ from noisestack.own_packages import come_first
 
 if TYPE_CHECKING:
     from noisestack import jobs
-    from noisestack.face.attack import AttackResult, attack, attacks
+    from noisestack.face.attack import attack, attacks
+    from noisestack.face.attack_result import AttackResult
     from noisestack.face.classifier import Classifier, load_classifier
     from noisestack.face.dataset import Dataset, open_dataset
     from noisestack.face.perturbations import Perturbations, open_perturbations
@@ -52,7 +53,7 @@ __all__ = [
 
 # The module that each name of the face comes from, which is imported when the name is first used.
 _HOMES = {
-    "AttackResult": "noisestack.face.attack",
+    "AttackResult": "noisestack.face.attack_result",
     "BitsPerDim": "noisestack.face.stack",
     "Classifier": "noisestack.face.classifier",
     "Dataset": "noisestack.face.dataset",

@@ -1,8 +1,6 @@
 """An attack in memory: pictures, labels and any torch module in, perturbed pictures out."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from noisestack.config import as_number
-from noisestack.face.classifier import Classifier, described, frozen_module
+from noisestack.face.attack_result import AttackResult
+from noisestack.face.classifier import Classifier
+from noisestack.face.module import left_as_found, of_module
 from noisestack.face.pictures import checked_labels, stored_pictures, whole_number
-from noisestack.face.rate import Rate
 from pipeline.attacks.base import Norm
 from pipeline.attacks.engine.ensemble import AttackedInTurn
 from pipeline.attacks.geometry.ball import check_size, whole_levels
@@ -25,13 +24,11 @@ from pipeline.attacks.settings import (
     is_bounded,
 )
 from pipeline.attacks.trust.model_check import look_at_model
-from pipeline.classifier import ROWS_PER_CALL, FrozenClassifier
+from pipeline.classifier import FrozenClassifier
 from pipeline.errors import UserError
-from pipeline.formats.perturbation.distances import l1_levels, linf_levels, squared_l2_levels
 from pipeline.formats.perturbation.target import resolved_target, targets_of
 from pipeline.formats.perturbation.verdict import margins_of, successes, threshold_of
 from pipeline.formats.perturbation.warnings import GRADIENT_FREE
-from pipeline.importable import error_line
 from pipeline.perturbation.built_in import BuiltIn, perturb_rows
 from pipeline.perturbation.judge import judge_of
 from pipeline.perturbation.options import EPS_LEVELS
@@ -42,78 +39,6 @@ attacks = tuple(ATTACKS)
 """The names that `attack` takes."""
 
 _EACH_ITS_OWN = "next"  # any rule: what a row aims at is then given
-
-
-@dataclass(frozen=True, eq=False)
-class AttackResult:
-    """What an attack made of N pictures, as a perturbation set says it of its rows.
-
-    Attributes:
-        attack, norm, eps: what was done; eps is the ball's radius in [0, 1] units, 0 for attacks
-            that look for the smallest change.
-        clean, adversarial: uint8 ``[N, H, W, C]``. A row that was not broken has the picture that
-            came nearest.
-        success: bool ``[N]``: the model is right about the clean picture and wrong about the other
-            (with a target: answers it) by more than ``threshold``.
-        labels, targets: int64 ``[N]``; -1 where there is no target.
-        clean_predictions, adversarial_predictions: int64 ``[N]``.
-        margins: float64 ``[N]``, by how much another class leads at the perturbed picture (with a
-            target: the target does), in logits.
-        found_attack: N names: which attack of an ensemble found the picture.
-        forwards, backwards: int64 ``[N]``, passes of the model that each row took.
-        threshold: by how much another class must lead, in logits: a share of the model's spread.
-        warnings: what speaks against the robust accuracy, a line each.
-    """
-
-    attack: str
-    norm: str
-    eps: float
-    clean: np.ndarray
-    adversarial: np.ndarray
-    success: np.ndarray
-    labels: np.ndarray
-    targets: np.ndarray
-    clean_predictions: np.ndarray
-    adversarial_predictions: np.ndarray
-    margins: np.ndarray
-    found_attack: tuple[str, ...]
-    forwards: np.ndarray
-    backwards: np.ndarray
-    threshold: float
-    warnings: tuple[str, ...]
-
-    @property
-    def x_adv(self) -> Tensor:
-        """The perturbed pictures as networks take them: float32 ``[N, C, H, W]`` in [0, 1], on the
-        CPU."""
-        return to_unit(self.adversarial)
-
-    @property
-    def sizes(self) -> np.ndarray:
-        """The changes in the attack's norm, in [0, 1] units: float64 ``[N]``."""
-        if self.norm == "linf":
-            return linf_levels(self.clean, self.adversarial) / LEVELS
-        if self.norm == "l2":
-            squares = squared_l2_levels(self.clean, self.adversarial)
-            return np.asarray(np.sqrt(squares.astype(np.float64)) / LEVELS)
-        return l1_levels(self.clean, self.adversarial) / LEVELS
-
-    @property
-    def clean_accuracy(self) -> Rate:
-        """The share of clean pictures that the model gets right."""
-        return Rate(int((self.clean_predictions == self.labels).sum()), len(self.labels))
-
-    @property
-    def robust_accuracy(self) -> Rate:
-        """The share that it gets right clean, and that the attack did not break."""
-        return Rate(self.clean_accuracy.count - int(self.success.sum()), len(self.labels))
-
-    def __repr__(self) -> str:
-        ball = f", eps {self.eps * LEVELS:.0f}/{LEVELS}" if self.eps else ""
-        return (
-            f"<{self.attack} in {self.norm}{ball}: accuracy {self.clean_accuracy.value:.2%} clean, "
-            f"{self.robust_accuracy.value:.2%} perturbed, of {len(self.labels):,} pictures>"
-        )
 
 
 def attack(
@@ -180,10 +105,10 @@ def attack(
         )
     if frozen is not None and rows_per_call is not None:
         raise UserError("a loaded classifier has its own rows_per_call; leave it out")
-    with _left_as_found(model), torch.inference_mode(False), torch.enable_grad():
+    with left_as_found(model), torch.inference_mode(False), torch.enable_grad():
         if frozen is None:
             assert isinstance(model, nn.Module)
-            frozen = _of_module(model, images, rows_per_call)
+            frozen = of_module(model, images, rows_per_call)
         labels = checked_labels(y, len(images), len(frozen.classes))
         keys = np.arange(len(images)) if rows is None else _row_numbers(rows, len(images))
         aims = _aims(targets, len(images), len(frozen.classes))
@@ -266,57 +191,6 @@ def _attack(
         threshold=threshold,
         warnings=tuple(warning.text for warning in noticed),
     )
-
-
-@contextmanager
-def _left_as_found(model: nn.Module | Classifier) -> Iterator[None]:
-    """Gives a user's module its modes, its gradients and its compiled calls back."""
-    if not isinstance(model, nn.Module):
-        yield
-        return
-    parts, parameters = list(model.modules()), list(model.parameters())
-    modes = [getattr(part, "training", False) for part in parts]
-    compiled = [getattr(part, "_compiled_call_impl", None) for part in parts]
-    wanted = [parameter.requires_grad for parameter in parameters]
-    try:
-        yield
-    finally:
-        for part, mode, call in zip(parts, modes, compiled, strict=True):
-            if getattr(part, "training", mode) != mode:
-                part.training = mode
-            if call is not None:
-                part._compiled_call_impl = call
-        for parameter, wants in zip(parameters, wanted, strict=True):
-            parameter.requires_grad_(wants)
-
-
-def _of_module(
-    module: nn.Module, images: np.ndarray, rows_per_call: int | None
-) -> FrozenClassifier:
-    """The module with as many classes as it has logits."""
-    rows = (
-        ROWS_PER_CALL if rows_per_call is None else whole_number(rows_per_call, "rows_per_call", 1)
-    )
-    height, width, channels = (int(size) for size in images.shape[1:])
-    shape = (height, width, channels)
-    asked = frozen_module(module, described(shape, ()), rows_per_call=rows)
-    try:
-        with torch.no_grad():
-            logits = asked(to_unit(np.resize(images[:rows], (rows, *shape))))
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(
-            f"the model raised {error_line(error)} when asked about {rows} pictures, float32 "
-            f"{[rows, channels, height, width]}; it must take these, or give rows_per_call"
-        ) from None
-    if logits.ndim != 2 or logits.shape[0] != rows or logits.shape[1] < 2:
-        raise UserError(
-            f"the model returns {list(logits.shape)} for {rows} pictures, not logits [{rows}, K] "
-            "of two classes or more"
-        )
-    asked.classes = tuple(map(str, range(logits.shape[1])))
-    return asked
 
 
 def _norm(norm: str) -> Norm:
