@@ -1,6 +1,8 @@
 """`noisestack configs`: lists the configs that come along, prints one, or copies it."""
 
+import os
 import shutil
+import sys
 from pathlib import Path
 
 from pydantic import Field
@@ -10,6 +12,7 @@ from noisestack.command import Command
 from noisestack.config import JobConfig
 from noisestack.shipped import named_file, shipped_files
 from pipeline.errors import UserError
+from pipeline.formats.output import atomic_path
 
 
 class ConfigsConfig(JobConfig):
@@ -38,11 +41,11 @@ def main(config: ConfigsConfig) -> None:
             raise UserError("--output is for one config: give its name first")
         files = shipped_files().values()
         width = max(len(file.name) for file in files)
-        print("\n".join(f"{file.name:{width}}  {file.description}" for file in files))
+        _show("".join(f"{file.name:{width}}  {file.description}\n" for file in files))
         return
     file = named_file(config.name)
     if config.output is None:
-        print(file.path.read_text(encoding="utf-8"), end="")
+        _show(file.path.read_text(encoding="utf-8"))
         return
     target = config.output
     if target.is_dir():
@@ -50,10 +53,19 @@ def main(config: ConfigsConfig) -> None:
     if target.exists():
         raise UserError(f"{target} is there already; choose another --output, or remove it")
     try:
-        shutil.copyfile(file.path, target)
+        with atomic_path(target) as temporary:
+            shutil.copyfile(file.path, temporary)
     except OSError as error:
         raise UserError(f"cannot write {target}: {error.strerror or error}") from error
     print(target)
+
+
+def _show(text: str) -> None:
+    """Prints a text, of which `head` or a pager may not want all."""
+    try:
+        print(text, end="", flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the end
 
 
 COMMAND = Command(ConfigsConfig, main, summary="the configs that come along: list, print, copy")

@@ -1,6 +1,8 @@
 """The configs that come along: listed, printed, copied, and found by `--config NAME`."""
 
 import importlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -59,11 +61,12 @@ def test_one_is_printed_and_copied_and_nothing_is_replaced(tmp_path, capsys):
     [
         (["fashon_mnist"], "the nearest is 'fashion_mnist'"),
         (["--output", "x"], "give its name first"),
-        (["serve", "--output", "no/such/folder/x"], "cannot write"),
+        (["serve", "--output", "a_file/x"], "cannot write"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(arguments, told, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    Path("a_file").touch()
     assert main(["configs", *arguments]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert told in line
@@ -84,3 +87,13 @@ def test_a_name_that_nothing_has_is_told_the_nearest(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"of those that come along the nearest is stack_digits"):
         read_config(ExampleConfig, ["--config", "stack_digit"], "")
+
+
+def test_a_pager_that_wants_no_more_is_no_fault():
+    code = "import sys; from noisestack.__main__ import main; sys.exit(main(['configs']))"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as listing:
+        listing.stdout.close()
+        assert listing.stderr.read() == ""
+    assert listing.returncode == 0
