@@ -18,6 +18,7 @@ import torch
 from digit_set import CLASSES, digits, write_digits
 from small_stack import SPEC, small_stack
 
+import noisestack as ns
 from noisestack.__main__ import main
 from pipeline.conditions import CONDITIONS, ConditionSpec
 from pipeline.formats.dataset import load_dataset
@@ -161,6 +162,7 @@ def check_job(place: Path) -> None:
     assert "--dataset PATH" in printed("count-rows", "--help")
     told = printed("count-rows", "--dataset", str(place / "digits"))
     assert told == "train: 20 rows test: 10 rows"
+    assert "count_rows" in dir(ns.jobs)
 
 
 def outcome(check: Callable[[Path], None], place: Path) -> str:

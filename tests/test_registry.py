@@ -1,5 +1,6 @@
 """Adding a thing is adding a file: what a folder offers is found, and every list shows it."""
 
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -12,12 +13,19 @@ from jobs.ingest.config import IngestConfig
 from jobs.train_classifier.config import TrainClassifierConfig
 from jobs.train_stack.config import TrainStackConfig
 from noisestack.commands import find_commands
+from pipeline.attacks.methods.autoattack import ENSEMBLES
+from pipeline.attacks.settings import ATTACKS
+from pipeline.conditions import CONDITIONS
+from pipeline.networks import NETWORKS
 from pipeline.registry import entries_of
+from pipeline.sampling import SAMPLERS
 from pipeline.sources import SOURCES
 from pipeline.sources.base import SourceOptions
 from pipeline.training.objectives import OBJECTIVES
 from pipeline.training.weighting import WEIGHTINGS, WeightingName
 from serve.schema import ImageRequest
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True)
@@ -105,3 +113,23 @@ def test_a_job_is_a_command_by_its_file_and_one_without_a_summary_is_none(tmp_pa
         ("count-rows", ("jobs.count_rows", "how many rows")),
         ("serve", ("serve.command", "answers")),
     ]
+
+
+# Registered names that are also plain words of other things.
+_WORDS = {"none", "label", "stage", "folder", "parquet", "square", "uniform"}
+_SPELLING = ("pipeline/report/reading.py", "ascent")  # how a name is written, and no choice
+
+
+def test_nothing_outside_a_files_own_entry_tells_variants_apart_by_name() -> None:
+    kinds = (SAMPLERS, ATTACKS, SOURCES, NETWORKS, OBJECTIVES, CONDITIONS, WEIGHTINGS, ENSEMBLES)
+    names = {name for kind in kinds for name in kind} - _WORDS
+    asked = re.compile(rf'(?:[!=]=|\bin) [(\[{{]?"({"|".join(names)})"')
+    again = re.compile(rf'Literal\[[^\]]*"({"|".join(names)})"')
+    found = {
+        (str(path.relative_to(ROOT)), match[1])
+        for package in ("pipeline", "jobs", "serve", "noisestack")
+        for path in (ROOT / package).rglob("*.py")
+        for pattern in (asked, again)
+        for match in pattern.finditer(path.read_text(encoding="utf-8"))
+    }
+    assert found == {_SPELLING}
