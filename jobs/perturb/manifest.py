@@ -18,6 +18,7 @@ from pipeline.attacks.trust.repeatability import Repeat
 from pipeline.errors import UserError
 from pipeline.formats.perturbation.warnings import row_warnings
 from pipeline.intervals import clopper_pearson
+from pipeline.perturbation.attack import Totals
 from pipeline.perturbation.perturber import COUNTED
 from pipeline.perturbation_terms import TrustWarning
 
@@ -49,10 +50,11 @@ def manifest_of(
     rows, clean_right = counts["rows"], counts["clean_right"]
     attack = {**task.attack.record(), **threshold}
     repeat = next((Repeat(**record["repeat"]) for record in records if "repeat" in record), None)
+    totals = Totals(counts, repeat, sample, file_record)
     warnings = [
         *noticed,
         *row_warnings(counts, attack, len(task.classifier.classes)),
-        *task.attack.warnings(counts, repeat),
+        *task.attack.warnings(totals),
     ]
     return {
         "config": describe(task.config),
@@ -73,7 +75,7 @@ def manifest_of(
         "attack": attack,
         "warnings": [asdict(warning) for warning in warnings],
         "counts": counts,
-        **task.attack.report(counts, repeat, sample, file_record),
+        **task.attack.report(totals),
         **_accuracy("clean", clean_right, rows),
         **_accuracy("robust", clean_right - counts["successes"], rows),
         **_of_shards(records, rows),

@@ -64,7 +64,7 @@ class Rows:
         return others.argsort(dim=1, descending=True, stable=True)[:, :-1]
 
     @property
-    def aimed(self) -> Tensor:
+    def aim(self) -> Tensor:
         """The rival that a row's restart aims at, one after the other and then the last again,
         int64 ``[N]``."""
         rivals = self.rivals

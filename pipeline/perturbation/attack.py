@@ -106,6 +106,23 @@ class PerturbedRows:
         return cls(images, [attack] * len(images), ones, zeros, ones, zeros, delta=delta)
 
 
+@dataclass(frozen=True)
+class Totals:
+    """What came of all rows of a set.
+
+    Attributes:
+        counts: over all rows.
+        repeat: see `PerturbedRows`.
+        sample: what the audit of a sample counted before its alarm was widened to all rows.
+        file_record: of the file that the attack made first.
+    """
+
+    counts: Mapping[str, int]
+    repeat: Repeat | None = None
+    sample: Record | None = None
+    file_record: Record | None = None
+
+
 PerturbRows = Callable[[CleanRows], PerturbedRows]
 
 
@@ -170,24 +187,11 @@ class SetAttack(ABC):
     def on(self, place: Workplace) -> PerturbRows:
         """What perturbs rows there; UserError where `file` is not the one that was made."""
 
-    def report(
-        self,
-        counts: Mapping[str, int],
-        repeat: Repeat | None,
-        sample: Record | None,
-        file_record: Record | None,
-    ) -> dict[str, Any]:
-        """What the manifest says besides what it says of every set.
-
-        Args:
-            counts: over all rows.
-            repeat: see `PerturbedRows`.
-            sample: what the audit of a sample counted before its alarm was widened to all rows.
-            file_record: of `file`.
-        """
+    def report(self, totals: Totals) -> dict[str, Any]:
+        """What the manifest says besides what it says of every set."""
         return {}
 
-    def warnings(self, counts: Mapping[str, int], repeat: Repeat | None) -> list[TrustWarning]:
+    def warnings(self, totals: Totals) -> list[TrustWarning]:
         """What speaks against the set besides what its classifier and its rows show."""
         return []
 

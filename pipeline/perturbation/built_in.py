@@ -23,15 +23,14 @@ from pipeline.attacks.settings import (
     is_bounded,
 )
 from pipeline.attacks.trust.audit import audit_report
-from pipeline.attacks.trust.repeatability import Repeat
 from pipeline.classifier import FrozenClassifier
 from pipeline.formats.perturbation.target import resolved_target
 from pipeline.perturbation.attack import (
     CleanRows,
     PerturbedRows,
     PerturbRows,
-    Record,
     SetAttack,
+    Totals,
 )
 from pipeline.perturbation.options import AttackOptions
 from pipeline.perturbation.workplace import Workplace
@@ -74,17 +73,14 @@ class BuiltIn(SetAttack):
         )
 
     def at_target(self, classes: tuple[str, ...]) -> "BuiltIn":
-        """See `SetAttack`."""
         target = resolved_target(self.settings.target, classes)
         return BuiltIn(replace(self.settings, target=target))
 
     def own_record(self) -> dict[str, Any]:
-        """See `SetAttack`."""
         names = ("steps", "step_size", "restarts", "ensemble")
         return {name: getattr(self.settings, name) for name in names}
 
     def on(self, place: Workplace) -> PerturbRows:
-        """See `SetAttack`."""
         settings = self.settings
 
         def perturb(clean: CleanRows) -> PerturbedRows:
@@ -114,19 +110,14 @@ class BuiltIn(SetAttack):
 
         return perturb
 
-    def report(
-        self,
-        counts: Mapping[str, int],
-        repeat: Repeat | None,
-        sample: Record | None,
-        file_record: Record | None,
-    ) -> dict[str, Any]:
+    def report(self, totals: Totals) -> dict[str, Any]:
         """What the audit says, where there is one; see `audit_report`."""
         if self.settings.build().audit is None:
             return {}
+        counts = totals.counts
         standing = counts["clean_right"] - counts["successes"] + counts["overturned"]
         report = audit_report(counts["rows"], standing, counts["audited"], counts["overturned"])
-        return {"audit": {**report, "alarming": counts["alarming"], "widened_after": sample}}
+        return {"audit": {**report, "alarming": counts["alarming"], "widened_after": totals.sample}}
 
     def said_steps(self) -> str:
         """See `SetAttack`; several attacks in turn have steps of their own each."""

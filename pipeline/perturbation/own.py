@@ -1,6 +1,5 @@
 """A user's own attack, as perturbation sets are made with it."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,8 +13,8 @@ from pipeline.perturbation.attack import (
     CleanRows,
     PerturbedRows,
     PerturbRows,
-    Record,
     SetAttack,
+    Totals,
 )
 from pipeline.perturbation.options import AttackOptions
 from pipeline.perturbation.workplace import Workplace
@@ -37,12 +36,10 @@ class Own(SetAttack):
 
     @classmethod
     def of(cls, options: AttackOptions) -> "Own":
-        """See `SetAttack`."""
         levels = options.eps_levels(bounded=takes_eps(options.attack))
         return cls(OwnAttack(options.attack, options.norm, levels, options.seed))
 
     def own_record(self) -> dict[str, Any]:
-        """See `SetAttack`."""
         once = {"steps": 1, "step_size": None, "restarts": 1}
         return {**once, "source_sha256": self.settings.source_sha256}
 
@@ -78,19 +75,13 @@ class Own(SetAttack):
 
         return perturb
 
-    def report(
-        self,
-        counts: Mapping[str, int],
-        repeat: Repeat | None,
-        sample: Record | None,
-        file_record: Record | None,
-    ) -> dict[str, Any]:
+    def report(self, totals: Totals) -> dict[str, Any]:
         """Whether the attack is reproducible, and why."""
-        return _repeat_report(repeat)
+        return _repeat_report(totals.repeat)
 
-    def warnings(self, counts: Mapping[str, int], repeat: Repeat | None) -> list[TrustWarning]:
-        """See `SetAttack`."""
-        return [*_lost_warnings(counts["lost"], counts["clean_right"]), *_repeat_warnings(repeat)]
+    def warnings(self, totals: Totals) -> list[TrustWarning]:
+        lost, clean_right = totals.counts["lost"], totals.counts["clean_right"]
+        return [*_lost_warnings(lost, clean_right), *_repeat_warnings(totals.repeat)]
 
 
 def _lost_warnings(lost: int, clean_right: int) -> list[TrustWarning]:

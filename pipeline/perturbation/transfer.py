@@ -131,7 +131,6 @@ class Transfer(SetAttack):
 
     @classmethod
     def of(cls, options: AttackOptions) -> "Transfer":
-        """See `SetAttack`."""
         if options.source is None:
             raise UserError(
                 f"the attack {TRANSFER} needs --source, a perturbation set made against another "
@@ -160,13 +159,11 @@ class Transfer(SetAttack):
             )
 
     def own_record(self) -> dict[str, Any]:
-        """See `SetAttack`."""
         names = ("set_sha256", "surrogate_sha256", "made_by")
         once = {"steps": 1, "step_size": None, "restarts": 1}
         return {**once, **{name: getattr(self.settings, name) for name in names}}
 
     def on(self, place: Workplace) -> PerturbRows:
-        """See `SetAttack`."""
 
         def perturb(clean: CleanRows) -> PerturbedRows:
             images = self.settings.pictures(clean.rows, clean.images)

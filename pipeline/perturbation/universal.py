@@ -10,7 +10,6 @@ import torch
 
 from pipeline.attacks.engine.rescaled import Rescaled
 from pipeline.attacks.methods.universal import BATCH, UniversalAttack, make_universal
-from pipeline.attacks.trust.repeatability import Repeat
 from pipeline.errors import UserError
 from pipeline.formats.dataset import DatasetInfo
 from pipeline.formats.keyed_sample import keyed_sample
@@ -27,6 +26,7 @@ from pipeline.perturbation.attack import (
     PerturbRows,
     Record,
     SetAttack,
+    Totals,
 )
 from pipeline.perturbation.options import AttackOptions
 from pipeline.perturbation.workplace import Workplace
@@ -63,7 +63,6 @@ class Universal(SetAttack):
 
     @classmethod
     def of(cls, options: AttackOptions) -> "Universal":
-        """See `SetAttack`."""
         names = ("steps", "step_size", "sample_rows", "sample_split", "loss_clip")
         values = {name: getattr(options, name) for name in names}
         return cls(
@@ -78,7 +77,6 @@ class Universal(SetAttack):
         )
 
     def at_target(self, classes: tuple[str, ...]) -> "Universal":
-        """See `SetAttack`."""
         target = resolved_target(self.settings.target, classes)
         return replace(self, settings=replace(self.settings, target=target))
 
@@ -152,11 +150,9 @@ class Universal(SetAttack):
         }
 
     def with_file(self, file_record: Record) -> "Universal":
-        """See `SetAttack`."""
         return replace(self, delta_sha256=str(file_record["sha256"]))
 
     def on(self, place: Workplace) -> PerturbRows:
-        """See `SetAttack`."""
         delta = read_delta(place.output, self.record(), place.info.shape)
 
         def perturb(clean: CleanRows) -> PerturbedRows:
@@ -164,23 +160,16 @@ class Universal(SetAttack):
 
         return perturb
 
-    def report(
-        self,
-        counts: Mapping[str, int],
-        repeat: Repeat | None,
-        sample: Record | None,
-        file_record: Record | None,
-    ) -> dict[str, Any]:
+    def report(self, totals: Totals) -> dict[str, Any]:
         """How the perturbation was made, and fooling_rate: the share of the rightly answered
         pictures that it breaks; None where there are none."""
-        assert file_record is not None
-        right = counts["clean_right"]
-        rate = counts["successes"] / right if right else None
-        reported = {name: file_record[name] for name in _REPORTED}
+        assert totals.file_record is not None
+        right = totals.counts["clean_right"]
+        rate = totals.counts["successes"] / right if right else None
+        reported = {name: totals.file_record[name] for name in _REPORTED}
         return {"universal": {"file": DELTA_FILE, "fooling_rate": rate, **reported}}
 
     def said_steps(self) -> str:
-        """See `SetAttack`."""
         steps = self.settings.steps
         return f", {steps} step{'s' if steps != 1 else ''}"
 

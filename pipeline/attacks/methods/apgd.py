@@ -71,7 +71,7 @@ class Apgd(GradientSteps):
             "rises": nothing,
             "best_loss_at_look": nothing,
             "halved_at_look": nothing > 0,
-            "target": rows.aimed,
+            "target": rows.aim,
         }
 
     def step(self, rows: Rows, state: State, queries: Queries) -> Stepped:

@@ -53,7 +53,7 @@ class ApgdL1(Apgd):
             "best_loss": nothing - torch.inf,
             "best_point": point,
             "best_gradient": torch.zeros_like(point),
-            "target": rows.aimed,
+            "target": rows.aim,
         }
 
     def step(self, rows: Rows, state: State, queries: Queries) -> Stepped:

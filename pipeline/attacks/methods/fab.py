@@ -67,7 +67,7 @@ class FabTargeted:
         nothing = torch.zeros_like(rows.label, dtype=torch.bool)
         return {
             "point": rows.clean,
-            "target": rows.aimed,
+            "target": rows.aim,
             "in_vain": rows.restart >= rows.logits.shape[1] - 1,
             "own_asked": nothing,
             "nearest": torch.full_like(rows.clean[:, 0, 0, 0], torch.inf),
