@@ -56,7 +56,7 @@ gpu-check: $(INSTALLED) ## on a GPU: speed, memory, exactness, and how far resul
 
 $(PEERS): $(INSTALLED)
 	@$(BIN)/pip install --quiet --quiet --constraint constraints.txt --editable '.[dev,bench]'
-	@$(BIN)/pip install --quiet --quiet --constraint constraints.txt --no-deps adv-lib mosaicml-streaming torchattacks
+	@$(BIN)/pip install --quiet --quiet --constraint constraints.txt --no-deps adv-lib attackbenchlib mosaicml-streaming robustbench torchattacks
 	@touch $@
 
 docs: $(SPHINX) ## the documentation as a site in build/site; a broken link ends it, examples are run

@@ -1,8 +1,10 @@
 """adv-lib (BSD-3-Clause). It imports torchvision for one distance and visdom to draw curves."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks.attackers import Task, without
 
@@ -32,17 +34,24 @@ def smallest_l2(task: Task, name: str, steps: int) -> Tensor:
 
     def run(x: Tensor, y: Tensor) -> Tensor:
         network = task.network
-        found: Tensor = {
+        runs: dict[str, Callable[[], Any]] = {
             "ddn": lambda: attacks.ddn(network, x, y, steps=steps),
-            "fmn": lambda: attacks.fmn(network, x, y, norm=2, steps=steps),
+            "fmn": lambda: fmn_l2(network, x, y, steps),
             "carlini_wagner": lambda: attacks.carlini_wagner_l2(
                 network, x, y, max_iterations=steps
             ),
             "deepfool": lambda: attacks.df(network, x, y, steps=steps, norm=2),
-        }[name]()
+        }
+        found: Tensor = runs[name]()
         return found.detach()
 
     return task.in_batches(run)
+
+
+def fmn_l2(network: nn.Module, x: Tensor, y: Tensor, steps: int) -> Tensor:
+    """Its FMN in L2 on one batch."""
+    found: Tensor = attacks.fmn(network, x, y, norm=2, steps=steps)
+    return found.detach()
 
 
 def fmn_linf(task: Task, steps: int) -> Tensor:
