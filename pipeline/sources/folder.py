@@ -82,9 +82,9 @@ class FolderSource(Source):
                 raise UserError(
                     f"the sub-folder {folder} is empty; put pictures there or remove it"
                 )
-            said = _splits_of_pictures(folder, inside) if by_picture else [leaf.split]
-            names += [split for split in dict.fromkeys(said) if split and split not in names]
-            numbers = [names.index(split) if split else -1 for split in said]
+            row_splits = _splits_of_pictures(folder, inside) if by_picture else [leaf.split]
+            names += [split for split in dict.fromkeys(row_splits) if split and split not in names]
+            numbers = [names.index(split) if split else -1 for split in row_splits]
             splits.append(np.resize(numbers, len(inside)).astype(np.int8))
             files.append(_as_text(inside))
             labels.append(label_of[name])
@@ -203,14 +203,14 @@ def _splits_of_pictures(folder: Path, files: Sequence[str]) -> list[str | None]:
     anywhere = [split_in(os.path.basename(file)) for file in files]
     if None not in anywhere and len(set(anywhere)) > 1:
         return anywhere
-    said = [first_split(os.path.basename(file)) for file in files]
-    distinct = set(said) - {None}
-    if len(distinct) > 1 and None in said:
+    splits = [first_split(os.path.basename(file)) for file in files]
+    distinct = set(splits) - {None}
+    if len(distinct) > 1 and None in splits:
         raise UserError(
             f"pictures in {folder} are called {' and '.join(sorted(map(str, distinct)))}, and "
-            f"{os.path.basename(files[said.index(None)])} says no split; {REMEDY}"
+            f"{os.path.basename(files[splits.index(None)])} says no split; {REMEDY}"
         )
-    return said if None not in said else [None]
+    return splits if None not in splits else [None]
 
 
 def _as_text(names: Sequence[str]) -> pa.Array:

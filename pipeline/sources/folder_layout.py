@@ -72,12 +72,12 @@ def find_layout(
     if splits_from == "draw":
         return Layout(tuple(Leaf(name, name, None) for name in top))
     inside = {name: look(name) for name in top}
-    said = {name: split_in(name) for name in top}
-    if any(said.values()) and all(said.values()):
-        if _are_splits(root, inside, said):
-            return _by_split(look, said)
-    elif any(said.values()):
-        _refuse_a_mixture(root, inside, said)
+    split_of = {name: split_in(name) for name in top}
+    if any(split_of.values()) and all(split_of.values()):
+        if _are_splits(root, inside, split_of):
+            return _by_split(look, split_of)
+    elif any(split_of.values()):
+        _refuse_a_mixture(root, inside, split_of)
     else:
         _refuse_a_wrapping(root, look, inside)
         if _each_divided(root, inside):
@@ -93,11 +93,11 @@ def find_layout(
     return Layout(tuple(Leaf(name, name, None) for name in top))
 
 
-def _are_splits(root: Path, inside: dict[str, Inside], said: dict[str, str | None]) -> bool:
+def _are_splits(root: Path, inside: dict[str, Inside], split_of: dict[str, str | None]) -> bool:
     """Whether folders that all say a split are splits; False for classes such as "steam train"."""
-    labelled = [name for name, split in said.items() if split != UNLABELED] or list(said)
+    labelled = [name for name, split in split_of.items() if split != UNLABELED] or list(split_of)
     flat = [name for name in labelled if not inside[name].nested]
-    one = len({said[name] for name in labelled}) == 1
+    one = len({split_of[name] for name in labelled}) == 1
     if not flat:
         _refuse_strangers(root, inside, labelled if one else [])
         return True
@@ -109,7 +109,8 @@ def _are_splits(root: Path, inside: dict[str, Inside], said: dict[str, str | Non
         raise UserError(f"{folder} is empty; put a sub-folder for each class there, or remove it")
     raise UserError(
         f"{folder / picture} lies outside the sub-folders of the classes; move it into the "
-        f"sub-folder of its class, or away; or, where {_list(said)} are the classes, give {_DRAW}"
+        f"sub-folder of its class, or away; or, where {_list(split_of)} are the classes, "
+        f"give {_DRAW}"
     )
 
 
@@ -130,15 +131,15 @@ def _refuse_strangers(root: Path, inside: dict[str, Inside], parts: Sequence[str
         )
 
 
-def _by_split(look: Callable[[str], Inside], said: dict[str, str | None]) -> Layout:
+def _by_split(look: Callable[[str], Inside], split_of: dict[str, str | None]) -> Layout:
     return Layout(
         tuple(
             Leaf(os.path.join(part, name), name, split)
-            for part, split in sorted(said.items(), key=_rank)
+            for part, split in sorted(split_of.items(), key=_rank)
             if split != UNLABELED
             for name in in_order_of_names(look(part).folders)
         ),
-        tuple(part for part, split in said.items() if split == UNLABELED),
+        tuple(part for part, split in split_of.items() if split == UNLABELED),
     )
 
 
@@ -147,14 +148,16 @@ def _rank(item: tuple[str, str | None]) -> tuple[int, str]:
     return (SPLITS.index(split) if split in SPLITS else len(SPLITS)), name
 
 
-def _refuse_a_mixture(root: Path, inside: dict[str, Inside], said: dict[str, str | None]) -> None:
+def _refuse_a_mixture(
+    root: Path, inside: dict[str, Inside], split_of: dict[str, str | None]
+) -> None:
     """Refuses folders of which some are splits that hold classes, and others are not."""
-    doubtful = [name for name in said if said[name] and inside[name].nested]
-    several = len({said[name] for name in doubtful}) > 1
+    doubtful = [name for name in split_of if split_of[name] and inside[name].nested]
+    several = len({split_of[name] for name in doubtful}) > 1
     if not several:
         doubtful = [name for name in doubtful if says_split_alone(name)]
     if doubtful:
-        others = [name for name in said if not said[name]]
+        others = [name for name in split_of if not split_of[name]]
         are = (
             "are called as splits and have" if len(doubtful) > 1 else "is called as a split and has"
         )

@@ -98,10 +98,12 @@ class MetadataSource(Source):
             wanted = _SPLIT if splits_from == "column" and split_column is None else split_column
             split = chosen_column(files, wanted, (_SPLIT,), "--split-column")
         self.has_captions = caption is not None
-        names, labels, captions, said, faults = _read(self._root, files, label, caption, split)
+        names, labels, captions, split_cells, faults = _read(
+            self._root, files, label, caption, split
+        )
         self._faults = faults
         by_folder = _splits_of_folders(names) if splits_from in ("auto", "names") else []
-        by_column = [] if split is None else _splits_of_cells(names, said, faults, by_folder)
+        by_column = [] if split is None else _splits_of_cells(names, split_cells, faults, by_folder)
         self._splits = by_column or by_folder
         for row, name in enumerate(self._splits):
             if name == UNLABELED and row not in faults:
@@ -192,21 +194,25 @@ def _read(
     seen: set[str] = set()
     for file in files:
         for line, cells in file.rows():
-            said = cells.get(FILE_NAME)
-            if not isinstance(said, str) or not said:
+            file_name = cells.get(FILE_NAME)
+            if not isinstance(file_name, str) or not file_name:
                 raise UserError(f"line {line} of {file.path} has no {FILE_NAME}; add it")
-            if "\\" in said and not (root / file.folder / said).exists():
-                said = said.replace("\\", "/")  # written on Windows
-            name = os.path.normpath(os.path.join(file.folder, said))
+            if "\\" in file_name and not (root / file.folder / file_name).exists():
+                file_name = file_name.replace("\\", "/")  # written on Windows
+            name = os.path.normpath(os.path.join(file.folder, file_name))
             if "\0" in name or any("\ud800" <= letter <= "\udfff" for letter in name):
-                raise UserError(f"line {line} of {file.path} names {said!r}, which is no file name")
+                raise UserError(
+                    f"line {line} of {file.path} names {file_name!r}, which is no file name"
+                )
             if os.path.isabs(name) or name.split(os.sep)[0] == "..":
                 raise UserError(
-                    f"line {line} of {file.path} names {said}, which lies outside {root}; move it "
-                    "inside"
+                    f"line {line} of {file.path} names {file_name}, which lies outside {root}; "
+                    "move it inside"
                 )
             if name in seen:
-                raise UserError(f"line {line} of {file.path} names {said} again; remove the line")
+                raise UserError(
+                    f"line {line} of {file.path} names {file_name} again; remove the line"
+                )
             seen.add(name)
             names.append(name)
             labels.append(None if label is None else _text(cells.get(label)))
@@ -247,21 +253,21 @@ def _splits_of_folders(names: Sequence[str]) -> list[str | None]:
         UserError: some paths have a split and some do not.
     """
     first = [name.split(os.sep)[0] if os.sep in name else "" for name in names]
-    said = [split_in(folder) for folder in first]
-    if None in said:
-        said = [
+    splits = [split_in(folder) for folder in first]
+    if None in splits:
+        splits = [
             split if says_split_alone(folder) else None
-            for folder, split in zip(first, said, strict=True)
+            for folder, split in zip(first, splits, strict=True)
         ]
-    row_with_split = next((row for row, split in enumerate(said) if split), None)
+    row_with_split = next((row for row, split in enumerate(splits) if split), None)
     if row_with_split is None:
         return []
-    if None in said:
+    if None in splits:
         raise UserError(
-            f"{names[row_with_split]} lies in the split {said[row_with_split]}, and "
-            f"{names[said.index(None)]} in none; move it into one, or {REMEDY}"
+            f"{names[row_with_split]} lies in the split {splits[row_with_split]}, and "
+            f"{names[splits.index(None)]} in none; move it into one, or {REMEDY}"
         )
-    return said
+    return splits
 
 
 def _splits_of_cells(
@@ -275,8 +281,8 @@ def _splits_of_cells(
     Raises:
         UserError: a text is no split, or not the folder's.
     """
-    said = [split_in(cell) if cell else None for cell in cells]
-    for row, (name, split) in enumerate(zip(names, said, strict=True)):
+    splits = [split_in(cell) if cell else None for cell in cells]
+    for row, (name, split) in enumerate(zip(names, splits, strict=True)):
         if split is None and row not in faults:
             raise UserError(f"{name} has {cells[row]!r} for its split, which is none; {REMEDY}")
         if split is not None and by_folder and by_folder[row] != split:
@@ -284,7 +290,7 @@ def _splits_of_cells(
                 f"{name} has {cells[row]!r} for its split and lies in {by_folder[row]}; say which "
                 "counts: --splits-from column or --splits-from names"
             )
-    return said
+    return splits
 
 
 def _text(value: Any) -> str | None:

@@ -16,7 +16,7 @@ from pipeline.sources.listing import user_files
 from pipeline.sources.parquet_columns import SPLIT_COLUMN, choose_columns
 from pipeline.sources.parquet_files import UNREADABLE, InputFile, InputFiles, find_files, values_of
 from pipeline.sources.parquet_labels import understand_labels
-from pipeline.sources.parquet_splits import said_splits
+from pipeline.sources.parquet_splits import splits_of_files
 from pipeline.sources.splits import UNLABELED, SplitsFrom, usable_splits
 
 
@@ -85,8 +85,8 @@ class ParquetSource(Source):
         self.num_rows = self._files.num_rows
         if self.num_rows == 0:
             raise UserError(f"the Parquet files in {path} have no rows; check the path")
-        said, self.splits_origin = said_splits(self._files, self._columns)
-        self.splits = usable_splits(said)
+        split_names, self.splits_origin = splits_of_files(self._files, self._columns)
+        self.splits = usable_splits(split_names)
         self.has_captions = self._columns.caption is not None
         self.classes = ()
         if self._columns.label is not None:

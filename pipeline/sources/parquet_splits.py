@@ -6,7 +6,7 @@ from pipeline.sources.parquet_files import InputFiles, values_of
 from pipeline.sources.splits import REMEDY
 
 
-def said_splits(files: InputFiles, columns: Columns) -> tuple[list[str], str]:
+def splits_of_files(files: InputFiles, columns: Columns) -> tuple[list[str], str]:
     """The splits of all rows, and where they are stated; empty if nowhere.
 
     Raises:
@@ -15,15 +15,15 @@ def said_splits(files: InputFiles, columns: Columns) -> tuple[list[str], str]:
     """
     if columns.split is not None:
         return _in_column(files, columns, columns.split), f"column {columns.split}"
-    said = [file.split for file in files]
-    if not any(said):
+    splits = [file.split for file in files]
+    if not any(splits):
         return [], ""
-    if not all(said):
-        one, other = files.files[said.index(None)], next(f for f in files if f.split)
+    if not all(splits):
+        one, other = files.files[splits.index(None)], next(f for f in files if f.split)
         raise UserError(
             f"{other.path} says the split {other.split}, and {one.path} says none; {REMEDY}"
         )
-    return [name for name in said if name], " and ".join(
+    return [name for name in splits if name], " and ".join(
         dict.fromkeys(file.split_origin for file in files)
     )
 
