@@ -61,7 +61,7 @@ $(PEERS): $(INSTALLED)
 
 docs: $(SPHINX) ## the documentation as a site in build/site; a broken link ends it, examples are run
 	$(BIN)/python -m docs.site
-	$(BIN)/pytest -q --doctest-modules --doctest-glob='*.md' noisestack pipeline docs/*.md *.md tests/test_readme.py tests/test_own_models_docs.py tests/face/test_python_page.py
+	$(BIN)/pytest -q --doctest-modules --doctest-glob='*.md' --ignore noisestack/files noisestack pipeline docs/*.md *.md tests/test_readme.py tests/test_own_models_docs.py tests/face/test_python_page.py
 
 $(SPHINX): $(INSTALLED)
 	@$(BIN)/pip install --quiet --quiet --constraint constraints.txt --editable '.[dev,docs]'
