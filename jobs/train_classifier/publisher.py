@@ -9,7 +9,6 @@ from jobs.train_classifier.config import TrainClassifierConfig
 from jobs.train_classifier.worker import ClassifierRun
 from noisestack.config import describe
 from pipeline.classifier import Classifier, save_classifier
-from pipeline.errors import UserError
 from pipeline.evaluation.accuracy import Evaluation, evaluate, evaluate_under_pgd
 from pipeline.formats.dataset import DatasetInfo, images_of, iterate_shards, labels_of
 from pipeline.formats.keyed_sample import keyed_sample
@@ -17,7 +16,7 @@ from pipeline.formats.metrics import METRICS_FILE, read_metrics
 from pipeline.intervals import clopper_pearson
 from pipeline.networks.classifier import ClassifierNetwork
 from pipeline.plots.losses import LOSSES_FILE, plot_losses
-from pipeline.training.checkpoint import CHECKPOINTS, newest_checkpoint
+from pipeline.training.checkpoint import last_checkpoint
 from pipeline.training.classifier import published_weights
 
 MODEL_DIRECTORY = "model"
@@ -31,7 +30,8 @@ def publish_classifier(run: ClassifierRun, split: str) -> None:
     The run's losses are drawn in its directory too.
     """
     config, info, output = run.config, run.data.info, run.output
-    network = _trained_network(run)
+    network = ClassifierNetwork(run.shape)
+    network.load_state_dict(published_weights(last_checkpoint(output, config.steps)))
     lines = read_metrics(output / METRICS_FILE)
     plot_losses(
         [line["step"] for line in lines],
@@ -62,19 +62,6 @@ def publish_classifier(run: ClassifierRun, split: str) -> None:
         },
     )
     _tell(split, tested, interval, withstood)
-
-
-def _trained_network(run: ClassifierRun) -> ClassifierNetwork:
-    """The network of the last step, with the weights that are published."""
-    checkpoint = newest_checkpoint(run.output / CHECKPOINTS)
-    if checkpoint is None or checkpoint[0] != run.config.steps:
-        raise UserError(
-            f"{run.output} has no whole checkpoint of step {run.config.steps:,}, its last; the "
-            "same command makes it again from the one before"
-        )
-    network = ClassifierNetwork(run.shape)
-    network.load_state_dict(published_weights(checkpoint[1]))
-    return network
 
 
 def _tell(

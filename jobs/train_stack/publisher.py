@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from jobs.train_stack.worker import StackRun, sample_grid
-from pipeline.errors import UserError
 from pipeline.formats.dataset import DatasetInfo
 from pipeline.formats.keyed_sample import keyed_sample
 from pipeline.formats.metrics import METRICS_FILE, read_metrics
@@ -18,8 +17,9 @@ from pipeline.formats.output import atomic_path
 from pipeline.pictures import to_signed
 from pipeline.stack import Stack, averaged_stack, save_stack
 from pipeline.stack_spec import ErrorCurve
-from pipeline.training.checkpoint import CHECKPOINTS, newest_checkpoint, with_prefix
+from pipeline.training.checkpoint import last_checkpoint
 from pipeline.training.errors import measure_errors
+from pipeline.training.state import with_prefix
 
 MODEL_DIRECTORY = "model"
 _CURVE_ROWS = 512
@@ -40,14 +40,9 @@ def publish_stack(
     stack, ema = Stack(spec), dict[str, Tensor]()
     weights: dict[str, Tensor] = {}
     for run in runs:
-        newest = newest_checkpoint(run.output / CHECKPOINTS)
-        if newest is None or newest[0] != run.recipe.num_steps:
-            raise UserError(
-                f"{run.output} has no whole checkpoint of step {run.recipe.num_steps:,}, its last; "
-                "the same command makes it again from the one before"
-            )
-        weights |= with_prefix(newest[1], "weights.")
-        ema |= with_prefix(newest[1], "ema.")
+        tensors = last_checkpoint(run.output, run.recipe.num_steps)
+        weights |= with_prefix(tensors, "weights.")
+        ema |= with_prefix(tensors, "ema.")
     stack.load_state_dict(weights)
     averaged = averaged_stack(stack, ema).to(device)
     curves = measure_errors(averaged, _some_rows(info, averaged, seed), seed=seed)

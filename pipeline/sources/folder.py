@@ -22,7 +22,7 @@ from pipeline.sources.base import (
 )
 from pipeline.sources.classes import alike_note, check_classes, class_name
 from pipeline.sources.folder_layout import Inside, Leaf, find_layout
-from pipeline.sources.listing import entries, files_below, user_files
+from pipeline.sources.listing import bytes_of, entries, files_below, user_files
 from pipeline.sources.metadata import MetadataSource
 from pipeline.sources.metadata_file import find_metadata
 from pipeline.sources.splits import REMEDY, SplitsFrom, first_split, split_in, usable_splits
@@ -150,13 +150,9 @@ class FolderSource(Source):
         for row in range(start, stop):
             name = self._files[row].as_py()
             file = self._root / name
-            try:
-                data = file.read_bytes()
-            except OSError as error:
-                if not self._root.is_dir():  # no row's fault: the disk is gone
-                    raise UserError(f"there is no folder {self._root} any more") from None
-                reason = f"{file} cannot be read ({error.strerror}); check it"
-                rows.append(BadRow(name, row, str(file), reason))
+            data = bytes_of(self._root, name)
+            if isinstance(data, str):
+                rows.append(BadRow(name, row, str(file), data))
                 continue
             rows.append(
                 RawRow(

@@ -47,6 +47,20 @@ def entries(folder: Path | str) -> list[os.DirEntry[str]]:
         return sorted((entry for entry in scan if not _hidden(entry.name)), key=_name)
 
 
+def bytes_of(root: Path, name: str) -> bytes | str:
+    """The bytes of a file below a folder, or a line that says why it cannot be read.
+
+    Raises:
+        UserError: the folder is gone, which is no file's fault.
+    """
+    try:
+        return (root / name).read_bytes()
+    except OSError as error:
+        if not root.is_dir():
+            raise UserError(f"there is no folder {root} any more") from None
+        return f"{root / name} cannot be read ({error.strerror}); check it"
+
+
 def files_below(root: Path | str, folder: str = "") -> Iterator[str]:
     """The files in a folder of `root` and below it, in the order of their names, relative to root.
 

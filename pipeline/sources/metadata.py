@@ -26,7 +26,7 @@ from pipeline.sources.classes import (
     class_name,
     cleaned_note,
 )
-from pipeline.sources.listing import files_below
+from pipeline.sources.listing import bytes_of, files_below
 from pipeline.sources.metadata_file import (
     FILE_NAME,
     NAMES,
@@ -166,13 +166,9 @@ class MetadataSource(Source):
         file = self._root / name
         if row in self._faults:
             return BadRow(name, row, str(file), f"{file} has {self._faults[row]}")
-        try:
-            data = file.read_bytes()
-        except OSError as error:
-            if not self._root.is_dir():  # no row's fault: the disk is gone
-                raise UserError(f"there is no folder {self._root} any more") from None
-            reason = f"{file} cannot be read ({error.strerror}); check it and its line"
-            return BadRow(name, row, str(file), reason)
+        data = bytes_of(self._root, name)
+        if isinstance(data, str):
+            return BadRow(name, row, str(file), f"{data} and its line")
         caption = (self._captions[row].as_py() or "") if self.has_captions else None
         split = self._splits[row] if self.splits else None
         return RawRow(name, data, int(self._labels[row]), caption, split, str(file))

@@ -73,6 +73,24 @@ def newest_checkpoint(directory: Path) -> tuple[int, dict[str, Tensor]] | None:
     return None if newest is None else (newest.step, newest.tensors)
 
 
+def last_checkpoint(output: Path, num_steps: int) -> dict[str, Tensor]:
+    """The state that a run ended with after its last step.
+
+    Args:
+        output: the run's directory.
+
+    Raises:
+        UserError: it has no whole checkpoint of that step.
+    """
+    newest = newest_checkpoint(output / CHECKPOINTS)
+    if newest is None or newest[0] != num_steps:
+        raise UserError(
+            f"{output} has no whole checkpoint of step {num_steps:,}, its last; the same command "
+            "makes it again from the one before"
+        )
+    return newest[1]
+
+
 def resume_together(directory: Path, ranks: Ranks) -> tuple[int, dict[str, Tensor]] | None:
     """`newest_checkpoint` for all workers, which call it together and get the same one.
 
@@ -180,11 +198,6 @@ def _is_whole(path: Path) -> bool:
 
 def _path(directory: Path, step: int) -> Path:
     return directory / f"step-{step:09d}.safetensors"
-
-
-def with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose names begin with ``prefix``, by the rest of their names."""
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 def _checkpoints(directory: Path) -> dict[int, Path]:

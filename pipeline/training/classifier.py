@@ -12,10 +12,11 @@ from pipeline.errors import UserError
 from pipeline.networks.classifier import ClassifierNetwork
 from pipeline.pictures import to_unit
 from pipeline.training.averaging import Averaging
-from pipeline.training.checkpoint import with_prefix
 from pipeline.training.draws import RowDraws
 from pipeline.training.objectives.base import Objective, StepRows
 from pipeline.training.objectives.natural import CrossEntropy
+from pipeline.training.rate import learning_rate
+from pipeline.training.state import flat_state, load_flat_state, with_prefix
 
 # Shifts are keyed by seed and step alone; what an objective draws, by this as well.
 _OBJECTIVE = 1
@@ -44,6 +45,11 @@ class ClassifierRecipe:
     seed: int
     objective: Objective = field(default_factory=CrossEntropy)
     averaging: Averaging | None = None
+
+    def learning_rate_at(self, step: int) -> float:
+        """The rate of step ``step``, counted from 0."""
+        rise = max(1, self.steps // 10)
+        return learning_rate(step, self.learning_rate, warmup_steps=rise, num_steps=self.steps)
 
 
 @dataclass(frozen=True)
@@ -115,7 +121,7 @@ class ClassifierTrainer:
         moved = shifted(images, self._recipe.max_shift, key, first_row=self._first_row)
         x, y = to_unit(moved).to(device), torch.from_numpy(labels.astype(np.int64)).to(device)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate_at(step, self._recipe)
+            group["lr"] = self._recipe.learning_rate_at(step)
         numbers = range(self._first_row, self._first_row + len(y))
         draws = RowDraws((*key, _OBJECTIVE), numbers, numbers.stop, device)
         loss, logits = self._recipe.objective(
@@ -156,30 +162,17 @@ class ClassifierTrainer:
             raise UserError(f"the weights are not finite after step {self.step}; {_DIVERGED}")
 
     def state(self) -> dict[str, Tensor]:
-        """Weights, their average and optimiser state by name: what a checkpoint holds."""
-        tensors = {f"weights.{name}": tensor for name, tensor in self._network.state_dict().items()}
-        tensors |= {f"ema.{name}": tensor for name, tensor in self._average.items()}
-        for name, parameter in self._network.named_parameters():
-            for key, value in self.optimizer.state[parameter].items():
-                tensors[f"adam.{key}.{name}"] = torch.as_tensor(value)
-        return tensors
+        """What a checkpoint holds beside `step`; see `flat_state`."""
+        return flat_state(self._network, self._average, self.optimizer)
 
     def load_state(self, tensors: Mapping[str, Tensor], step: int) -> None:
-        """Go on from `state` after ``step`` steps.
+        """Goes on from `state` after ``step`` steps.
 
         Raises:
             UserError: the state is another network's.
         """
         try:
-            self._network.load_state_dict(with_prefix(tensors, "weights."))
-            for name, average in self._average.items():
-                average.copy_(tensors[f"ema.{name}"])
-            for name, parameter in self._network.named_parameters():
-                self.optimizer.state[parameter] = {
-                    "step": tensors[f"adam.step.{name}"].clone(),
-                    "exp_avg": tensors[f"adam.exp_avg.{name}"].to(parameter.device),
-                    "exp_avg_sq": tensors[f"adam.exp_avg_sq.{name}"].to(parameter.device),
-                }
+            load_flat_state(self._network, self._average, self.optimizer, tensors)
         except (RuntimeError, KeyError):
             raise UserError(
                 "the checkpoint is of another network; delete it, or train into another directory"
@@ -190,15 +183,6 @@ class ClassifierTrainer:
 def published_weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights of a `ClassifierTrainer.state` to publish: their average, if there is one."""
     return with_prefix(tensors, "ema.") or with_prefix(tensors, "weights.")
-
-
-def learning_rate_at(step: int, recipe: ClassifierRecipe) -> float:
-    """The learning rate of step ``step`` (from 0); a function of the step alone."""
-    rise = max(1, recipe.steps // 10)
-    if step < rise:
-        return recipe.learning_rate * (step + 1) / rise
-    progress = (step - rise) / max(1, recipe.steps - rise)
-    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def shifted(

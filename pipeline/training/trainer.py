@@ -12,9 +12,10 @@ from torch import Tensor, distributed, nn
 from pipeline.errors import UserError
 from pipeline.stack import Stack, averaged_stack
 from pipeline.training.averaging import Averaging
-from pipeline.training.checkpoint import with_prefix
 from pipeline.training.draws import RowDraws, choose_evenly, share_of_batch
 from pipeline.training.loss import stage_loss
+from pipeline.training.rate import learning_rate
+from pipeline.training.state import flat_state, load_flat_state
 from pipeline.training.weighting import Weighting
 
 
@@ -52,11 +53,9 @@ class Recipe:
 
     def learning_rate_at(self, step: int) -> float:
         """The rate of step ``step``, counted from 0."""
-        if step < self.warmup_steps:
-            return self.learning_rate * (step + 1) / self.warmup_steps
-        span = max(1, self.num_steps - self.warmup_steps)
-        progress = min(1.0, (step - self.warmup_steps) / span)
-        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+        return learning_rate(
+            step, self.learning_rate, warmup_steps=self.warmup_steps, num_steps=self.num_steps
+        )
 
     @property
     def averaging(self) -> Averaging:
@@ -192,28 +191,12 @@ class StackTrainer:
         return averaged_stack(self.stack, self.ema)
 
     def state(self) -> dict[str, Tensor]:
-        """Weights, averages and optimiser state, flat: what a checkpoint holds beside `step`."""
-        tensors = {f"weights.{k}": v for k, v in self.stack.state_dict().items()}
-        tensors |= {f"ema.{k}": v for k, v in self.ema.items()}
-        for name, parameter in self.stack.named_parameters():
-            for key, value in self.optimizer.state[parameter].items():
-                tensors[f"adam.{key}.{name}"] = torch.as_tensor(value)
-        return {k: v.detach().contiguous() for k, v in tensors.items()}
+        """What a checkpoint holds beside `step`; see `flat_state`."""
+        return flat_state(self.stack, self.ema, self.optimizer)
 
     def load_state(self, tensors: Mapping[str, Tensor], step: int) -> None:
         """Goes on from `state` after ``step`` steps."""
-        weights = with_prefix(tensors, "weights.")
-        self.stack.load_state_dict(weights)
-        for name, value in with_prefix(tensors, "ema.").items():
-            self.ema[name].copy_(value)
-        for name, parameter in self.stack.named_parameters():
-            self.optimizer.state[parameter] = {
-                key: tensors[f"adam.{key}.{name}"]
-                .clone()
-                .to("cpu" if key == "step" else parameter.device)
-                for key in ("step", "exp_avg", "exp_avg_sq")
-                if f"adam.{key}.{name}" in tensors
-            }
+        load_flat_state(self.stack, self.ema, self.optimizer, tensors)
         self.step = step
 
 

@@ -17,7 +17,6 @@ from pipeline.training.averaging import Averaging
 from pipeline.training.classifier import (
     ClassifierRecipe,
     ClassifierTrainer,
-    learning_rate_at,
     published_weights,
     shifted,
 )
@@ -92,7 +91,7 @@ def test_natural_training_is_adamw_on_the_cross_entropy_bit_for_bit() -> None:
         moved = np.moveaxis(shifted(images[own], 1, (3, step)), -1, 1)
         x = torch.from_numpy(moved.copy()).float() / 255
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate_at(step, RECIPE)
+            group["lr"] = RECIPE.learning_rate_at(step)
         optimizer.zero_grad()
         torch.nn.functional.cross_entropy(plain(x), torch.from_numpy(labels[own])).backward()
         optimizer.step()
@@ -166,14 +165,14 @@ def test_weight_decay_spares_norms_and_biases() -> None:
 
 
 def test_the_learning_rate_rises_to_its_peak_and_falls_along_a_half_cosine() -> None:
-    rates = [learning_rate_at(step, RECIPE) for step in range(20)]
+    rates = [RECIPE.learning_rate_at(step) for step in range(20)]
     assert rates[:2] == pytest.approx([0.5e-3, 1e-3])
     assert max(rates) == 1e-3
     assert rates[11] == pytest.approx(0.5e-3)  # half of the fall
     assert rates[2:] == sorted(rates[2:], reverse=True)
     assert 0 < rates[-1] < 1e-5
     one_step = ClassifierRecipe(1, 1e-3, 0.0, 0, 0)
-    assert learning_rate_at(0, one_step) == 1e-3
+    assert one_step.learning_rate_at(0) == 1e-3
 
 
 def test_shifts_move_pictures_whole_and_repeat_their_edges() -> None:
