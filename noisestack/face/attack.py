@@ -26,9 +26,11 @@ from pipeline.attacks.settings import (
 from pipeline.attacks.trust.model_check import look_at_model
 from pipeline.classifier import FrozenClassifier
 from pipeline.errors import UserError
+from pipeline.formats.perturbation.set import PerturbationColumns, perturbation_table
 from pipeline.formats.perturbation.target import resolved_target, targets_of
+from pipeline.formats.perturbation.trivial_pictures import count_trivial
 from pipeline.formats.perturbation.verdict import margins_of, successes, threshold_of
-from pipeline.formats.perturbation.warnings import GRADIENT_FREE
+from pipeline.formats.perturbation.warnings import GRADIENT_FREE, doubtful_rows, row_warnings
 from pipeline.perturbation.built_in import BuiltIn, perturb_rows
 from pipeline.perturbation.judge import judge_of
 from pipeline.perturbation.options import EPS_LEVELS
@@ -173,13 +175,43 @@ def _attack(
         stored, attacked, found_by = run(True)  # as the job does it: for all rows that stand
     logits = judge.logits_of(stored)
     clean_predictions, margins = clean_logits.argmax(axis=1), margins_of(logits, labels, targets)
+    won = successes(labels, clean_predictions, margins, targets, threshold)
+    record = {**BuiltIn(settings).record(), "threshold": threshold}
+    table = perturbation_table(
+        PerturbationColumns(
+            ids=[str(row) for row in rows],
+            split="",
+            rows=rows,
+            labels=labels,
+            images=images,
+            adversarial=stored,
+            clean_predictions=clean_predictions,
+            adversarial_predictions=logits.argmax(axis=1),
+            margins=margins,
+            found_attacks=found_by,
+            found_restarts=attacked.restart.cpu().numpy(),
+            found_steps=attacked.step.cpu().numpy(),
+            forwards=attacked.forwards.cpu().numpy(),
+            backwards=attacked.backwards.cpu().numpy(),
+            targets=targets,
+        ),
+        record,
+    )
+    counts = {
+        "rows": len(rows),
+        "clean_right": int((clean_predictions == labels).sum()),
+        "successes": int(won.sum()),
+        **doubtful_rows(table, record),
+        "trivial": count_trivial(table, record),
+    }
+    noticed += row_warnings(counts, record, len(classifier.classes))
     return AttackResult(
         attack=settings.attack,
         norm=settings.norm.value,
         eps=settings.eps_levels / LEVELS,
         clean=images,
         adversarial=stored,
-        success=successes(labels, clean_predictions, margins, targets, threshold),
+        success=won,
         labels=labels,
         targets=targets,
         clean_predictions=clean_predictions,

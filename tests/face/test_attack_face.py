@@ -27,6 +27,8 @@ from pipeline.attacks.trust.audit import Audit
 from pipeline.classifier import Classifier
 from pipeline.formats.dataset import load_dataset
 from pipeline.formats.perturbation.distances import in_ball
+from pipeline.formats.perturbation.trivial_pictures import count_trivial
+from pipeline.formats.perturbation.warnings import doubtful_rows, row_warnings
 from pipeline.formats.shard import images_of, read_part
 from pipeline.perturbation.built_in import BuiltIn
 from pipeline.perturbation.judge import judge_of
@@ -104,6 +106,16 @@ def test_rows_are_those_of_a_perturbation_set_with_the_same_options(
         assert np.array_equal(values, due.column(name).to_numpy()), name
     assert list(found.found_attack) == due.column("found_attack").to_pylist()
     assert found.success.any()
+    record = {**BuiltIn(attack).record(), "threshold": found.threshold}
+    counts = {
+        "rows": 60,
+        "clean_right": found.clean_accuracy.count,
+        "successes": int(found.success.sum()),
+        **doubtful_rows(due, record),
+        "trivial": count_trivial(due, record),
+    }
+    spoken = [warning.text for warning in row_warnings(counts, record, 10)]
+    assert list(found.warnings[len(found.warnings) - len(spoken) :]) == spoken
     assert in_ball(found.clean, found.adversarial, found.norm, round(found.eps * 255)).all()
     right = found.clean_predictions == LABELS
     assert found.clean_accuracy == ns.Rate(int(right.sum()), 60)
@@ -225,6 +237,11 @@ def test_targets_are_a_rule_a_class_or_a_class_for_each_row(classifier: ns.Class
     assert (each.adversarial_predictions == next_ones)[each.success].all()
     assert np.array_equal(run(3).adversarial, run("3").adversarial)
     assert np.array_equal(run([3] * 8).adversarial, run(torch.full((8,), 3)).adversarial)
+
+
+def test_rows_that_speak_against_the_accuracy_are_warned_of(classifier: ns.Classifier) -> None:
+    shifted = ns.attack(classifier, IMAGES, (LABELS + 1) % 10, eps="4/255", steps=1)
+    assert any("no better than guessing among 10 classes" in line for line in shifted.warnings)
 
 
 def test_all_attacks_are_listed() -> None:
