@@ -105,8 +105,9 @@ def _export(task: Task, directory: Path) -> str | None:
 
 
 def _prepare(task: Task, place: Mapping[str, Any]) -> tuple[Task, Record | None]:
-    """Makes the file on which all rows rest, or finds it as an earlier run left it; nothing for an
-    attack that has none.
+    """Makes the file that all rows need, or takes that of an earlier run.
+
+    Does nothing for an attack without such a file.
 
     Where it is not there whole, shards of an earlier run were made with one that is lost, which
     another machine may not make again bit for bit: they are made anew as well.

@@ -50,8 +50,7 @@ class AttackResult:
 
     @property
     def x_adv(self) -> Tensor:
-        """The perturbed pictures as networks take them: float32 ``[N, C, H, W]`` in [0, 1], on the
-        CPU."""
+        """The perturbed pictures for networks, float32 ``[N, C, H, W]`` in [0, 1], on the CPU."""
         return to_unit(self.adversarial)
 
     @property

@@ -65,8 +65,10 @@ class Rows:
 
     @property
     def aim(self) -> Tensor:
-        """The rival that a row's restart aims at, one after the other and then the last again,
-        int64 ``[N]``."""
+        """The rival that each row's restart aims at, int64 ``[N]``.
+
+        Restarts take the rivals in turn; further ones take the last rival again.
+        """
         rivals = self.rivals
         number = self.restart.clamp_max(rivals.shape[1] - 1)
         return rivals.gather(1, number[:, None]).squeeze(1)

@@ -85,8 +85,11 @@ class AttackSettings:
         return self.ball.eps
 
     def build(self) -> Ensemble:
-        """The attack, or those tried in turn, by name; UserError where the settings contradict
-        each other."""
+        """The attack, or those tried in turn, by name.
+
+        Raises:
+            UserError: the settings contradict each other.
+        """
         entry = ATTACKS[self.attack]
         entry.refuse_unheeded(self)
         built = entry.build(self)

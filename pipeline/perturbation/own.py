@@ -120,8 +120,10 @@ def _repeat_warnings(repeat: Repeat | None) -> list[TrustWarning]:
 
 
 def _repeat_report(repeat: Repeat | None) -> dict[str, Any]:
-    """What a manifest says of whether a user's attack is reproducible, and why; None for whether
-    where the first shard had no picture to attack."""
+    """The manifest's entries on whether a user's attack is reproducible, and why.
+
+    It is None where the first shard had no picture to attack.
+    """
     if repeat is None:
         return {"reproducible": None, "reproducible_why": "the first shard had nothing to attack"}
     if repeat.differing:

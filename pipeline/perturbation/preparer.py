@@ -1,5 +1,4 @@
-"""What a perturbation set has before its rows, such as a universal set's one perturbation. No
-Ray."""
+"""What is made before a set's rows, such as a universal set's one perturbation. No Ray."""
 
 from typing import Any
 

@@ -139,8 +139,12 @@ class Transfer(SetAttack):
         return cls(TransferAttack.of(options.source))
 
     def check_fits(self, info: DatasetInfo, split: str, stop: int, classifier_sha256: str) -> None:
-        """Raises UserError unless the set has rows 0 to ``stop`` of this dataset's split, and was
-        made against another classifier than this one."""
+        """Refuses a set that cannot be transferred to this dataset and classifier.
+
+        Raises:
+            UserError: the set lacks rows 0 to ``stop`` of the dataset's split, or was made against
+                this very classifier.
+        """
         settings, opened = self.settings, self.settings.opened()
         if settings.surrogate_sha256 == classifier_sha256:
             raise UserError(

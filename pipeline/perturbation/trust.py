@@ -30,8 +30,9 @@ def look_at_rows(
     *,
     num_draws: int = 1,
 ) -> list[TrustWarning]:
-    """What the first rows of a split show of a classifier, as `look_at_model` tells it; nothing
-    where none of them has a label among the classes.
+    """The warnings of `look_at_model` on the first rows of a split.
+
+    Empty where none of them has a label among the classes.
 
     Args:
         attack: its name; a user's, and `square`, may do without gradients.
@@ -61,8 +62,10 @@ def look_at_rows(
 def measured_threshold(
     judge: Judge, info: DatasetInfo, split: str, rows: int
 ) -> dict[str, float | int]:
-    """By how much another class must lead, in logits, as a set's ``attack`` states it: threshold,
-    and threshold_rows, the first rows of the split that it was measured on.
+    """The threshold by which another class must lead, as a set's ``attack`` states it.
+
+    The keys are threshold, in logits, and threshold_rows, the number of the split's first rows that
+    it was measured on.
 
     Args:
         judge: who says whether rows are broken.
@@ -77,8 +80,9 @@ def measured_threshold(
 
 
 def stale_warnings(classifier: FrozenClassifier, opened: PerturbationSet, info: DatasetInfo) -> str:
-    """What is wrong with the warnings of a set that a look at its classifier gives, in one line;
-    empty where they are as they should be. Those that its rows give are not looked at.
+    """What is wrong with those warnings of a set that come from its classifier, in one line.
+
+    Empty where they are right. Warnings that come from the rows are not checked.
 
     Raises:
         UserError: the classifier cannot be attacked.

@@ -1,5 +1,7 @@
-"""One perturbation for all pictures, as perturbation sets are made with it: made from a sample,
-stored beside the shards, and then added to every row."""
+"""Perturbation sets with one perturbation for all pictures.
+
+It is made from a sample, stored beside the shards, and then added to every row.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -161,8 +163,10 @@ class Universal(SetAttack):
         return perturb
 
     def report(self, totals: Totals) -> dict[str, Any]:
-        """How the perturbation was made, and fooling_rate: the share of the rightly answered
-        pictures that it breaks; None where there are none."""
+        """How the perturbation was made, and its fooling_rate.
+
+        That is the share of the rightly answered pictures that it breaks; None if there are none.
+        """
         assert totals.file_record is not None
         right = totals.counts["clean_right"]
         rate = totals.counts["successes"] / right if right else None

@@ -10,8 +10,10 @@ _SLACK = 2.0
 
 @dataclass(frozen=True)
 class BriefApgd(Apgd):
-    """`Apgd`, but at each checkpoint a row is given up whose loss, were it to rise until the last
-    step twice as fast as since the checkpoint before, would still not be positive.
+    """`Apgd` that gives up rows at its checkpoints.
+
+    A row is given up if its loss would stay below 0 even if it rose, until the last step, twice as
+    fast as since the checkpoint before.
 
     All of Auto-PGD's losses are positive wherever the answer is wrong, and progress mostly slows
     down from one checkpoint to the next. The rule looks at nothing but the row itself. A restart

@@ -13,9 +13,11 @@ _FIRST = 3  # the walk's first points say little
 
 @dataclass(frozen=True)
 class BriefFab(FabTargeted):
-    """`FabTargeted`, but a restart is given up after iteration k, from 3 on, unless it has found
-    a wrong answer within ``1 + 12 / k`` times the radius (L∞) or ``1 + 350 / k²`` times (L2), where
-    the walk begins further out and comes in from there.
+    """`FabTargeted` that gives up restarts.
+
+    A restart is given up after iteration k, from 3 on, unless it has reached a wrong answer within
+    ``1 + 12 / k`` times the radius (L∞), or ``1 + 350 / k²`` times (L2), where the walk starts
+    further out and comes in.
 
     The walk comes near the border soon and then creeps along it: most restarts are far away then
     and stay so. The rule looks at nothing but the row itself.

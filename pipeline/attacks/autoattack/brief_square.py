@@ -15,9 +15,10 @@ _SLACK = 1.5
 
 @dataclass(frozen=True)
 class BriefSquare(Square):
-    """`Square`, but after steps 256, 512, 1024 and so on a row is given up whose margin would stay
-    below 0 even if it rose, from here to the last step, half again as much with each doubling of
-    the steps as with the last one.
+    """`Square` that gives up rows after steps 256, 512, 1024 and so on.
+
+    A row is given up if its margin would stay below 0 even if each further doubling of the steps
+    raised it by 1.5 times as much as the last doubling.
 
     Random search improves by ever rarer finds, so the margin rises about as the logarithm of the
     steps. The rule looks at nothing but the row itself.

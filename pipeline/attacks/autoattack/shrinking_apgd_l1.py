@@ -1,6 +1,8 @@
-"""Auto-PGD in L1 that comes in from larger balls: the version with several radii of Croce and Hein,
-"Mind the box: l1-APGD for sparse adversarial attacks on image classifiers", 2021
-(arXiv 2103.01208)."""
+"""Auto-PGD in L1 that comes in from larger balls.
+
+The version with several radii of Croce and Hein, "Mind the box: l1-APGD for sparse adversarial
+attacks on image classifiers", 2021 (arXiv 2103.01208).
+"""
 
 import math
 from dataclasses import dataclass
@@ -20,8 +22,10 @@ _SHARE = 0.3  # of the steps in each of the balls but the last
 
 @dataclass(frozen=True)
 class ShrinkingApgdL1(ApgdL1):
-    """`ApgdL1` for 30 % of the steps in the ball of three times the radius, for 30 % in that of
-    twice the radius, and for the rest in the ball itself.
+    """`ApgdL1` in shrinking balls.
+
+    30 % of the steps are in the ball of three times the radius, 30 % in that of twice the radius,
+    and the rest in the ball itself.
 
     In each ball it begins anew, at the nearest point of that ball to the best one of the ball
     before. In L1 steps are sparse, and from further away they find values that a change within

@@ -1,5 +1,4 @@
-"""What a row that is to be answered as a class is judged by: two logits, of which its target is the
-wrong answer."""
+"""The two logits that decide whether a row with a target is broken; its target is the wrong one."""
 
 import torch
 from torch import Tensor

@@ -1,5 +1,8 @@
-"""Step sizes that fall along half a cosine: Loshchilov and Hutter, "SGDR: stochastic gradient
-descent with warm restarts", 2016 (arXiv 1608.03983), equation 5."""
+"""Step sizes that fall along half a cosine.
+
+Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts", 2016 (arXiv
+1608.03983), equation 5.
+"""
 
 import math
 

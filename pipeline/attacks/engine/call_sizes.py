@@ -21,8 +21,9 @@ _SEED = 0
 
 
 class RowView:
-    """A model whose logits are worked out row by row from another's: which calls agree is that
-    one's property, so it is not tried again for each view.
+    """A model whose logits are computed row by row from another model's.
+
+    Which sizes of calls agree is a property of the other model, and is not tried again here.
 
     Args:
         base: the model that is asked.
@@ -42,8 +43,9 @@ _known: MutableMapping[Model, dict[_Key, tuple[int, ...]]] = WeakKeyDictionary()
 
 
 def smaller_calls(model: Model, x: Tensor, rows_per_call: int) -> tuple[int, ...]:
-    """The sizes ``rows_per_call / 2``, ``/ 4`` … down to 8 at which the model's logits and its
-    gradients by the picture have the same bits as in a full call, the largest first.
+    """The smaller sizes of calls that give the same bits as a full call, largest first.
+
+    Tried are ``rows_per_call / 2``, ``/ 4`` … down to 8, for logits and gradients by the picture.
 
     Args:
         model: see `pipeline.attacks`; of a view, its base is tried. One that no weak reference can

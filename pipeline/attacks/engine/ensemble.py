@@ -1,6 +1,8 @@
-"""Several attacks in turn, each on the rows that withstood those before, as Croce and Hein propose,
-"Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free attacks",
-2020 (arXiv 2003.01690), section 5."""
+"""Several attacks in turn, each on the rows that withstood the earlier ones.
+
+Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse
+parameter-free attacks", 2020 (arXiv 2003.01690), section 5.
+"""
 
 from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol, runtime_checkable
@@ -155,8 +157,10 @@ class _Turns:
             self._give(number, self._standing())
 
     def audit(self, audit: Audit, drawn: Tensor, widen: bool) -> None:
-        """Gives the dear attacks and then the alarm to the drawn rows that stand; the alarm to all
-        where it is to be widened."""
+        """Runs the dear attacks, then the alarm, on the sampled rows that stand.
+
+        Where the alarm is widened, it runs on all rows.
+        """
         drawn = drawn & self._standing()
         first = len(self._ensemble.attacks)
         for number in range(first, first + len(audit.attacks)):

@@ -1,7 +1,9 @@
-"""Models that answer by chance, as their mean answer: expectation over transformation, Athalye,
-Engstrom, Ilyas and Kwok, "Synthesizing robust adversarial examples", 2017 (arXiv 1707.07397),
-section 2; for randomised defences Athalye, Carlini and Wagner, "Obfuscated gradients give a false
-sense of security", 2018 (arXiv 1802.00420), section 4."""
+"""Classifiers that answer by chance, attacked by their mean answer.
+
+Expectation over transformation: Athalye, Engstrom, Ilyas and Kwok, "Synthesizing robust adversarial
+examples", 2017 (arXiv 1707.07397), section 2; for randomised defences Athalye, Carlini and Wagner,
+"Obfuscated gradients give a false sense of security", 2018 (arXiv 1802.00420), section 4.
+"""
 
 from dataclasses import dataclass
 from hashlib import sha256

@@ -226,8 +226,11 @@ class _Run:
                 getattr(rows, name)[at[better]] = getattr(one, name)[better]
 
     def _score(self, margin: Tensor, x: Tensor, clean: Tensor) -> Tensor:
-        """What makes one picture better than another, float64 ``[N]``: the margin; or, where the
-        smallest change is looked for, first whether it breaks the row and then how small it is."""
+        """The score by which pictures of a row are compared, float64 ``[N]``.
+
+        It is the margin. Where the smallest change is wanted, a picture that breaks the row comes
+        first, and then the smaller change.
+        """
         norm = self._attack.smallest
         if norm is None:
             return margin.double()

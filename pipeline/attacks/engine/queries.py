@@ -1,5 +1,7 @@
-"""How the engine asks the model: in calls of fixed sizes, with each row's passes counted and the
-best picture of each row kept."""
+"""How the engine calls the model.
+
+Calls have fixed sizes, each row's passes are counted, and the best picture of each row is kept.
+"""
 
 from collections.abc import Callable
 
@@ -193,8 +195,7 @@ class NotedQueries:
         return None if targets is None else targets[at]
 
     def _void(self) -> Tensor:
-        """Logits of every row for those that are not asked: the clean pictures', which are
-        finite and belong to the row."""
+        """The clean pictures' logits, which are finite, for the rows that are not asked."""
         return self._active.logits.clone()
 
     def _ask_forward(self, logits: Tensor, x: Tensor, asked: Tensor) -> None:
@@ -204,8 +205,10 @@ class NotedQueries:
             logits[chosen] = self._asker.logits(x[chosen], self._targets(chosen))
 
     def _with_gradient(self, asked: Tensor, wanted: Tensor) -> Tensor:
-        """The rows to ask in calls with a gradient: those that want one, or all where asking the
-        others apart would cost more."""
+        """The rows to ask in calls with a gradient.
+
+        They are those that need one, or all if asking the others apart would cost more.
+        """
         wanting, rest = int((asked & wanted).sum()), int((asked & ~wanted).sum())
         if not wanting or not rest:
             return asked & wanted

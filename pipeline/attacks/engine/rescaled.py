@@ -28,7 +28,10 @@ class Rescaled(RowView):
         self._threshold = threshold
 
     def rescale(self, logits: Tensor) -> Tensor:
-        """Logits of the model, as attacks see them. By one product with one number, so that a row's
-        bits do not depend on its company, and none change where the threshold is `MARGIN`."""
+        """The model's logits, scaled for the attacks.
+
+        By one product with one number, so that a row's bits do not depend on other rows, and do not
+        change where the threshold is `MARGIN`.
+        """
         factor = torch.tensor(MARGIN / self._threshold, dtype=logits.dtype, device=logits.device)
         return logits * factor

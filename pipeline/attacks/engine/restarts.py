@@ -77,8 +77,10 @@ class Restarts:
         self._last.scatter_reduce_(0, rows, restarts, "amin")
 
     def end(self, rows: Tensor) -> None:
-        """Notes that a restart of each of these rows, int64 ``[M]``, is at its end. Where that
-        was the row's only one in work, its next is due."""
+        """Notes that a restart of each of these rows, int64 ``[M]``, has ended.
+
+        If it was the row's only running one, the row's next restart is due.
+        """
         last = self._last.tolist()
         for row in rows.tolist():
             self._tough.add(row)

@@ -191,8 +191,7 @@ class Ball:
         return (base + whole.to(base.dtype)) / LEVELS
 
     def whole(self, change: Tensor) -> Tensor:
-        """The change of whole levels near one in levels, float64 ``[N, ...]``: in the ball, rounded
-        as `snap` does it, with no box."""
+        """A change in levels, float64 ``[N, ...]``, rounded into the ball as by `snap`; no box."""
         if self.norm is Norm.LINF:
             return change.round().clamp(-self.levels, self.levels)
         return self._shortened(change.flatten(1)).reshape(change.shape)

@@ -1,6 +1,8 @@
-"""The smallest change that takes a picture to a hyperplane without leaving the box: Croce and Hein,
-"Minimally distorted adversarial examples with a fast adaptive boundary attack", 2019
-(arXiv 1907.02044), section 3.1."""
+"""The smallest change that takes a picture to a hyperplane without leaving the box.
+
+Croce and Hein, "Minimally distorted adversarial examples with a fast adaptive boundary attack",
+2019 (arXiv 1907.02044), section 3.1.
+"""
 
 import torch
 from torch import Tensor
@@ -64,8 +66,11 @@ def _all_at_once(slope: Tensor, room: Tensor, wanted: Tensor, norm: Norm) -> Ten
 
 
 def _steepest_first(slope: Tensor, room: Tensor, wanted: Tensor, norm: Norm) -> Tensor:
-    """Sizes in L1: the steepest value moves as far as there is room, then the next one, and the
-    last of them by what is still missing."""
+    """The sizes of the smallest change in L1.
+
+    The steepest value moves as far as it has room, then the next one, and the last by what is still
+    missing.
+    """
     steepest, order = slope.sort(dim=1, descending=True, stable=True)
     gain = steepest * room.gather(1, order)
     missing = (wanted - (gain.cumsum(dim=1) - gain)).clamp_min(0.0)

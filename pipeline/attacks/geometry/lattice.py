@@ -34,6 +34,8 @@ def on_lattice(point: Tensor, clean: Tensor, norm: Norm) -> Tensor:
 
 
 def gap(logits: Tensor, label: Tensor) -> Tensor:
-    """``MARGIN - max_{i≠y} z_i + z_y``, ``[N]``: what is missing in the logits until the row counts
-    as broken; below 0 it does."""
+    """How far the logits are from breaking each row, ``[N]``; below 0 the row is broken.
+
+    It is ``MARGIN - max_{i≠y} z_i + z_y``.
+    """
     return MARGIN - losses.margin(logits, label)

@@ -42,7 +42,8 @@ def within_box(gradient: Tensor, point: Tensor) -> Tensor:
 
 
 def _onto_l1_ball(delta: Tensor, limit: Tensor, clean: Tensor) -> Tensor:
-    """All sizes fall by one threshold, no further than to 0, and are cut to the box's room:
+    """All sizes fall by one threshold, but not below 0, and are cut to the box's room.
+
     Croce and Hein, "Mind the box: l1-APGD for sparse adversarial attacks on image classifiers",
     2021 (arXiv 2103.01208). The threshold is found by bisection.
 

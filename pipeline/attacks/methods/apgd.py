@@ -1,6 +1,8 @@
-"""Auto-PGD, which finds its own step size: Croce and Hein, "Reliable evaluation of adversarial
-robustness with an ensemble of diverse parameter-free attacks", 2020 (arXiv 2003.01690),
-algorithm 1 and section 3."""
+"""Auto-PGD, which finds its own step size.
+
+Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse
+parameter-free attacks", 2020 (arXiv 2003.01690), algorithm 1 and section 3.
+"""
 
 from dataclasses import dataclass, replace
 from functools import partial

@@ -1,5 +1,8 @@
-"""Auto-PGD in L1: Croce and Hein, "Mind the box: l1-APGD for sparse adversarial attacks on image
-classifiers", 2021 (arXiv 2103.01208), section 4 (with one radius; `ShrinkingApgdL1` has three)."""
+"""Auto-PGD in L1.
+
+Croce and Hein, "Mind the box: l1-APGD for sparse adversarial attacks on image classifiers", 2021
+(arXiv 2103.01208), section 4 (with one radius; `ShrinkingApgdL1` has three).
+"""
 
 from dataclasses import dataclass
 
@@ -79,8 +82,10 @@ class ApgdL1(Apgd):
         return self.ball
 
     def stage(self, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
-        """For each row the steps since it came into its present ball, how many it has there, both
-        int64 ``[N]``, and the ball's radius, ``[N]``."""
+        """Each row's steps in its present ball, how many it has there, and the ball's radius.
+
+        int64 ``[N]``, int64 ``[N]`` and ``[N]``.
+        """
         radius = rows.clean.new_full(rows.step.shape, self.ball.eps)
         return rows.step, torch.full_like(rows.step, self.steps), radius
 

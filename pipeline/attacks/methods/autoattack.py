@@ -1,6 +1,8 @@
-"""AutoAttack of Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble of
-diverse parameter-free attacks", 2020 (arXiv 2003.01690), section 5, and a version of it that stops
-where little is gained."""
+"""AutoAttack, and a version of it that stops where little is gained.
+
+Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse
+parameter-free attacks", 2020 (arXiv 2003.01690), section 5.
+"""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
@@ -39,8 +41,10 @@ def standard(ball: Ball) -> Ensemble:
 
 
 def fast(ball: Ball) -> Ensemble:
-    """The standard attacks, each of which leaves a row where it gains too little, and themselves on
-    a sample of what is left standing; there the one without gradients is the alarm.
+    """The fast version: brief attacks on all rows, then the standard ones on a sample.
+
+    A brief attack leaves a row where it gains too little. The sample is of the rows that are left
+    standing; there the attack without gradients is the alarm.
 
     When a row is left is a function of that row alone, and whether it is audited is drawn by its
     number, so that the rows' bytes do not depend on their company. See `BriefApgd`, `BriefFab` and

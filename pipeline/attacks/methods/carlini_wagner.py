@@ -1,5 +1,7 @@
-"""The attack of Carlini and Wagner, "Towards evaluating the robustness of neural networks", 2016
-(arXiv 1608.04644), section VI.A (L2)."""
+"""The attack of Carlini and Wagner in L2.
+
+"Towards evaluating the robustness of neural networks", 2016 (arXiv 1608.04644), section VI.A.
+"""
 
 from dataclasses import dataclass
 

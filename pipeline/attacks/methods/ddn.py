@@ -1,6 +1,8 @@
-"""The decoupled direction and norm attack: Rony, Hafemann, Oliveira, Ben Ayed, Sabourin and
-Granger, "Decoupling direction and norm for efficient gradient-based L2 adversarial attacks and
-defenses", 2018 (arXiv 1811.09600), algorithm 1."""
+"""The decoupled direction and norm attack.
+
+Rony, Hafemann, Oliveira, Ben Ayed, Sabourin and Granger, "Decoupling direction and norm for
+efficient gradient-based L2 adversarial attacks and defenses", 2018 (arXiv 1811.09600), algorithm 1.
+"""
 
 from dataclasses import dataclass
 
@@ -71,8 +73,10 @@ class Ddn(GradientSteps):
 
 
 def _raised(logits: Tensor, label: Tensor) -> Tensor:
-    """The value of `gap`, with the gradient of the log odds, whose g / ||g|| is that of the
-    cross-entropy: one query tells both."""
+    """The value of `gap` with the gradient of the log odds, so that one query gives both.
+
+    The direction g / ||g|| of that gradient is the cross-entropy's.
+    """
     loss = log_odds(logits, label)
     return loss - loss.detach() + gap(logits, label).detach()
 

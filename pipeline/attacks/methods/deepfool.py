@@ -1,5 +1,8 @@
-"""DeepFool: Moosavi-Dezfooli, Fawzi and Frossard, "DeepFool: a simple and accurate method to fool
-deep neural networks", 2015 (arXiv 1511.04599), algorithm 2."""
+"""DeepFool.
+
+Moosavi-Dezfooli, Fawzi and Frossard, "DeepFool: a simple and accurate method to fool deep neural
+networks", 2015 (arXiv 1511.04599), algorithm 2.
+"""
 
 from dataclasses import dataclass
 from typing import assert_never

@@ -1,7 +1,10 @@
-"""FAB, the fast adaptive boundary attack, towards one class: Croce and Hein, "Minimally distorted
-adversarial examples with a fast adaptive boundary attack", 2019 (arXiv 1907.02044), algorithm 1;
-the targeted version is that of Croce and Hein, "Reliable evaluation of adversarial robustness with
-an ensemble of diverse parameter-free attacks", 2020 (arXiv 2003.01690), section 4."""
+"""FAB, the fast adaptive boundary attack, towards one class.
+
+Croce and Hein, "Minimally distorted adversarial examples with a fast adaptive boundary attack",
+2019 (arXiv 1907.02044), algorithm 1. The targeted version is that of Croce and Hein, "Reliable
+evaluation of adversarial robustness with an ensemble of diverse parameter-free attacks", 2020
+(arXiv 2003.01690), section 4.
+"""
 
 from dataclasses import dataclass, replace
 

@@ -1,5 +1,8 @@
-"""The fast gradient sign method: Goodfellow, Shlens and Szegedy, "Explaining and harnessing
-adversarial examples", 2014 (arXiv 1412.6572), section 4."""
+"""The fast gradient sign method.
+
+Goodfellow, Shlens and Szegedy, "Explaining and harnessing adversarial examples", 2014 (arXiv
+1412.6572), section 4.
+"""
 
 from pipeline.attacks.base import Norm
 from pipeline.attacks.entry import AttackEntry, Strength

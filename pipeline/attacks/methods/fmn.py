@@ -1,5 +1,8 @@
-"""Fast minimum-norm attacks: Pintor, Roli, Brendel and Biggio, "Fast minimum-norm adversarial
-attacks through adaptive norm constraints", 2021 (arXiv 2102.12827), algorithm 1."""
+"""Fast minimum-norm attacks.
+
+Pintor, Roli, Brendel and Biggio, "Fast minimum-norm adversarial attacks through adaptive norm
+constraints", 2021 (arXiv 2102.12827), algorithm 1.
+"""
 
 from dataclasses import dataclass
 

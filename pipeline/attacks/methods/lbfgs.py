@@ -1,5 +1,8 @@
-"""The first attack on a network: Szegedy, Zaremba, Sutskever, Bruna, Erhan, Goodfellow and Fergus,
-"Intriguing properties of neural networks", 2013 (arXiv 1312.6199), section 4.1."""
+"""The first attack on a network.
+
+Szegedy, Zaremba, Sutskever, Bruna, Erhan, Goodfellow and Fergus, "Intriguing properties of neural
+networks", 2013 (arXiv 1312.6199), section 4.1.
+"""
 
 from dataclasses import dataclass
 
@@ -18,8 +21,9 @@ _FURTHER = 4.0  # by how much c changes while only one side of the wanted one is
 
 @dataclass(frozen=True)
 class Lbfgs:
-    """Box-constrained L-BFGS on ``c ||r||² + ℓ(x + r)``, with a line search for the largest c whose
-    minimum is broken.
+    """Box-constrained L-BFGS on ``c ||r||² + ℓ(x + r)``.
+
+    A line search finds the largest c whose minimum breaks the row.
 
     ℓ is ``log(1 + exp(missing))``, the cross-entropy of the strongest wrong class when there were
     only it and the true one; in the source, where one class is aimed at, that of all classes. Two

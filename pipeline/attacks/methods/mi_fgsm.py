@@ -1,5 +1,8 @@
-"""The momentum iterative fast gradient sign method: Dong, Liao, Pang, Su, Zhu, Hu and Li,
-"Boosting adversarial attacks with momentum", 2017 (arXiv 1710.06081), algorithm 1."""
+"""The momentum iterative fast gradient sign method.
+
+Dong, Liao, Pang, Su, Zhu, Hu and Li, "Boosting adversarial attacks with momentum", 2017 (arXiv
+1710.06081), algorithm 1.
+"""
 
 from dataclasses import dataclass
 

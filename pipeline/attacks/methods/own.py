@@ -212,8 +212,7 @@ def _judged(
     claimed: Tensor,
     threshold: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The function's pictures as they can be stored, their margins ``[N]``, and how often we asked
-    about each row, int64 ``[N]``.
+    """The function's pictures in whole levels, margins ``[N]``, and our passes, int64 ``[N]``.
 
     Args:
         claimed: bool ``[N]``, whether the function's own pictures break the rows.

@@ -1,5 +1,8 @@
-"""Projected gradient descent on the negative loss: Madry, Makelov, Schmidt, Tsipras and Vladu,
-"Towards deep learning models resistant to adversarial attacks", 2017 (arXiv 1706.06083)."""
+"""Projected gradient descent on the negative loss.
+
+Madry, Makelov, Schmidt, Tsipras and Vladu, "Towards deep learning models resistant to adversarial
+attacks", 2017 (arXiv 1706.06083).
+"""
 
 from dataclasses import dataclass
 

@@ -1,6 +1,8 @@
-"""Square attack, which needs no gradient: Andriushchenko, Croce, Flammarion and Hein, "Square
-attack: a query-efficient black-box adversarial attack via random search", 2019 (arXiv 1912.00049),
-section 3.2 (L∞)."""
+"""Square attack, which needs no gradient.
+
+Andriushchenko, Croce, Flammarion and Hein, "Square attack: a query-efficient black-box adversarial
+attack via random search", 2019 (arXiv 1912.00049), section 3.2 (L∞).
+"""
 
 from dataclasses import dataclass
 

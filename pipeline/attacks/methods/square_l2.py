@@ -1,6 +1,8 @@
-"""Square attack in L2: Andriushchenko, Croce, Flammarion and Hein, "Square attack: a
-query-efficient black-box adversarial attack via random search", 2019 (arXiv 1912.00049), section
-3.3 and algorithm 3."""
+"""Square attack in L2.
+
+Andriushchenko, Croce, Flammarion and Hein, "Square attack: a query-efficient black-box adversarial
+attack via random search", 2019 (arXiv 1912.00049), section 3.3 and algorithm 3.
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar

@@ -1,6 +1,9 @@
-"""One perturbation for all pictures: Moosavi-Dezfooli, Fawzi, Fawzi and Frossard, "Universal
-adversarial perturbations", 2016 (arXiv 1610.08401), made as in Shafahi, Najibi, Xu, Dickerson,
-Davis and Goldstein, "Universal adversarial training", 2018 (arXiv 1811.11304), section 3."""
+"""One perturbation for all pictures.
+
+Moosavi-Dezfooli, Fawzi, Fawzi and Frossard, "Universal adversarial perturbations", 2016 (arXiv
+1610.08401), made as in Shafahi, Najibi, Xu, Dickerson, Davis and Goldstein, "Universal adversarial
+training", 2018 (arXiv 1811.11304), section 3.
+"""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,5 +1,7 @@
-"""What a cheap ensemble may have missed: an alarm, and dearer attacks on a sample of what it left
-standing."""
+"""What a cheap ensemble may have missed.
+
+An audit is an alarm, and dearer attacks on a sample of the rows that the ensemble left standing.
+"""
 
 from dataclasses import dataclass
 from typing import Any

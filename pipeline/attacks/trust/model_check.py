@@ -141,8 +141,11 @@ def _refuse_probabilities(logits: Tensor) -> None:
 
 
 def _bounded_output(logits: Tensor) -> list[TrustWarning]:
-    """Outputs ``[N, K]`` of a last layer that bounds them: attacks that follow the gradient stand
-    still where such a layer is saturated, and half of what looks robust may be that."""
+    """A warning if the outputs ``[N, K]`` come from a last layer that bounds them.
+
+    Gradient attacks stand still where such a layer is saturated, which may account for half of the
+    rows that look robust.
+    """
     rows, sums = logits.shape[0], logits.double().sum(dim=1)
     if logits.numel() < _FEW_VALUES:
         return []
@@ -218,8 +221,11 @@ def _other_calls(model: Model, x: Tensor, logits: Tensor) -> list[TrustWarning]:
 
 
 def _size(logits: Tensor) -> Tensor:
-    """What rounding is a share of, ``[N]``: how far the highest logit is from 0, or from the middle
-    one. Logits have no unit, so no number may stand here; and the lowest may be a mask's -1e9."""
+    """The size of logits that rounding is a share of, ``[N]``.
+
+    It is how far the highest logit is from 0, or from the middle one. Logits have no unit, so no
+    constant will do, and the lowest may be a mask's -1e9.
+    """
     highest = logits.amax(dim=1)
     return torch.maximum(highest.abs(), highest - logits.median(dim=1).values)
 

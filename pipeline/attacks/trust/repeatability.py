@@ -79,8 +79,9 @@ def seeded(seed: int, row: int) -> Iterator[Generators]:
 
 
 def repeated(first: Tensor, again: Callable[[], tuple[Tensor, Generators]]) -> Repeat:
-    """Compares what an attack has just given with what it gives for the same seed in another
-    second: a seed from the clock is often in whole ones.
+    """Compares an attack's pictures with those for the same seed in another second.
+
+    A seed from the clock often counts whole seconds.
 
     Args:
         first: what it gave.
