@@ -1,4 +1,4 @@
-"""The edge between a person and a job: reads the config, runs main, and turns errors into lines."""
+"""Runs a command: reads its config, calls its main, and turns errors into one line each."""
 
 import importlib
 import sys
@@ -20,8 +20,8 @@ class Command(Generic[Config]):
     """What a command module offers under the name COMMAND.
 
     Attributes:
-        config_class: what the command is told.
-        main: what it does.
+        config_class: the class of its config.
+        main: the function that it runs with the config.
         summary: its line in `noisestack --help`, read from the module's text: a plain string.
     """
 
@@ -30,16 +30,21 @@ class Command(Generic[Config]):
     summary: str
 
     def run(self, argv: Sequence[str] | None = None, prog: str | None = None) -> int:
-        """Reads argv (sys.argv[1:] by default), runs main, and returns the exit code.
+        """Reads the config from a command line and runs main.
 
-        0 when main returns, or the whole number that it returns; 2 with one line on stderr for a
-        user's mistake; 130 with one line after Ctrl-C; 1 with one line for a full disk. Anything
-        else is a bug of ours and keeps its traceback.
+        Args:
+            argv: the arguments; None for ``sys.argv[1:]``.
+            prog: the command's name for ``--help``; None for the program's own.
+
+        Returns:
+            The exit code: the whole number that main returns, else 0; 2 for a user's mistake, 1 for
+            a full disk and 130 after Ctrl-C, each with one line on stderr. Any other exception is a
+            bug and keeps its traceback.
         """
         spec = getattr(sys.modules["__main__"], "__spec__", None)
         if self.main.__module__ == "__main__" and spec is not None:
-            # `python -m jobs.NAME`: Ray would ship what __main__ defines by value, globals and
-            # all, and torch's cannot be; what an importable module defines goes by name.
+            # `python -m jobs.NAME`: Ray would pickle what __main__ defines by value, with its
+            # globals, which torch's do not allow. What an importable module defines goes by name.
             again: Command[Config] = importlib.import_module(spec.name).COMMAND
             return again.run(argv, prog)
         try:
@@ -62,7 +67,7 @@ class Command(Generic[Config]):
 
 
 def interrupted() -> int:
-    """What a person sees after Ctrl-C."""
+    """Prints the line for Ctrl-C, and returns its exit code."""
     return _say("interrupted; the same command takes up where this one stopped", INTERRUPTED)
 
 
@@ -72,7 +77,7 @@ def _say(line: str, exit_code: int) -> int:
 
 
 def _program_name() -> str:
-    """`python -m jobs.ingest` when that is how it was started, else the program's own name."""
+    """`python -m jobs.ingest` if it was started so, else the program's own name."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     if spec is None:
         return sys.argv[0]

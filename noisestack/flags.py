@@ -1,7 +1,7 @@
 """Reads a JobConfig from a command line: a YAML file, and flags that override it.
 
-Every mistake becomes one line that says which key is wrong, what is wrong with it, and whether the
-file or a flag said so.
+Every mistake becomes one line that names the key, what is wrong with it, and whether the file or a
+flag gave it.
 """
 
 import argparse
@@ -32,7 +32,7 @@ def flag_of(key: str) -> str:
 
 
 def positional_of(config_class: type[JobConfig]) -> str | None:
-    """The key whose value stands without a flag: the one that is declared `CliPositionalArg`."""
+    """The key whose value needs no flag, which is declared `CliPositionalArg`; None without one."""
     fields = config_class.model_fields.items()
     return next((key for key, field in fields if _POSITIONAL in field.metadata), None)
 
@@ -59,7 +59,7 @@ def read_config(config_class: type[Config], argv: Sequence[str], prog: str) -> C
         cli_hide_none_type=True,
         cli_parse_none_str="none",
     )
-    # Intermixed: what stands without a flag may stand before, between and behind the flags.
+    # Intermixed: a positional argument may stand before, between and behind the flags.
     arguments, unknown = parser.parse_known_intermixed_args(list(argv))
     if unknown:
         parser.refuse(unknown[0])
@@ -143,7 +143,7 @@ def read_yaml(path: Path, config_class: type[JobConfig]) -> dict[str, Any]:
 
 
 def _refuse_twice(node: yaml.Node, path: Path) -> None:
-    """YAML lets the last of two equal keys win, here within a key's own mapping."""
+    """Refuses equal keys within a key's own mapping, of which YAML would take the last."""
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, _ in node.value:
@@ -206,7 +206,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _spelling(key: str, config_class: type[JobConfig]) -> str:
-    """A key as a command line has it: its flag, or its name in capitals where it needs none."""
+    """A key on the command line: its flag, or its name in capitals if it needs none."""
     return key.upper() if key == positional_of(config_class) else flag_of(key)
 
 
@@ -251,7 +251,7 @@ def _metavar(annotation: Any) -> str:
 
 
 def _several(texts: Sequence[str], annotation: Any, flag: str) -> Any:
-    """What a flag that takes a list or a mapping was told, as text."""
+    """The values of a flag that takes a list or a mapping, as text."""
     read = mapping_of if "=" in _metavar(annotation) else list_of
     value = read(texts, flag)
     if value is None and NoneType not in get_args(annotation):
@@ -260,10 +260,10 @@ def _several(texts: Sequence[str], annotation: Any, flag: str) -> Any:
 
 
 def _as_meant(value: Any, annotation: Any) -> Any:
-    """A flag's value as its key means it, where pydantic-settings leaves that open.
+    """Corrects a flag's value where pydantic-settings does not respect the key's type.
 
-    "none" arrives as None, whether the key allows that or not; a number that is one of a Literal's
-    choices arrives as text.
+    It passes "none" as None, even for a key that does not allow None, and a number that is one of a
+    Literal's choices as text.
     """
     options = choices(annotation)
     allows_none = NoneType in get_args(annotation) and "none" not in options

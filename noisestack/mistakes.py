@@ -1,4 +1,4 @@
-"""What is wrong with a config, in one line: which key, what it is, and who gave it."""
+"""Explains what is wrong with a config in one line: the key, its value, and where it came from."""
 
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
@@ -12,12 +12,12 @@ from noisestack.config import JobConfig
 
 
 def nearest(name: str, names: Sequence[str]) -> str:
-    """The one of names that is spelt most like name."""
+    """The name among ``names`` that is spelt most like ``name``."""
     return get_close_matches(name, names, n=1, cutoff=0.0)[0]
 
 
 def choices(annotation: Any) -> list[Any]:
-    """What a Literal, alone or as part of a union, allows."""
+    """The values of a Literal, alone or as part of a union; empty for other types."""
     if get_origin(annotation) is Literal:
         return list(get_args(annotation))
     if get_origin(annotation) in (Union, UnionType):
@@ -32,12 +32,13 @@ def explain(
     spelling: Callable[[str], str],
     remedy: Callable[[Sequence[str]], str],
 ) -> str:
-    """One line for all that is wrong.
+    """One line for all errors of a config.
 
     Args:
-        origins: for each key that was given, who gave it.
-        spelling: a key as the user writes it.
-        remedy: how to give keys that are missing, by their spellings.
+        error: pydantic's.
+        origins: where each key's value came from: a file or a flag.
+        spelling: turns a key into what the user writes.
+        remedy: turns the spellings of missing keys into how to give them.
     """
     missing: list[str] = []
     wrong: dict[str, list[str]] = {}  # what a key should be; a union says so once for each part

@@ -32,11 +32,11 @@ Resources = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Demand:
-    """Workers that are alike, each of which has to fit on one node.
+    """A number of equal workers, each of which must fit on one node.
 
     Attributes:
-        workers: how many, at least.
-        cpus, gpus: what each takes; a fraction of a GPU shares it.
+        workers: the least number of them.
+        cpus, gpus: of each worker; a fraction of a GPU shares it with others.
     """
 
     workers: int
@@ -44,7 +44,7 @@ class Demand:
     gpus: float = 0.0
 
     def of(self, kind: str) -> float:
-        """What one of them takes of CPU or GPU."""
+        """The CPUs or GPUs of one worker."""
         return self.cpus if kind == "CPU" else self.gpus
 
     def __str__(self) -> str:
@@ -56,13 +56,14 @@ class Demand:
 
 @dataclass(frozen=True)
 class Supply:
-    """What a cluster has, and what it may come to have.
+    """The resources that a cluster has, and those that an autoscaler may add.
 
     Attributes:
-        nodes: what each living node has.
-        groups: what a node of each group has that an autoscaler may start, and how many of it.
-        is_final: whether nodes and groups are all that there will be. Not so where an autoscaler
-            runs that does not tell its groups.
+        nodes: the resources of each living node.
+        groups: for each group of nodes that an autoscaler may start, the resources of a node and
+            the greatest number of nodes.
+        is_final: whether the cluster can have nothing beyond nodes and groups. False if an
+            autoscaler runs that does not report its groups.
     """
 
     nodes: Sequence[Resources]
@@ -70,18 +71,18 @@ class Supply:
     is_final: bool = True
 
     def total(self, kind: str) -> float:
-        """CPU or GPU of all nodes that there can be."""
+        """The CPUs or GPUs of all nodes that there can be."""
         growth = sum(node.get(kind, 0.0) * count for node, count in self.groups)
         return sum(node.get(kind, 0.0) for node in self.nodes) + growth
 
     def places(self, demand: Demand) -> int:
-        """How many workers fit on all nodes that there can be, if nothing else does."""
+        """How many workers fit on all nodes that there can be, if nothing else runs there."""
         counted = [(node, 1) for node in self.nodes] + list(self.groups)
         return sum(count * _places(node, demand) for node, count in counted)
 
 
 def supply() -> Supply:
-    """What the Ray that this process has joined can give."""
+    """The resources of the Ray that this process has joined."""
     nodes = [dict(n["Resources"]) for n in ray.nodes() if n["Alive"]]  # type: ignore[no-untyped-call]
     own = worker._global_node
     if own is not None and own.head:  # a private one, which nothing can join
@@ -93,7 +94,7 @@ def supply() -> Supply:
 
 
 def _may_be_scaled() -> bool:
-    """Whether an autoscaler runs. One that reports nothing is taken for one."""
+    """Whether an autoscaler runs; True if that is unknown."""
     status = internal_kv._internal_kv_get(ray_constants.DEBUG_AUTOSCALING_STATUS)
     if not status:
         return True
@@ -102,7 +103,7 @@ def _may_be_scaled() -> bool:
 
 
 def refuse_impossible(demands: Sequence[Demand], there: Supply) -> None:
-    """Raises UserError, in one line, for what the cluster can never give."""
+    """Raises UserError, in one line, if the cluster can never give what is demanded."""
     demands = _merged(demands)
     for demand in demands:
         if demand.gpus > 1 and demand.gpus != int(demand.gpus):
@@ -122,16 +123,16 @@ def refuse_impossible(demands: Sequence[Demand], there: Supply) -> None:
 
 
 def require(*demands: Demand) -> None:
-    """Raises UserError, in one line, for what the Ray that was joined can never give."""
+    """Raises UserError, in one line, if the joined Ray can never give what is demanded."""
     refuse_impossible(demands, supply())
 
 
 class Waiting:
-    """Says every 30 s what is waited for, until `over` is called or the block is left.
+    """Prints every 30 s what the command waits for, until `over` is called or the block ends.
 
     Args:
-        what: the words that a line begins with.
-        demands: what the workers take that are waited for.
+        what: the first words of a line.
+        demands: of the workers that it waits for.
     """
 
     def __init__(
@@ -158,7 +159,7 @@ class Waiting:
         self._thread.join(timeout=5)
 
     def over(self) -> None:
-        """What was waited for is there."""
+        """Ends the waiting: the workers run."""
         self._over.set()
 
     def _say(self) -> None:
@@ -182,7 +183,7 @@ def _state_of_cluster() -> tuple[Resources, Resources]:
 
 
 def _merged(demands: Sequence[Demand]) -> list[Demand]:
-    """Workers that are alike counted together."""
+    """Demands with equal workers merged into one."""
     counts: Counter[tuple[float, float]] = Counter()
     for demand in demands:
         counts[demand.cpus, demand.gpus] += demand.workers

@@ -1,4 +1,4 @@
-"""The Ray session that a job runs in: the cluster that is there, or a private one on loopback."""
+"""The Ray session of a job: an existing cluster, or a private Ray on loopback."""
 
 import gc
 import logging
@@ -29,12 +29,12 @@ TOKEN = secrets.token_hex(32)
 
 @contextmanager
 def ray_session(num_cpus: int | None = None, *, log_to_driver: bool = False) -> Iterator[None]:
-    """Connects to Ray, and leaves it as it was found.
+    """Connects to Ray for the block, and restores the state of before.
 
-    In this order: a Ray that this process has already initialised is used as it is; where
-    RAY_ADDRESS names a cluster (`ray job submit` sets it), that one is joined; else a private one
-    is started on this machine, stopped at the end, and removed from disk. The private one listens
-    on loopback only, and to nobody who does not hold its token.
+    A Ray that this process has already initialised is used as it is. Else, if RAY_ADDRESS names a
+    cluster (`ray job submit` sets it), that is joined. Else a private Ray is started on this
+    machine, stopped at the end, and removed from disk. It listens on loopback only, and demands its
+    token.
 
     Args:
         num_cpus: logical CPUs of a private Ray; the machine's own, at least LEAST_CPUS, by default.
@@ -61,9 +61,9 @@ def ray_session(num_cpus: int | None = None, *, log_to_driver: bool = False) -> 
 
 
 def _worker_environment() -> dict[str, Any] | None:
-    """What makes Ray's workers import our packages where a person's own would hide them.
+    """The environment in which Ray's workers import our packages, where others would hide them.
 
-    None where nothing does: workers that Ray has started ahead have no environment of their own.
+    None where none would: only then can Ray use the workers that it has started ahead.
     """
     if not hiding():
         return None
@@ -72,11 +72,11 @@ def _worker_environment() -> dict[str, Any] | None:
 
 @contextmanager
 def _iterations_ended() -> Iterator[None]:
-    """Waits at the end for the threads of Ray Data's iterators that were left half way.
+    """Waits at the end for the threads of Ray Data's iterators that were not read to their end.
 
-    They are told to stop when the iterator is collected, and it lies in a reference cycle. One that
-    asks Ray for a block after Ray was shut down ends the whole process with exit code 1, without a
-    word: one run in nine that left an iteration did.
+    The threads stop when their iterator is collected, and it lies in a reference cycle. A thread
+    that asks Ray for a block after Ray was shut down ends the whole process silently with exit code
+    1, which one run in nine with such an iterator did.
     """
     before = set(threading.enumerate())
     try:
@@ -159,10 +159,10 @@ def _stderr_without(remark: str) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Leaves the terminal to the job: of Ray Data's own lines only warnings are shown.
+    """Silences Ray Data's own lines but warnings.
 
-    Its progress is the job's own line, and an error is told once, by the exception that it is.
-    Ray's log files still get everything.
+    The job prints progress itself, and an error shows once, as the exception. Ray's log files still
+    get everything.
     """
 
     def is_warning(record: logging.LogRecord) -> bool:

@@ -18,8 +18,8 @@ class ShippedFile:
     """A file of the package.
 
     Attributes:
-        name: what a person calls it: a config's without its ending.
-        path: where it lies.
+        name: of a config without its ending.
+        path: of the file.
     """
 
     name: str

@@ -1,10 +1,10 @@
-"""What the C library does with memory that tensors on the CPU have given back.
+"""Makes the C library keep the memory of freed tensors for the next ones.
 
-By default glibc hands large blocks back to the system at once, and each layer's output begins with
-a page fault for every 4 KiB of it: 77,000 faults a training step of a stage of 14 pixels and 128
-pictures, 1,500 a sampled picture. Kept for the next tensor of that size, that step took 0.56
-CPU-seconds and not 0.69, and sampling 256 pictures in a worker 7.9 and not 8.7. A process that
-keeps what is freed stays as large as it was at its peak.
+By default glibc returns large blocks to the system at once, and each layer's output then costs a
+page fault for every 4 KiB: 77,000 faults a training step of 128 pictures in a stage of 14 pixels,
+1,500 a sampled picture. With kept memory that step took 0.56 CPU-seconds in the place of 0.69, and
+sampling 256 pictures in a worker 7.9 in the place of 8.7. The process stays as large as at its
+peak.
 """
 
 import ctypes
@@ -12,8 +12,8 @@ import ctypes
 _KEPT = 1 << 30  # bytes at the end of the heap
 _GROWTH = 64 << 20  # bytes by which the heap grows at a time
 
-# For the environment of a process that is to keep freed memory, in all its threads. Threads other
-# than the main one otherwise have arenas of their own, which give large blocks back all the same.
+# The environment of a process that keeps freed memory in all its threads. Otherwise threads besides
+# the main one have arenas of their own, which still return large blocks.
 KEEP_FREED_MEMORY = {
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_MAX_": "0",

@@ -19,11 +19,11 @@ from pipeline.precision import full_float32
 
 KIND = "classifier"
 _WEIGHTS = "classifier"
-# Calls on uint8 pictures are padded to so many rows; of our own classifiers, see `rows_that_fit`.
+# The default size that calls on uint8 pictures are padded to; for our own, see `rows_that_fit`.
 ROWS_PER_CALL = 64
 _MOST_ROWS = 256
 _FITTING_VALUES = 1 << 20  # of one layer's output: 4 MiB
-# What every classifier is given; what it does to that itself is said beside it.
+# The input of every classifier; further preprocessing of its own is stated beside it.
 UNIT_RANGE = {"input": "float32 [N, C, H, W], levels / 255"}
 
 

@@ -11,8 +11,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-# What a call costs whatever its size, in rows: 2 ms of a small convolutional network on a CPU whose
-# rows take 0.65 ms each, forward and backward.
+# The fixed cost of a call in rows: 2 ms of a small convolutional network on a CPU, whose rows take
+# 0.65 ms each, forward and backward.
 _ROWS_A_CALL = 3
 
 

@@ -1,4 +1,4 @@
-"""What a user brings as ``module:function``: found, imported, and known again by its source."""
+"""A user's ``module:function``: imports it, and identifies it by its source file."""
 
 import hashlib
 import importlib
@@ -14,7 +14,7 @@ _SPEC = re.compile(r"([^\W\d]\w*(?:\.[^\W\d]\w*)*):([^\W\d]\w*)")
 
 
 def is_importable(text: str) -> bool:
-    """Whether a text is written as ``module:function``, ``package.module:function``."""
+    """Whether a text has the form ``module:function`` or ``package.module:function``."""
     return _SPEC.fullmatch(text) is not None
 
 
@@ -56,7 +56,7 @@ def source_sha256(function: Callable[..., Any]) -> str:
 
 
 def error_line(error: BaseException) -> str:
-    """An error of somebody else's code in one line of at most 200 letters."""
+    """An exception of foreign code in one line of at most 200 letters."""
     first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     text = f"{type(error).__name__}: {first}" if first else type(error).__name__
     return text if len(text) <= 200 else f"{text[:199]}…"

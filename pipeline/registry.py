@@ -1,8 +1,8 @@
-"""Adding a thing is adding a file: what the modules of a folder offer, by name.
+"""Registries of entries by name, gathered from a folder's modules: adding a thing is adding a file.
 
-Each kind of thing (a sampler, a source, …) has a folder, whose modules each put one or more entries
-of one class at their top. The folder's ``__init__`` gathers them here, and every list of names that
-a person sees (choices, help texts, the endpoint's schema) is built from what it gathered.
+Each kind of thing (a sampler, a source, …) has a folder, whose modules define one or more entries
+of one class at their top level. The folder's ``__init__`` gathers them with `entries_of`, and all
+lists of names (choices, help texts, the endpoint's schema) are built from the result.
 """
 
 from collections.abc import Iterable, Mapping

@@ -115,7 +115,7 @@ def plain(values: pa.Array) -> pa.Array:
     if isinstance(values, pa.DictionaryArray):
         return plain(values.dictionary_decode())
     kind = plain_type(values.type)
-    # Text that is not UTF-8 has to come through: it is one row's fault, and is told there.
+    # Text that is not UTF-8 must pass: it is a fault of one row, which is noted there.
     values = values if values.type == kind else values.cast(kind, safe=False)
     return pc.if_else(pc.is_nan(values), None, values) if kind == pa.float64() else values
 

@@ -61,7 +61,7 @@ class UserModule(nn.Module):
         logits = self._logits_in(answer, x.shape[0])
         if logits.is_inference() and not torch.is_inference_mode_enabled():
             logits = logits.clone()  # nothing may be done to the other kind
-        # Whole numbers stay what they are: whoever looks refuses them by name.
+        # Whole numbers stay what they are: the check of the model refuses them by name.
         return logits.to(x.device, torch.float32 if logits.is_floating_point() else logits.dtype)
 
     def train(self, mode: bool = True) -> "UserModule":

@@ -127,9 +127,9 @@ def check_rows(
     stored_holds = _holds(stored_logits, stored_recorded, tie)
     fresh = clean_logits.argmax(axis=1), stored_logits.argmax(axis=1)
     recorded_targets = columns["target"]
-    # A number that is no class is told below, and must not end the check.
+    # A number that is no class is noted as a fault below, and must not end the check.
     targets = np.where(recorded_targets < clean_logits.shape[1], recorded_targets, UNTARGETED)
-    known_labels = np.clip(labels, 0, clean_logits.shape[1] - 1)  # told below as well
+    known_labels = np.clip(labels, 0, clean_logits.shape[1] - 1)  # noted below, too
     fresh_margins = margins_of(stored_logits, known_labels, targets)
     wrong = {
         **(
