@@ -132,7 +132,7 @@ def _publish(config: TrainStackConfig, runs: list[StackRun], output: Path) -> No
     device = "cuda" if config.use_gpu else "cpu"
     require(demand := replace(config.workers().demand, workers=1))
     try:
-        with Waiting("train-stack", [demand]):
+        with Waiting("train-stack: error curves of the trained stack", [demand]):
             ray.get(task.remote(runs, output, describe(config), device))
     except RayTaskError as error:
         if isinstance(error.cause, UserError | OSError):
