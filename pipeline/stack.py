@@ -29,11 +29,12 @@ class Stack(nn.Module):
     """
 
     def __init__(self, spec: StackSpec, stages: Sequence[int] | None = None) -> None:
-        """Untrained networks.
+        """Builds untrained networks.
 
         Args:
-            stages: what to hold: only these stages can be sampled; None for all. A shared network
-                is then built up to the highest of them, with their heads alone.
+            spec: the stack's.
+            stages: the stages to hold, which alone can be sampled; None for all. A shared network
+                is built up to the finest of them, with their heads only.
         """
         super().__init__()
         self.spec = spec
@@ -80,7 +81,9 @@ class Stack(nn.Module):
         """The stack of a model directory, with its averaged weights, ready to sample.
 
         Args:
-            stages: what to hold, as in the constructor: the device gets no other weights.
+            path: the model's directory.
+            device: where the networks compute.
+            stages: the stages to hold, as in the constructor; no other weights go to the device.
 
         Raises:
             UserError: the directory is not a whole, unaltered stack.
@@ -162,6 +165,7 @@ def averaged_stack(stack: Stack, averaged: Mapping[str, Tensor]) -> Stack:
     """A copy of a stack with averaged weights, for sampling.
 
     Args:
+        stack: in training.
         averaged: the moving average of the stack's parameters, by their names in the stack.
     """
     copy = Stack(stack.spec, stack.stages).to(stack.device)
@@ -180,8 +184,10 @@ def save_stack(
     """Publishes a model directory: weights and averaged weights of each network, the card last.
 
     Args:
+        stack: the trained stack.
         averaged: the moving average of the stack's parameters, by their names in the stack.
-        card: what a reader should know: data, training figures, versions.
+        path: the directory; one that is there already is replaced.
+        card: facts for a reader: data, training figures, versions.
 
     Returns:
         The content hash, the model's identity.

@@ -1,4 +1,4 @@
-"""What a condition is: its null form, what is stored of it, and where its values come from."""
+"""The kinds of conditions: their null form, how they are stored, and where values come from."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -14,10 +14,10 @@ from pipeline.formats.dataset import DatasetInfo
 
 @dataclass(frozen=True)
 class Condition(ABC):
-    """What pictures are drawn on, of one kind and size: a model's config.json holds these two.
+    """A kind of condition for pictures, and its size; a model's config.json holds both.
 
-    The rows of a batch carry their conditions in one tensor ``[N, …]``, in which a row may be null;
-    None is null for all rows.
+    A batch has its conditions in one tensor ``[N, …]``, in which rows may be null; None means that
+    all rows are null.
 
     Attributes:
         size: the number of classes, a vector's dimensions, or 0.
@@ -57,7 +57,7 @@ class Condition(ABC):
 
     @abstractmethod
     def embedder(self, width: int) -> "ConditionEmbedding":
-        """The part of a network that makes vectors of conditions, not yet trained."""
+        """An untrained embedding of conditions as vectors of ``width``, a part of a network."""
 
 
 class ConditionEmbedding(nn.Module):
@@ -69,7 +69,7 @@ class ConditionEmbedding(nn.Module):
         self.null = nn.Parameter(torch.zeros(width))
 
     def embed(self, condition: Tensor) -> Tensor:
-        """``[N, …]`` to ``[N, width]``; what null rows come out as is not used, but is finite."""
+        """``[N, …]`` to ``[N, width]``; the result for null rows is finite but unused."""
         raise NotImplementedError
 
     def forward(self, condition: Tensor | None, num_rows: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""No condition at all: every row is null, whatever it is given."""
+"""No condition: every row is null."""
 
 from collections.abc import Mapping
 from typing import ClassVar
@@ -12,7 +12,7 @@ from pipeline.formats.dataset import DatasetInfo
 
 
 class Unconditional(Condition):
-    """Of size 0."""
+    """No condition; its size is 0."""
 
     column: ClassVar[str | None] = None
 

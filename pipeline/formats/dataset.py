@@ -115,6 +115,11 @@ def write_dataset_info(
     """Writes `dataset.json`, which completes a dataset, into the directory that holds the shards.
 
     Args:
+        path: the directory.
+        shape: height, width, channels of every picture.
+        classes: the name of each label; empty without labels.
+        splits: the shards of each split, in order.
+        has_captions: whether the rows have captions.
         origin: where the pictures came from and how they were treated, for people; not in the hash.
         quarantine: the files of the bad rows that were left out.
     """

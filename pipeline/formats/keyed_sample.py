@@ -35,6 +35,10 @@ def keyed_sample(
     In memory are ``num`` keys, ``num`` pictures and one shard.
 
     Args:
+        info: the dataset.
+        split: of the dataset.
+        num: the most rows to take.
+        seed: keys the choice.
         num_classes: only rows with a label below this number are taken; None takes any row.
 
     Raises:

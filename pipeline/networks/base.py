@@ -40,10 +40,10 @@ class NetworkSpec:
 
 
 class Network(nn.Module, ABC):
-    """``F(c_in z, log sigma, c)`` of EDM's preconditioning, without the latter.
+    """The raw network ``F(c_in z, log sigma, c)`` inside EDM's preconditioning.
 
-    All of its parameters train alike. What it costs is counted on a call with tensors that have a
-    shape and no numbers (`sampling.cost`), so a call must not depend on values.
+    All parameters are trained alike. Its cost is counted by a call with tensors that have shapes
+    but no values (`sampling.cost`), so a call must not depend on values.
     """
 
     def __init__(self, spec: NetworkSpec) -> None:
@@ -78,7 +78,7 @@ class Network(nn.Module, ABC):
         """
 
     def part_of(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The weights that this network takes of one with more entrances."""
+        """The weights for this network from those of a network with more entrances."""
         held = self.state_dict()
         return {name: tensor for name, tensor in weights.items() if name in held}
 

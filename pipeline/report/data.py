@@ -1,4 +1,4 @@
-"""What a report holds: plain values, small pictures, and nothing that is still being computed."""
+"""The content of a report: plain values and small pictures, all computed."""
 
 import math
 from collections.abc import Mapping
@@ -13,9 +13,13 @@ from pipeline.plots.trajectory import Trajectory
 
 @dataclass(frozen=True)
 class Agreement:
-    """How many samples a classifier gives the label that they were drawn on, of how many.
+    """The share of samples to which a classifier gives their own label.
 
-    ``low95`` and ``high95`` are the ends of the exact 95 % interval of ``rate``.
+    Attributes:
+        rate: ``right / asked``.
+        right: samples that got their label.
+        asked: samples that were classified.
+        low95, high95: the exact 95 % interval of ``rate``.
     """
 
     rate: float
@@ -62,7 +66,7 @@ class Robustness:
 
     Attributes:
         attack, norm, eps, steps: of the attack; eps in levels of 1/255.
-        verified: rows whose predictions were found again after they had been stored.
+        verified: stored rows whose predictions a new forward pass confirmed.
     """
 
     clean_accuracy: float
@@ -110,7 +114,7 @@ class Figures:
     def from_json(
         evaluation: Mapping[str, Any] | None, perturbations: Mapping[str, Any] | None = None
     ) -> "Figures":
-        """From what `evaluate` and `perturb` leave: evaluation.json and the set's manifest.json."""
+        """The figures in an evaluation.json and in a perturbation set's manifest.json."""
         stored = evaluation or {}
         return Figures(
             Agreement(**stored["agreement"]) if stored.get("agreement") else None,
@@ -123,7 +127,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class LossCurve:
-    """A picture of a training's losses: whose, and the bytes of a PNG."""
+    """A plot of a training's losses: the name of what was trained, and the bytes of a PNG."""
 
     name: str
     png: bytes
@@ -153,13 +157,13 @@ class ReportData:
         samples: see `rows_by_class`.
         trajectory: see `record_trajectory`.
         examples: rows of the perturbation set; see `choose_examples`.
-        losses: a curve a training.
+        losses: one curve for each training.
         figures: see `Figures.from_json`.
         steps: of the run, in order.
-        hashes: what is identified (stack, classifier, dataset) to its SHA-256.
-        versions: a package's name to its version.
-        files: where things lie, beside the report, to what they are.
-        next_steps: what to do now, to the command that does it.
+        hashes: SHA-256 of the stack, the classifier and the dataset, by name.
+        versions: of packages, by name.
+        files: descriptions of the files beside the report, by path.
+        next_steps: commands to run next, by what they do.
     """
 
     title: str
@@ -179,7 +183,7 @@ class ReportData:
 
     @property
     def seconds(self) -> float:
-        """Of all steps together."""
+        """The seconds of all steps together."""
         return math.fsum(step.seconds for step in self.steps)
 
     def to_json(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Each figure in words for a newcomer: its value, what it means, and what is good."""
+"""Explains each figure for a newcomer: its value, its meaning, and which values are good."""
 
 from dataclasses import dataclass
 
@@ -26,10 +26,10 @@ class Reading:
     """A figure for a person.
 
     Attributes:
-        name, value: as they stand in the table.
+        name, value: in the table.
         meaning: how to read it.
-        mark: what is good; empty where a run alone cannot say.
-        good: whether it is; None without a mark.
+        mark: which values are good; empty for a figure that has no such mark.
+        good: whether the value is good; None without a mark.
     """
 
     name: str
@@ -55,7 +55,7 @@ def percent(share: float) -> str:
 
 
 def headlines(figures: Figures) -> list[Headline]:
-    """The figures at the top, those that were measured."""
+    """The headlines of the figures that were measured."""
     lines: list[Headline] = []
     if a := figures.agreement:
         interval = f"95 % interval {percent(a.low95)} to {percent(a.high95)}"
@@ -79,7 +79,7 @@ def headlines(figures: Figures) -> list[Headline]:
 
 
 def readings(figures: Figures) -> list[Reading]:
-    """Every figure that was measured, in words."""
+    """An explanation of each figure that was measured."""
     lines: list[Reading] = []
     if figures.agreement:
         lines += _agreement(figures.agreement)
@@ -274,7 +274,7 @@ def _below_floor(f: Frechet) -> str:
 
 
 def _real_share(c: Copies) -> float:
-    """Of pictures that are no copies, how many may lie as near: about 1 in 100 do."""
+    """An upper bound of the share of pictures that are no copies but near: about 1 in 100 is."""
     return clopper_pearson(c.num_held_out_near, c.num_held_out)[1]
 
 

@@ -69,10 +69,14 @@ class Sampler(ABC):
         """From ``z_{t-1}`` to ``z_t``, or to its low band where the resolution changes.
 
         Args:
-            z: ``[N, C, h, w]`` at ``layer.sigma_from``.
+            z: ``z_{t-1}``, ``[N, C, h, w]`` at ``layer.sigma_from``.
+            layer: layer t.
             denoise: ``x_hat(z, sigma)`` of the layer's stage, with the condition bound.
-            keys: the keys of the rows, for samplers that draw noise.
+            keys: of the N samples, for samplers that draw noise.
             history: of the layer before; None at the start of a stage.
+
+        Returns:
+            ``z_t`` or its low band, of the shape of ``z``, and the history for the next layer.
         """
 
 

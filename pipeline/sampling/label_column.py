@@ -31,18 +31,18 @@ _ROWS_A_READ = 1 << 20
 
 @dataclass(frozen=True)
 class Column(LabelPlan):
-    """A column of Parquet files, row by row, and again from the first row when they are used up.
+    """A column of Parquet files, row by row, and again from the first row after the last.
 
-    Only the rows asked for are read.
+    Only the needed rows are read.
 
     Attributes:
         directory: where the files are.
         shards: the files, in order, with their hashes.
         column: whole numbers (also as doubles), booleans or text; dots lead into structs.
         classes: the model's.
-        names: the classes that the column's numbers are labels of, where a dataset or a set says
-            them; None where a number is what `label_by_name_or_number` has it for.
-        captions: the texts are kept, and must be names of classes.
+        names: the classes whose labels the column's numbers are, if a dataset or a set names them;
+            None if `label_by_name_or_number` decides.
+        captions: whether the texts are kept; they must be names of classes.
     """
 
     directory: Path
@@ -150,11 +150,14 @@ def open_column(
     """The plan of a column of a Parquet file, of the Parquet files in a folder, or of a dataset.
 
     Args:
-        split: of a dataset; None for ``train``, or where there is none what is judged on.
-        captions: the column's texts are captions.
+        path: of the file, folder or dataset.
+        column: its name; dots lead into structs.
+        classes: the model's.
+        split: of a dataset; None for ``train``, or if it has none the split to judge on.
+        captions: whether the column's texts are captions to be kept.
 
     Raises:
-        UserError: nothing to read there, no such column, or one of another type.
+        UserError: there is no file, no such column, or a column of another type.
     """
     names: tuple[str, ...] | None = None
     if (path / DATASET_FILE).is_file():

@@ -56,9 +56,10 @@ def sample(
 ) -> np.ndarray:
     """One picture for each row, bit for bit the same in any batch (on one CPU; see `is_exact`).
 
-    Networks are called with ``stack.rows_per_call`` rows, always: short batches are padded.
+    Networks are always called with ``stack.rows_per_call`` rows; short batches are padded.
 
     Args:
+        stack: with all of its stages.
         seeds: int64 ``[N]``.
         indices: int64 ``[N]``, the samples' indices under their seeds.
         labels: int64 ``[N]``, classes; -1 for no condition.

@@ -7,11 +7,12 @@ from pipeline.sampling.cost import share_out
 
 
 def shared_layers(total: int, own: Sequence[int]) -> tuple[int, ...]:
-    """``total`` layers shared among the stages as the model's own are.
+    """Shares ``total`` layers among the stages in proportion to the model's own.
 
-    Each stage has one at least and the last one two; as many as the model's own give those.
+    Each stage gets at least one, and the last one two. The model's own total gives its own layers.
 
     Args:
+        total: layers in all.
         own: the model's layers in each stage, coarsest first.
 
     Raises:

@@ -78,6 +78,7 @@ def last_checkpoint(output: Path, num_steps: int) -> dict[str, Tensor]:
 
     Args:
         output: the run's directory.
+        num_steps: the number of its last step.
 
     Raises:
         UserError: it has no whole checkpoint of that step.

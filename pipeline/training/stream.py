@@ -99,7 +99,13 @@ class Order:
         """The order for a set: groups as large as a worker's memory and the set allow.
 
         Args:
-            row_bytes: size of a picture.
+            shard_rows: rows of each shard of the split.
+            seed: keys the order.
+            batch_size: ``B``, over all workers.
+            row_bytes: the size of a picture.
+
+        Raises:
+            ValueError: the split is empty.
         """
         num_rows = sum(shard_rows)
         if num_rows == 0:
@@ -155,7 +161,11 @@ def windows(
     Args:
         shard_rows: rows of each shard.
         seed: keys the order.
+        start, stop: the positions, end exclusive.
         window_rows: shards are added to a window until it holds this many rows.
+
+    Raises:
+        ValueError: the split is empty.
     """
     num_rows = sum(shard_rows)
     if num_rows == 0:

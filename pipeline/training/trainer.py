@@ -104,6 +104,7 @@ class StackTrainer:
 
         Args:
             x: pictures in [-1, 1], ``[N, C, H, W]``; N is the length of `rows`.
+            condition: of these pictures, see `Condition`; None is null for all rows.
 
         Returns:
             The loss of each stage over all workers, coarsest first.
