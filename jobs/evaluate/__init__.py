@@ -9,9 +9,9 @@ from pipeline.classifier import Classifier
 from pipeline.errors import UserError
 from pipeline.evaluation.frechet import RATIO_BELOW_ONE
 from pipeline.formats.claim import claim_output
-from pipeline.formats.dataset import check_fits, load_dataset
+from pipeline.formats.dataset import DatasetInfo, check_fits, load_dataset
 from pipeline.formats.output import read_json, write_json
-from pipeline.formats.sample_set import open_sample_set
+from pipeline.formats.sample_set import SampleSet, open_sample_set
 from pipeline.formats.splits import TEST, judged_split, train_split
 from pipeline.stack import Stack
 from pipeline.verification.evaluation_check import EVALUATION_FILE
@@ -41,7 +41,37 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
     stack = None if config.model is None else Stack.load(config.model)
     if stack is not None and samples.origin.get("model_sha256") != stack.sha256:
         raise UserError(f"{samples.path} was made by another model than {config.model}")
-    parts = {
+    parts = _made_from(config, samples, info, split, classifier, stack)
+    with claim_output(
+        config.output, parts, overwrite=config.overwrite, marker=EVALUATION_FILE
+    ) as output:
+        if output.finished:
+            result: dict[str, Any] = read_json(output.directory / EVALUATION_FILE)
+        else:
+            result = {
+                "agreement": agreement(samples, classifier),
+                "frechet": frechet(samples, info, split, classifier, config),
+                "copies": copies(samples, info, split, config),
+                "bound": None if stack is None else bound_of(stack, info, split, config),
+                "split": split,
+                "made_from": parts,
+            }
+            write_json(output.directory / EVALUATION_FILE, result)
+    _tell(result)
+    print(f"the figures are in {output.path / EVALUATION_FILE}")
+    return result
+
+
+def _made_from(
+    config: EvaluateConfig,
+    samples: SampleSet,
+    info: DatasetInfo,
+    split: str,
+    classifier: Classifier,
+    stack: Stack | None,
+) -> dict[str, Any]:
+    """All that decides the figures."""
+    return {
         "job": "evaluate",
         "figures": _FIGURES,
         "samples": samples.sha256,
@@ -61,24 +91,6 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
             },
         ),
     }
-    with claim_output(
-        config.output, parts, overwrite=config.overwrite, marker=EVALUATION_FILE
-    ) as output:
-        if output.finished:
-            result: dict[str, Any] = read_json(output.directory / EVALUATION_FILE)
-        else:
-            result = {
-                "agreement": agreement(samples, classifier),
-                "frechet": frechet(samples, info, split, classifier, config),
-                "copies": copies(samples, info, split, config),
-                "bound": None if stack is None else bound_of(stack, info, split, config),
-                "split": split,
-                "made_from": parts,
-            }
-            write_json(output.directory / EVALUATION_FILE, result)
-    _tell(result)
-    print(f"the figures are in {output.path / EVALUATION_FILE}")
-    return result
 
 
 def _tell(result: dict[str, Any]) -> None:
