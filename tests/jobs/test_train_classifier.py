@@ -165,7 +165,8 @@ def test_a_loss_that_is_not_finite_stops_at_its_step_and_keeps_the_last_good_che
     assert not (tmp_path / "run" / "model").exists()
 
 
-@pytest.mark.usefixtures("without_ray")
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
 def test_weights_that_are_not_finite_are_never_kept(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
