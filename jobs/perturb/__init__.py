@@ -65,7 +65,7 @@ def main(config: PerturbConfig) -> Path:
             print(f"perturbation set: {output.path} (finished before)", flush=True)
             return output.path
         say_attack(config, task.attack)
-        noticed = look_at_rows(
+        first_warnings = look_at_rows(
             task.classifier,
             task.attack.settings.attack,
             task.info,
@@ -73,7 +73,7 @@ def main(config: PerturbConfig) -> Path:
             task.stop,
             num_draws=task.attack.settings.draws,
         )
-        say_warnings(noticed)
+        say_warnings(first_warnings)
         judge = judge_of(task.classifier, task.attack.record())
         threshold = measured_threshold(judge, task.info, task.split, task.first_rows)
         # First, so that a missing extra costs nothing else.
@@ -82,7 +82,9 @@ def main(config: PerturbConfig) -> Path:
         with ray_session():
             task, file_record = _prepare(task, place)
             records, sample = _perturb(task, place)
-        manifest = manifest_of(task, records, threshold, onnx_sha256, noticed, sample, file_record)
+        manifest = manifest_of(
+            task, records, threshold, onnx_sha256, first_warnings, sample, file_record
+        )
         refuse_quarantine(config.on_bad_row, manifest["counts"]["quarantined"], output.directory)
         _draw(output.directory, manifest, config.examples)
         sizes = draw_robustness(output.directory, manifest)
@@ -91,7 +93,7 @@ def main(config: PerturbConfig) -> Path:
         write_perturbation_manifest(output.directory, manifest)
         remove_records(output.directory)
     say_result(task.attack, manifest, output.path)
-    say_warnings([TrustWarning(**stated) for stated in manifest["warnings"][len(noticed) :]])
+    say_warnings([TrustWarning(**stated) for stated in manifest["warnings"][len(first_warnings) :]])
     print(f"perturbation set: {output.path}", flush=True)
     return output.path
 

@@ -28,7 +28,7 @@ def manifest_of(
     records: Sequence[Record],
     threshold: Mapping[str, float | int],
     onnx_sha256: str | None = None,
-    noticed: Sequence[TrustWarning] = (),
+    first_warnings: Sequence[TrustWarning] = (),
     sample: Record | None = None,
     file_record: Record | None = None,
 ) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def manifest_of(
         records: of the shards.
         threshold: as `measured_threshold` gives it.
         onnx_sha256: of the classifier's ONNX file, where there is one.
-        noticed: what was seen of the classifier before the attack; what the rows show follows it.
+        first_warnings: of a look at the classifier before the attack; the rows' come after them.
         sample: what the audit of a sample counted before its alarm was widened to all rows.
         file_record: of the file that the attack made first.
 
@@ -52,7 +52,7 @@ def manifest_of(
     repeat = next((Repeat(**record["repeat"]) for record in records if "repeat" in record), None)
     totals = Totals(counts, repeat, sample, file_record)
     warnings = [
-        *noticed,
+        *first_warnings,
         *row_warnings(counts, attack, len(task.classifier.classes)),
         *task.attack.warnings(totals),
     ]

@@ -138,7 +138,7 @@ def _attack(
     aims: np.ndarray | None,
     threshold: float | None,
 ) -> AttackResult:
-    noticed = look_at_model(
+    warnings = look_at_model(
         classifier,
         to_unit(images[: classifier.rows_per_call]).to(classifier.device),
         torch.from_numpy(labels[: classifier.rows_per_call]).to(classifier.device),
@@ -204,7 +204,7 @@ def _attack(
         **doubtful_rows(table, record),
         "trivial": count_trivial(table, record),
     }
-    noticed += row_warnings(counts, record, len(classifier.classes))
+    warnings += row_warnings(counts, record, len(classifier.classes))
     return AttackResult(
         attack=settings.attack,
         norm=settings.norm.value,
@@ -221,7 +221,7 @@ def _attack(
         forwards=attacked.forwards.cpu().numpy() * settings.draws,
         backwards=attacked.backwards.cpu().numpy() * settings.draws,
         threshold=threshold,
-        warnings=tuple(warning.text for warning in noticed),
+        warnings=tuple(warning.text for warning in warnings),
     )
 
 

@@ -46,7 +46,7 @@ class Perturbations(PictureSet):
     @property
     def warnings(self) -> tuple[str, ...]:
         """What speaks against the robust accuracy, a line each."""
-        return tuple(str(told["text"]) for told in self.manifest["warnings"])
+        return tuple(str(warning["text"]) for warning in self.manifest["warnings"])
 
 
 def open_perturbations(path: str | os.PathLike[str]) -> Perturbations:

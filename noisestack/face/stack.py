@@ -206,10 +206,12 @@ class Stack:
             raise UserError("this stack has no error curves, which the bound needs; train it anew")
         least = len(spec.stages) + 1
         layers = whole_number(layers, "layers", least, 4096)
-        given = self._labels_of(NO_LABEL if c is None else c)
-        if len(given) not in (1, len(images)):
-            raise UserError(f"c has {len(given)} labels for {len(images)} pictures; give one each")
-        labels = np.broadcast_to(np.array(given, np.int64), len(images)).copy()
+        row_labels = self._labels_of(NO_LABEL if c is None else c)
+        if len(row_labels) not in (1, len(images)):
+            raise UserError(
+                f"c has {len(row_labels)} labels for {len(images)} pictures; give one each"
+            )
+        labels = np.broadcast_to(np.array(row_labels, np.int64), len(images)).copy()
         condition = torch.from_numpy(labels).to(self.model.device) if self.classes else None
         bound = estimate_bound(
             self.model,
@@ -245,9 +247,9 @@ class Stack:
         several: Sequence[Any] = [labels] if isinstance(labels, str | int) else list(labels)
         if not several:
             raise UserError("labels is empty; name classes, or leave it out for all of them")
-        given = tuple(map(self._label_of, several))
-        refuse_untrained(np.array(given), self.classes, self.model.spec.untrained, "labels")
-        return given
+        numbers = tuple(map(self._label_of, several))
+        refuse_untrained(np.array(numbers), self.classes, self.model.spec.untrained, "labels")
+        return numbers
 
     def _label_of(self, label: Any) -> int:
         if label is None:

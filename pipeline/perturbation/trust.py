@@ -87,7 +87,7 @@ def stale_warnings(classifier: FrozenClassifier, opened: PerturbationSet, info: 
     Raises:
         UserError: the classifier cannot be attacked.
     """
-    noticed = look_at_rows(
+    warnings = look_at_rows(
         classifier,
         str(opened.attack["attack"]),
         info,
@@ -95,8 +95,8 @@ def stale_warnings(classifier: FrozenClassifier, opened: PerturbationSet, info: 
         opened.stop,
         num_draws=int(opened.attack.get("draws", 1)),
     )
-    due = {warning.code for warning in noticed}
-    stated = {str(told["code"]) for told in opened.manifest.get("warnings", [])}
+    due = {warning.code for warning in warnings}
+    stated = {str(entry["code"]) for entry in opened.manifest.get("warnings", [])}
     stated -= {*ROW_CODES, *OWN_CODES}
     if due == stated:
         return ""

@@ -14,7 +14,7 @@ from torch import Tensor
 from pipeline.attacks.base import Norm, Queries, Rows, State, Stepped, per_row
 from pipeline.attacks.geometry.ball import Ball
 from pipeline.attacks.geometry.projection import onto_ball
-from pipeline.attacks.methods.apgd_l1 import SPARSER, ApgdL1, changed_values
+from pipeline.attacks.methods.apgd_l1 import SPARSER, ApgdL1, num_changed
 
 _RADII = (3, 2, 1)  # of the ball's
 _SHARE = 0.3  # of the steps in each of the balls but the last
@@ -85,7 +85,7 @@ class ShrinkingApgdL1(ApgdL1):
     def _begun_anew(self, rows: Rows, state: State, anew: Tensor, radius: Tensor) -> State:
         best = state["best_point"] - rows.clean
         point = rows.clean + onto_ball(best, radius, Norm.L1, rows.clean)
-        changed = changed_values(point, rows.clean)
+        changed = num_changed(point, rows.clean)
         fresh = {
             "step_size": radius,
             "moved": changed / SPARSER,

@@ -39,7 +39,7 @@ class RowView:
 
 
 _Key = tuple[tuple[int, ...], int, torch.device, int]
-_known: MutableMapping[Model, dict[_Key, tuple[int, ...]]] = WeakKeyDictionary()
+_SIZES_OF: MutableMapping[Model, dict[_Key, tuple[int, ...]]] = WeakKeyDictionary()
 
 
 def smaller_calls(model: Model, x: Tensor, rows_per_call: int) -> tuple[int, ...]:
@@ -62,13 +62,13 @@ def smaller_calls(model: Model, x: Tensor, rows_per_call: int) -> tuple[int, ...
     if not sizes:
         return ()
     try:
-        known = _known.setdefault(model, {})
+        sizes_of = _SIZES_OF.setdefault(model, {})
     except TypeError:
         return ()
     key = (tuple(x.shape[1:]), rows_per_call, x.device, torch.get_num_threads())
-    if key not in known:
-        known[key] = sizes if _all_agree(model, x, rows_per_call, sizes) else ()
-    return known[key]
+    if key not in sizes_of:
+        sizes_of[key] = sizes if _all_agree(model, x, rows_per_call, sizes) else ()
+    return sizes_of[key]
 
 
 def _halves(rows_per_call: int) -> tuple[int, ...]:

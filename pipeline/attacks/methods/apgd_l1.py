@@ -97,7 +97,7 @@ class ApgdL1(Apgd):
         self, rows: Rows, s: State, gradient: Tensor, look: Tensor, radius: Tensor
     ) -> Tensor:
         """Changes the rows that are looked at, and returns the gradient to go on with."""
-        changed = changed_values(s["best_point"], rows.clean)
+        changed = num_changed(s["best_point"], rows.clean)
         sparser = look & (changed < _SETTLED * s["changed_then"])
         settled = look & ~sparser
         shorter = torch.maximum(s["step_size"] / _SHORTER, _SHORTEST * radius)
@@ -109,7 +109,7 @@ class ApgdL1(Apgd):
         return s["best_gradient"].where(per_row(sparser), gradient)
 
 
-def changed_values(point: Tensor, clean: Tensor) -> Tensor:
+def num_changed(point: Tensor, clean: Tensor) -> Tensor:
     """How many values of each row differ from the clean picture, ``[N]`` of the point's type."""
     return (point != clean).flatten(1).sum(dim=1).to(point.dtype)
 
