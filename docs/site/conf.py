@@ -1,11 +1,15 @@
 """How Sphinx builds the site from the pages that `python -m docs.site` gathers."""
 
+from typing import Any
+
 from noisestack import __version__
 
 project = "Noisestack"
 version = release = __version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 html_theme = "furo"
+html_static_path = ["static"]
+html_css_files = ["wide.css"]
 html_title = f"Noisestack {version}"
 
 myst_heading_anchors = 4  # links to headings, as the repository's own pages have them
@@ -20,3 +24,20 @@ napoleon_use_ivar = True  # fields in a class's docstring are listed, not descri
 # A link that leads nowhere ends the build (`-W`). Docstrings are prose first: where one is not
 # quite reStructuredText it is shown all the same.
 suppress_warnings = ["docutils", "autodoc.mocked_object", "ref.python"]
+
+
+def as_restructured_text(
+    app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]
+) -> None:
+    """Docstrings as Sphinx reads them: indented examples are code, a property's colon is a colon."""
+    for i in range(len(lines) - 1, 1, -1):
+        after_prose = not lines[i - 1] and lines[i - 2] and not lines[i - 2].startswith(" ")
+        if lines[i].startswith("    ") and after_prose:
+            lines[i:i] = ["::", ""]
+    if what in ("property", "attribute", "data"):
+        lines.insert(0, "")  # else what stands before the first colon is taken for its type
+
+
+def setup(app: Any) -> None:
+    """Called by Sphinx, before its own reading of docstrings."""
+    app.connect("autodoc-process-docstring", as_restructured_text, priority=400)

@@ -91,14 +91,15 @@ def api_pages() -> dict[str, str]:
     for module in public_modules():
         names = module.split(".")
         parts.setdefault(".".join(names[: 1 if names[0] == "noisestack" else 2]), []).append(module)
-    return {
-        f"api/{part}.md": f"# {part}\n"
-        + "".join(
-            f"\n## {module}\n\n```{{eval-rst}}\n.. automodule:: {module}\n   :members:\n```\n"
-            for module in modules
-        )
-        for part, modules in sorted(parts.items())
-    }
+    return {f"api/{part}.md": _api_page(part, modules) for part, modules in sorted(parts.items())}
+
+
+def _api_page(part: str, modules: list[str]) -> str:
+    text = f"# {part}\n"
+    for module in modules:
+        heading = "" if module == part else f"\n## {module}\n"
+        text += f"{heading}\n```{{eval-rst}}\n.. automodule:: {module}\n   :members:\n```\n"
+    return text
 
 
 def public_modules() -> Iterator[str]:
