@@ -29,7 +29,7 @@ suppress_warnings = ["docutils", "autodoc.mocked_object", "ref.python"]
 def as_restructured_text(
     app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]
 ) -> None:
-    """Docstrings as Sphinx reads them: indented examples are code, a colon in a property is none."""
+    """Docstrings as Sphinx reads them: indented examples are code, no types from colons."""
     for i in range(len(lines) - 1, 1, -1):
         after_prose = not lines[i - 1] and lines[i - 2] and not lines[i - 2].startswith(" ")
         if lines[i].startswith("    ") and after_prose:
