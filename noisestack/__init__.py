@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from noisestack.face.attack_result import AttackResult
     from noisestack.face.classifier import Classifier, load_classifier
     from noisestack.face.dataset import Dataset, open_dataset
+    from noisestack.face.level import Level
     from noisestack.face.perturbations import Perturbations, open_perturbations
     from noisestack.face.rate import Rate
     from noisestack.face.samples import Samples, open_samples
-    from noisestack.face.stack import BitsPerDim, Level, Stack, load_stack
+    from noisestack.face.stack import BitsPerDim, Stack, load_stack
     from pipeline.errors import UserError
 
 __version__ = "0.2.0"
@@ -57,7 +58,7 @@ _HOMES = {
     "BitsPerDim": "noisestack.face.stack",
     "Classifier": "noisestack.face.classifier",
     "Dataset": "noisestack.face.dataset",
-    "Level": "noisestack.face.stack",
+    "Level": "noisestack.face.level",
     "Perturbations": "noisestack.face.perturbations",
     "Rate": "noisestack.face.rate",
     "Samples": "noisestack.face.samples",

@@ -10,12 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from noisestack.face.level import Level
 from noisestack.face.local_path import local_path
 from noisestack.face.pictures import stored_pictures, whole_number
 from pipeline import stack as stored
 from pipeline.chain.schedule import build_schedule, split_layers
 from pipeline.class_names import NO_LABEL
 from pipeline.errors import UserError
+from pipeline.fixed_batch import padded_calls
 from pipeline.likelihood import estimate_bound
 from pipeline.pictures import to_signed
 from pipeline.plots.trajectory import displayed
@@ -26,24 +28,6 @@ from pipeline.sampling.options import ALL_LEVELS
 from pipeline.sampling.steps import shared_layers
 
 Labels = str | int | Sequence[str | int | None] | np.ndarray | Tensor | None
-
-
-@dataclass(frozen=True, eq=False)
-class Level:
-    """One level ``z_t`` of some samples, on their way from noise to picture.
-
-    Attributes:
-        t: 0 is noise, the last level the picture. (Most of the literature counts the other way.)
-        sigma: the level's noise, in units in which a picture's values are from -1 to 1.
-        z: float32 ``[N, h, w, C]``, the level itself. With the orthonormal low-pass of the chain
-            amplitudes double where the sides halve.
-        images: uint8 ``[N, h, w, C]``, the level for the eye; of the last one the picture's bytes.
-    """
-
-    t: int
-    sigma: float
-    z: np.ndarray
-    images: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,10 +150,9 @@ class Stack:
         schedule = build_schedule(spec.stages, options.layers)
         parts: list[list[Tensor]] = [[] for _ in schedule.sides]
         with full_float32(), torch.inference_mode():
-            for first in range(0, len(seeds), size):
-                # As many rows as `sample` gives the networks: so the bits are the same.
-                rows = np.minimum(np.arange(first, first + size), len(seeds) - 1)
-                real = min(size, len(seeds) - first)
+            # As many rows as `sample` gives the networks: so the bits are the same.
+            for real, (numbers,) in padded_calls(torch.arange(len(seeds)), rows_per_call=size):
+                rows = numbers.numpy()
                 chain = trajectory(self.model, seeds[rows], indices[rows], turns[rows], options)
                 for level, z in zip(parts, chain, strict=True):
                     level.append(z[:real].cpu())
