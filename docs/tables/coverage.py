@@ -1,7 +1,9 @@
 """The table of docs/testing.md: how much of each folder the fast tests run, and the widest gaps.
 
     make coverage                                   measures, and renews the table
-    python -m docs.tables.coverage COVERAGE.json    the table alone, from coverage's JSON report
+    python -m docs.tables.coverage COVERAGE.json [PLACE …]
+                        the table alone, from coverage's JSON report; without these places, where
+                        a run left out their tests
 
 The reasons of the gaps stand in `REASONS`, by folder or file; a gap without one is shown as such.
 """
@@ -19,9 +21,7 @@ PAGE, TABLE = "testing.md", "coverage"
 WIDE = 0.8  # a file of which less is run is named
 LEAST_LINES = 20  # unless it is shorter than this
 
-_ON_RAY = (
-    "what starts Ray: the tests marked `ray` run it, mostly in processes that are not measured"
-)
+_ON_RAY = "starts Ray"
 REASONS = {
     "jobs": _ON_RAY,
     "noisestack/session.py": _ON_RAY,
@@ -29,7 +29,7 @@ REASONS = {
     "serve/app.py": _ON_RAY,
     "serve/command.py": _ON_RAY,
     "serve/local.py": _ON_RAY,
-    "pipeline/sampling/workers.py": "called by Ray's actors; the tests marked `ray` run it",
+    "pipeline/formats/holder.py": "runs in processes of its own, which are not measured",
 }
 
 
@@ -46,7 +46,7 @@ def folder_of(file: str) -> str:
 
 def rows_of(report: Mapping[str, Any]) -> list[list[str]]:
     """A row a folder: its statements, the share that ran, and the files with wide gaps."""
-    files = {file: told["summary"] for file, told in report["files"].items()}
+    files = {file: entry["summary"] for file, entry in report["files"].items()}
     folders: dict[str, list[str]] = defaultdict(list)
     for file, summary in files.items():
         if summary["num_statements"]:
@@ -55,13 +55,14 @@ def rows_of(report: Mapping[str, Any]) -> list[list[str]]:
     for folder, inside in sorted(folders.items()):
         statements = sum(files[file]["num_statements"] for file in inside)
         ran = sum(files[file]["covered_lines"] for file in inside)
-        gaps = [
-            f"`{file.removeprefix(folder + '/')}` {share:.0%}: {reason_of(file)}"
-            for file in sorted(inside)
-            if (share := files[file]["covered_lines"] / files[file]["num_statements"]) < WIDE
-            and files[file]["num_statements"] >= LEAST_LINES
-        ]
-        rows.append([f"`{folder}`", f"{statements:,}", f"{ran / statements:.0%}", "; ".join(gaps)])
+        gaps: dict[str, list[str]] = defaultdict(list)
+        for file in sorted(inside):
+            share = files[file]["covered_lines"] / files[file]["num_statements"]
+            if share < WIDE and files[file]["num_statements"] >= LEAST_LINES:
+                name = file.removeprefix(f"{folder}/")
+                gaps[reason_of(file)].append(f"`{name}` {share:.0%}")
+        cell = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in gaps.items())
+        rows.append([f"`{folder}`", f"{statements:,}", f"{ran / statements:.0%}", cell])
     statements = sum(summary["num_statements"] for summary in files.values())
     ran = sum(summary["covered_lines"] for summary in files.values())
     rows.append(["all", f"{statements:,}", f"{ran / statements:.0%}", ""])
@@ -71,6 +72,8 @@ def rows_of(report: Mapping[str, Any]) -> list[list[str]]:
 def main(argv: list[str]) -> None:
     """Renews the table, and prints it."""
     report = json.loads(Path(argv[0]).read_text(encoding="utf-8"))
+    left_out, files = tuple(argv[1:]) or "/", report["files"].items()
+    report["files"] = {file: entry for file, entry in files if not file.startswith(left_out)}
     header = ["folder", "statements", "run by the fast tests", "files below 80 %, and why"]
     table = as_markdown(header, rows_of(report))
     replace_table(PAGE, TABLE, table)
