@@ -12,6 +12,7 @@ from in_this_process import generate_here
 from PIL import Image
 from small_stack import SPEC, small_stack
 
+import noisestack as ns
 from jobs.common.pools import Pool
 from jobs.common.row_ranges import RowRanges
 from jobs.generate import COMMAND, main
@@ -74,8 +75,11 @@ def test_the_job_writes_what_sample_draws_however_it_is_cut(
     rows_per_shard: int,
     num_workers: int,
 ) -> None:
-    main(config(model, tmp_path / "set", rows_per_shard=rows_per_shard, num_workers=num_workers))
-    images, labels = stored(tmp_path / "set")
+    how = {"rows_per_shard": rows_per_shard, "num_workers": num_workers}
+    path = ns.jobs.generate(config(model, tmp_path / "set", **how))
+    assert path == tmp_path / "set"
+    images, labels = stored(path)
+    np.testing.assert_array_equal(ns.load_stack(model).sample(seed=SEED, count=COUNT), images)
     assert labels.tolist() == [index % 3 for index in range(COUNT)]
     assert f"generate: {COUNT} of {COUNT} samples (100%)" in capsys.readouterr().err
     np.testing.assert_array_equal(images, drawn(model, labels))

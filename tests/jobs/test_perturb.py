@@ -23,6 +23,7 @@ from PIL import Image
 from planted_sets import rehash
 from torch import nn
 
+import noisestack as ns
 from jobs.perturb import COMMAND, PICTURE_FILE, PerturbConfig, main
 from jobs.perturb.words import say_attack
 from noisestack.__main__ import main as verify
@@ -93,8 +94,8 @@ def test_a_run_makes_a_verified_set_with_its_figures_and_picture(
     capsys: pytest.CaptureFixture[str],
     request: pytest.FixtureRequest,
 ) -> None:
-    main(config(inputs, tmp_path / "set"))
-    path = tmp_path / "set"
+    path = ns.jobs.perturb(config(inputs, tmp_path / "set"))
+    assert path == tmp_path / "set"
     report = verify_perturbation_set(
         path, Classifier.load(inputs / "classifier"), load_dataset(inputs / "digits")
     )
