@@ -1,5 +1,6 @@
 """How Sphinx builds the site from the pages that `python -m docs.site` gathers."""
 
+import re
 from typing import Any
 
 from noisestack import __version__
@@ -38,6 +39,17 @@ def as_restructured_text(
         lines.insert(0, "")  # else what stands before the first colon is taken for its type
 
 
+def names_together(
+    app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]
+) -> None:
+    """`a, b: text` describes both; Sphinx would take all but the last for the last one's type."""
+    for i, line in enumerate(lines):
+        if fields := re.match(r":(ivar|param) (\w+(?:, \w+)+):", line):
+            together = f":{fields[1]} {fields[2].replace(', ', ',')}:"
+            lines[i] = together + line[fields.end() :]
+
+
 def setup(app: Any) -> None:
-    """Called by Sphinx, before its own reading of docstrings."""
+    """Called by Sphinx. Its own reading of docstrings has the priority 500."""
     app.connect("autodoc-process-docstring", as_restructured_text, priority=400)
+    app.connect("autodoc-process-docstring", names_together, priority=600)
