@@ -24,7 +24,6 @@ from pipeline.formats.shard import images_of, labels_of
 from pipeline.pictures import encode_png
 from pipeline.sampling import SamplingOptions, sample
 from pipeline.stack import Stack
-from serve.command import COMMAND
 
 ROOT = Path(__file__).parents[2]
 KEY = "correct horse"
@@ -169,14 +168,22 @@ def test_errors_reach_the_official_client_in_its_own_words(client, address):
 
 
 @pytest.mark.ray
-def test_a_second_serve_on_the_same_cluster_is_refused(address, model, capsys):
-    assert COMMAND.run(["--model", str(model), "--port", "0"]) == 2
-    assert "already runs on this cluster" in capsys.readouterr().err
+def test_a_second_serve_on_the_same_cluster_is_refused(address, model):
+    second = command(
+        "--model", model, "--port", 0, RAY_ADDRESS=ray.get_runtime_context().gcs_address
+    )
+    _, err = second.communicate(timeout=300)
+    assert second.returncode == 2
+    assert "already runs on this cluster" in err
     assert serve_runs()  # the first one's, unharmed
 
 
 @pytest.mark.ray
-def test_replicas_that_can_never_fit_are_refused(ray_cluster, model, capsys):
-    assert COMMAND.run(["--model", str(model), "--port", "0", "--num-gpus", "1000"]) == 2
-    told = capsys.readouterr().err
-    assert "needs 1 CPU and 1000 GPUs, and the cluster has" in told
+def test_replicas_that_can_never_fit_are_refused(ray_cluster, model):
+    process = command(
+        *("--model", model, "--port", 0, "--num-gpus", 1000),
+        RAY_ADDRESS=ray.get_runtime_context().gcs_address,
+    )
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 2
+    assert "needs 1 CPU and 1000 GPUs, and the cluster has" in err
