@@ -20,7 +20,8 @@ Held fixed, since each changes bits without a fault of the code:
   only `noisestack.__main__.main` and `noisestack.session.ray_session` must stand where they stood;
 - the suite: scikit-learn's digits and sixty drawn colour pictures, weights of a few training steps.
 
-Left out of a digest: versions, times, memory, the commit, the path that the suite lies in, and the
+Left out of a digest: versions, times, memory, the commit, the path that the suite lies in, a
+manifest's hash of all these (`manifest_sha256`), and the
 pictures for people (PNG), whose bytes belong to matplotlib.
 
 Not pytest's, since it needs another commit: it runs where a step says that bytes stay. One file,
@@ -47,7 +48,7 @@ ROOT = SCRIPT.parent.parent
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _VOLATILE = re.compile(
     r"(^|_)(versions?|seconds|time|times|duration|memory|host|git|commit|git_commit|started|ended|"
-    r"created|finished|rate|per_second|second|rss|python|platform|device_name)($|_)|_s$|_mib$"
+    r"created|finished|manifest_sha256|rate|per_second|second|rss|python|platform|device_name)($|_)|_s$|_mib$"
 )
 _OWN_ATTACK = '''
 def half_way(model, x, y, eps):
