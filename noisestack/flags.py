@@ -109,9 +109,12 @@ def read_yaml(path: Path, config_class: type[JobConfig]) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not a text file"
-        if isinstance(error, FileNotFoundError) and path.suffix == "" and path.name == str(path):
-            near = nearest(path.name, list(configs()))
-            reason += f"; of those that come along the nearest is {near} (`noisestack configs`)"
+        if isinstance(error, FileNotFoundError):
+            if path.stem in configs():
+                reason += f"; --config {path.stem} is the one that comes along"
+            elif path.name == str(path) and not path.suffix:
+                near = nearest(path.name, list(configs()))
+                reason += f"; of those that come along the nearest is {near} (`noisestack configs`)"
         raise UserError(f"--config: cannot read {path}: {reason}") from error
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)

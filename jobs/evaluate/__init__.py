@@ -136,14 +136,16 @@ def _tell_copies(copies: dict[str, Any], split: str) -> None:
         f"copies: {copies['num_exact']:,} of {copies['num_samples']:,} samples are equal to a "
         f"training picture; all {copies['num_train_split']:,} were compared"
     )
-    near = ""
     if copies["threshold"] is not None:
-        near = (
-            f" or lie within {copies['threshold']:.3g} of one of {copies['num_training']:,} that "
-            f"were searched, {share:.1%} of the train split (Euclidean distance, pixels from 0 to "
-            "1; 1 % of the searched pictures have another of them as near)"
+        print(
+            f"near copies: {copies['num_near']:,} of them are equal to a training picture or "
+            f"within {copies['threshold']:.3g} of one; {copies['num_training']:,} were searched, "
+            f"{share:.1%} of the train split"
         )
-    print(f"near copies: {copies['num_near']:,} samples are equal to a training picture{near}")
+        print(
+            "near: a Euclidean distance, pixels from 0 to 1; 1 % of the searched pictures are as "
+            "near to another of them"
+        )
     print(
         f"for comparison: of {copies['num_held_out']:,} {split} pictures, which were not trained "
         f"on, {copies['num_held_out_exact']:,} are equal to a training picture and "

@@ -23,10 +23,12 @@ def say_attack(config: PerturbConfig, attack: SetAttack) -> None:
         say(f"{config.attack}, the smallest change in {settings.norm.value}")
         return
     levels = settings.eps_levels if config.eps is None else config.eps * LEVELS
-    rounded = "" if abs(levels - settings.eps_levels) < 1e-6 else f", down from {levels:.2f}"
+    rounded = (
+        "" if abs(levels - settings.eps_levels) < 1e-6 else f", rounded down from {levels:.2f}"
+    )
     say(
         f"{config.attack} in {settings.norm.value}, eps {settings.eps_levels} levels of "
-        f"1/255{rounded} ({settings.eps_levels / LEVELS:.4f}){attack.said_steps()}"
+        f"1/255 ({settings.eps_levels / LEVELS:.4f}){rounded}{attack.said_steps()}"
     )
 
 

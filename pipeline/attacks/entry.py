@@ -77,7 +77,9 @@ def only_l2(attack: Callable[[int], StepAttack]) -> Callable[[Strength], StepAtt
 
     def build(s: Strength) -> StepAttack:
         if s.norm is not Norm.L2:
-            raise UserError(f"{s.attack} is for the norm l2, not {s.norm.value}; use fmn there")
+            raise UserError(
+                f"{s.attack} is for the norm l2, not {s.norm.value}; say norm l2, or use fmn there"
+            )
         return attack(s.steps)
 
     return build

@@ -114,7 +114,7 @@ def test_a_run_makes_a_verified_set_with_its_figures_and_picture(
         assert picture.width > 300
     assert not (path / "records").exists()
     said = capsys.readouterr().out
-    assert "eps 40 levels of 1/255, down from 40.04" in said
+    assert "eps 40 levels of 1/255 (0.1569), rounded down from 40.04" in said
     assert "90 of 90 rows verified after storage" in said
     before = (path / MANIFEST_FILE).stat().st_mtime_ns
     main(config(inputs, path, num_workers=1))

@@ -89,6 +89,13 @@ def test_a_name_that_nothing_has_is_told_the_nearest(tmp_path, monkeypatch):
         read_config(ExampleConfig, ["--config", "stack_digit"], "")
 
 
+@pytest.mark.parametrize("text", ["configs/own_pictures.yaml", "own_pictures.yaml"])
+def test_a_config_that_is_only_in_the_clone_is_answered_with_its_name(text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"; --config own_pictures is the one that comes along"):
+        read_config(ExampleConfig, ["--config", text], "")
+
+
 def test_a_pager_that_wants_no_more_is_no_fault():
     code = "import sys; from noisestack.__main__ import main; sys.exit(main(['configs']))"
     with subprocess.Popen(
