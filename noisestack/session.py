@@ -14,6 +14,7 @@ from typing import Any
 import ray
 from ray._private import ray_constants
 from ray._private.utils import get_num_cpus
+from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]  # compiled
 from ray._raylet import Config as RayConfig  # type: ignore[attr-defined]  # a compiled module
 from ray.data import DataContext
 
@@ -23,7 +24,7 @@ from noisestack.ray_directory import ray_directory
 
 LEAST_CPUS = 4  # a Ray Data pipeline with an actor pool needs a spare logical CPU or two to move
 _ITERATING = "iter_threaded"  # what Ray Data calls the threads that fetch and format blocks
-# Drawn once for each process: Ray goes on using the first token that it reads.
+# Drawn once for each process.
 TOKEN = secrets.token_hex(32)
 
 
@@ -114,8 +115,7 @@ def _private_ray(num_cpus: int, log_to_driver: bool) -> Iterator[None]:
                 _environment(**environment),
                 _attributes(ray_constants, ENABLE_RAY_CLUSTER=False),
             ):
-                # Ray read the variables when it was imported.
-                RayConfig.initialize("")
+                _read_environment()
                 try:
                     with _stderr_without("Set ray log level from environment variable"):
                         ray.init(
@@ -132,7 +132,16 @@ def _private_ray(num_cpus: int, log_to_driver: bool) -> Iterator[None]:
                 finally:
                     ray.shutdown()
         finally:
-            RayConfig.initialize("")
+            _read_environment()
+
+
+def _read_environment() -> None:
+    """Has Ray read its variables and its token again, which it keeps from the first time on.
+
+    A process may start a Ray of its own before a job and after it, whose token is another.
+    """
+    RayConfig.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
 
 
 @contextmanager

@@ -15,12 +15,14 @@ def full_float32() -> Iterator[None]:
     150 of a sample by a level, and made samples depend on their batch; without it 97 % of samples
     were a CPU's bit for bit and none depended on its batch. Training keeps torch's own setting.
 
-    The setting is the process's: threads that compute meanwhile have it too.
+    The setting is the process's: threads that compute meanwhile have it too. An autocast that a
+    caller of `import noisestack` stands in is off meanwhile, in this thread alone.
     """
     convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
     before = convolutions.allow_tf32, products.allow_tf32
     convolutions.allow_tf32 = products.allow_tf32 = False
     try:
-        yield
+        with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+            yield
     finally:
         convolutions.allow_tf32, products.allow_tf32 = before

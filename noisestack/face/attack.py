@@ -11,7 +11,7 @@ from noisestack.config import as_number
 from noisestack.face.attack_result import AttackResult
 from noisestack.face.classifier import Classifier
 from noisestack.face.module import left_as_found, of_module
-from noisestack.face.pictures import checked_labels, stored_pictures, whole_number
+from noisestack.face.pictures import checked_labels, row_numbers, stored_pictures, whole_number
 from pipeline.attacks.base import Norm
 from pipeline.attacks.engine.ensemble import AttackedInTurn
 from pipeline.attacks.geometry.ball import check_size, whole_levels
@@ -36,6 +36,7 @@ from pipeline.perturbation.judge import judge_of
 from pipeline.perturbation.options import EPS_LEVELS
 from pipeline.perturbation_terms import NO_TARGET
 from pipeline.pictures import LEVELS, to_unit
+from pipeline.precision import full_float32
 
 attacks = tuple(ATTACKS)
 """The names that `attack` takes."""
@@ -107,12 +108,14 @@ def attack(
         )
     if frozen is not None and rows_per_call is not None:
         raise UserError("a loaded classifier has its own rows_per_call; leave it out")
-    with left_as_found(model), torch.inference_mode(False), torch.enable_grad():
+    if name not in attacks:
+        raise UserError(f"there is no attack {name!r}; choose from {', '.join(sorted(attacks))}")
+    with left_as_found(model), torch.inference_mode(False), torch.enable_grad(), full_float32():
         if frozen is None:
             assert isinstance(model, nn.Module)
             frozen = of_module(model, images, rows_per_call)
         labels = checked_labels(y, len(images), len(frozen.classes))
-        keys = np.arange(len(images)) if rows is None else _row_numbers(rows, len(images))
+        keys = np.arange(len(images)) if rows is None else row_numbers(rows, len(images))
         aims = _aims(targets, len(images), len(frozen.classes))
         settings = AttackSettings(
             attack=name,
@@ -153,6 +156,8 @@ def _attack(
     if threshold is None:
         threshold = threshold_of(clean_logits[: classifier.rows_per_call])
     threshold = _length(threshold, "threshold")
+    if threshold == float("inf"):
+        raise UserError("threshold is inf, which no class can lead by; give a finite number")
     targets = aims
     if targets is None:
         targets = targets_of(settings.target, clean_logits, labels, rows, settings.seed)
@@ -235,8 +240,10 @@ def _norm(norm: str) -> Norm:
 def _length(value: float | str, what: str) -> float:
     """A length in [0, 1] units, of a number or a text such as "8/255"."""
     try:
+        if isinstance(value, bool):
+            raise TypeError
         length = float(as_number(value))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError):
         raise UserError(
             f"{what} is {value!r}; give a number, or a fraction such as 8/255"
         ) from None
@@ -265,18 +272,9 @@ def _step_size(
 
 
 def _ensemble(name: str, ensemble: str | None) -> str | None:
-    if ensemble is not None and ensemble not in ENSEMBLES:
+    if ensemble is not None and ensemble not in tuple(ENSEMBLES):
         raise UserError(f"there is no ensemble {ensemble!r}; choose from {', '.join(ENSEMBLES)}")
     return ensemble or default_ensemble(name)
-
-
-def _row_numbers(rows: Any, num_rows: int) -> np.ndarray:
-    numbers = np.asarray(rows)
-    if numbers.shape != (num_rows,) or not np.issubdtype(numbers.dtype, np.integer):
-        raise UserError(f"rows is {numbers.dtype} {list(numbers.shape)}; give {num_rows} numbers")
-    if (numbers < 0).any():
-        raise UserError(f"rows holds {numbers.min()}; row numbers are from 0")
-    return numbers.astype(np.int64)
 
 
 def _aims(targets: Any, num_rows: int, num_classes: int) -> np.ndarray | None:

@@ -1,7 +1,7 @@
 """A classifier to ask: a stored one of any kind, or a torch module in memory."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -111,15 +111,22 @@ class Classifier:
         Raises:
             UserError: pictures as `predict`; labels outside the classes, or not one a picture.
         """
-        labels = checked_labels(y, len(x), len(self.classes))
-        return Rate(int((self.predict(x) == labels).sum()), len(labels))
+        predicted = self.predict(x)
+        labels = checked_labels(y, len(predicted), len(self.classes))
+        return Rate(int((predicted == labels).sum()), len(labels))
 
     def __repr__(self) -> str:
         kind = self.frozen.origin.get("kind", "module")
         return f"<Classifier ({kind}) of {len(self.classes)} classes; pictures {self.shape}>"
 
     def _rowwise(self, x: Tensor) -> Tensor:
-        return in_fixed_batches(self.frozen, x, rows_per_call=self.frozen.rows_per_call)
+        logits = in_fixed_batches(self.frozen, x, rows_per_call=self.frozen.rows_per_call)
+        if logits.shape != (len(x), len(self.classes)):
+            raise UserError(
+                f"the model returns {list(logits.shape)} for {len(x)} pictures, and "
+                f"{len(self.classes)} classes need [{len(x)}, {len(self.classes)}]"
+            )
+        return logits
 
 
 def load_classifier(
@@ -177,7 +184,9 @@ def load_classifier(
                 },
             )
         )
-    spec = os.fspath(model)
+    spec = os.fspath(model) if isinstance(model, os.PathLike) else model
+    if not isinstance(spec, str):
+        raise UserError(f"{model!r} is no classifier; give a path, module:function or a module")
     if not is_importable(spec):
         path = local_path(spec)
         spec = str(path)
@@ -260,6 +269,12 @@ def _what_for(
         return None
     if classes is None or shape is None:
         raise UserError("classes and shape go together; give both, or dataset")
+    if isinstance(classes, str) or not isinstance(classes, Iterable):
+        raise UserError(
+            f"classes is {classes!r}; give the names of the classes, such as ['a', 'b']"
+        )
+    if not isinstance(shape, Iterable):
+        raise UserError(f"shape is {shape!r}; give height, width and channels")
     sizes = tuple(whole_number(size, "shape", 1) for size in shape)
     if len(sizes) != 3:
         raise UserError(f"shape is {list(sizes)}; give height, width and channels")

@@ -13,6 +13,8 @@ def local_path(path: str | os.PathLike[str]) -> Path:
     Raises:
         UserError: it is an address, such as s3://bucket/x, or an unknown user's home.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise UserError(f"{path!r} is no path; give a text or a pathlib.Path")
     try:
         refuse_address(os.fspath(path))
         return Path(path).expanduser().absolute()

@@ -34,7 +34,9 @@ def left_as_found(model: nn.Module | Classifier) -> Iterator[None]:
             if call is not None:
                 part._compiled_call_impl = call
         for parameter, wants in zip(parameters, wanted, strict=True):
-            parameter.requires_grad_(wants)
+            if parameter.requires_grad != wants:  # some kinds refuse to be told what they are
+                with torch.inference_mode(parameter.is_inference()):
+                    parameter.requires_grad_(wants)
 
 
 def of_module(module: nn.Module, images: np.ndarray, rows_per_call: int | None) -> FrozenClassifier:

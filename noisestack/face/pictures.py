@@ -88,7 +88,7 @@ def checked_labels(y: Any, num_rows: int, num_classes: int, what: str = "y") -> 
     Raises:
         UserError: another type or number of them, or one outside the classes.
     """
-    labels = np.asarray(y.detach().cpu() if isinstance(y, Tensor) else y)
+    labels = as_array(y, what)
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise UserError(
             f"{what} is {labels.dtype} {list(labels.shape)}; give labels as whole numbers [N]"
@@ -104,6 +104,14 @@ def checked_labels(y: Any, num_rows: int, num_classes: int, what: str = "y") -> 
     return labels.astype(np.int64)
 
 
+def as_array(values: Any, what: str) -> np.ndarray:
+    """Numbers as an array of any type and shape; UserError where their rows are of many lengths."""
+    try:
+        return np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values)
+    except (TypeError, ValueError):
+        raise UserError(f"{what} is no array of numbers; give whole numbers [N]") from None
+
+
 def whole_number(value: Any, what: str, least: int, most: int = 2**63 - 1) -> int:
     """``value`` as an int from ``least`` to ``most``; UserError where it is none of those."""
     try:
@@ -113,6 +121,26 @@ def whole_number(value: Any, what: str, least: int, most: int = 2**63 - 1) -> in
     if isinstance(value, bool) or not least <= number <= most:
         raise UserError(f"{what} is {value!r}; give a whole number from {least} to {most}")
     return number
+
+
+def number(value: Any, what: str) -> float:
+    """``value`` as a float; UserError where it is none."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise UserError(f"{what} is {value!r}; give a number") from None
+
+
+def row_numbers(rows: Any, num_rows: int) -> np.ndarray:
+    """Numbers of rows in a split as int64 ``[N]``; UserError where they are not N from 0."""
+    numbers = as_array(rows, "rows")
+    if numbers.shape != (num_rows,) or not np.issubdtype(numbers.dtype, np.integer):
+        raise UserError(f"rows is {numbers.dtype} {list(numbers.shape)}; give {num_rows} numbers")
+    if (numbers < 0).any():
+        raise UserError(f"rows holds {numbers.min()}; row numbers are from 0")
+    if (numbers > np.iinfo(np.int64).max).any():
+        raise UserError(f"rows holds {numbers.max()}; row numbers are of 63 bits")
+    return numbers.astype(np.int64)
 
 
 def _check_shape(

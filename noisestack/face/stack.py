@@ -1,7 +1,7 @@
 """A trained stack: labels in, pictures out; the way of a sample; the likelihood of pictures."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import log
 from typing import Any
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from noisestack.face.level import Level
 from noisestack.face.local_path import local_path
-from noisestack.face.pictures import stored_pictures, whole_number
+from noisestack.face.pictures import number, stored_pictures, whole_number
 from pipeline import stack as stored
 from pipeline.chain.schedule import build_schedule, split_layers
 from pipeline.class_names import NO_LABEL
@@ -227,7 +227,9 @@ class Stack:
             labels = labels.detach().cpu().numpy()
         if isinstance(labels, np.ndarray):
             labels = labels.reshape(-1).tolist()
-        several: Sequence[Any] = [labels] if isinstance(labels, str | int) else list(labels)
+        given: Any = labels
+        alone = isinstance(given, str) or not isinstance(given, Iterable)
+        several: Sequence[Any] = [given] if alone else list(given)
         if not several:
             raise UserError("labels is empty; name classes, or leave it out for all of them")
         numbers = tuple(map(self._label_of, several))
@@ -261,15 +263,27 @@ class Stack:
         threshold: float | None,
     ) -> SamplingOptions:
         own = self.model.spec.layers
-        if steps is None:
+        given: Any = steps
+        if given is None:
             layers = own
-        elif isinstance(steps, int):
-            layers = shared_layers(whole_number(steps, "steps", 1, 4096), own)
+        elif np.ndim(given) == 0:
+            layers = shared_layers(whole_number(given, "steps", 1, 4096), own)
         else:
-            layers = tuple(whole_number(n, "steps", 1, 4096) for n in steps)
-        return SamplingOptions(sampler, layers, guidance, guidance_interval, threshold).resolve(
-            self.model.spec
-        )
+            layers = tuple(whole_number(n, "steps", 1, 4096) for n in given)
+        try:
+            low, high = guidance_interval
+        except (TypeError, ValueError):
+            raise UserError(
+                f"guidance_interval is {guidance_interval!r}; give its low and its high end"
+            ) from None
+        interval = (number(low, "guidance_interval"), number(high, "guidance_interval"))
+        return SamplingOptions(
+            sampler,
+            layers,
+            None if guidance is None else number(guidance, "guidance"),
+            interval,
+            None if threshold is None else number(threshold, "threshold"),
+        ).resolve(self.model.spec)
 
 
 def load_stack(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Stack:

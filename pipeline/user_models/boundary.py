@@ -23,7 +23,7 @@ class UserModule(nn.Module):
 
     Args:
         module: the user's module, in any mode and on any device.
-        num_classes: K.
+        num_classes: K; 0 where that is not known as yet.
         what: the module's name in messages.
         pictures: of one call, float32 ``[N, C, H, W]``. A module whose weights are not float32 is
             called with them, to find out which type it takes.
@@ -83,11 +83,14 @@ class UserModule(nn.Module):
         fitting = [
             part
             for part in parts
-            if isinstance(part, Tensor) and part.shape == (num_rows, self._num_classes)
+            if isinstance(part, Tensor)
+            and part.ndim == 2
+            and part.shape == (num_rows, self._num_classes or part.shape[1])
         ]
         if len(fitting) == 1:
             return fitting[0]
-        more = f" with {len(fitting)} tensors [N, {self._num_classes}]" if len(parts) else ""
+        due = self._num_classes or "K"
+        more = f" with {len(fitting)} tensors [N, {due}]" if len(parts) else ""
         raise UserError(
             f"{self._what} returns a {type(answer).__name__}{more}, not a tensor of logits; wrap "
             "it so that forward gives the logits alone"

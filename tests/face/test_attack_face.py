@@ -299,6 +299,15 @@ class Fixed(nn.Module):
         ({"threshold": 0}, "threshold is 0; give a number above 0"),
         ({"rows": [1, 2]}, r"rows is int64 \[2\]; give 8 numbers"),
         ({"rows": [-1] * 8}, "rows holds -1"),
+        ({"threshold": float("inf")}, "threshold is inf"),
+        ({"eps": True}, "eps is True; give a number"),
+        ({"name": ["pgd"]}, r"there is no attack \['pgd'\]"),
+        ({"ensemble": ["fast"]}, r"no ensemble \['fast'\]"),
+        ({"y": [[1], [2, 3]]}, "y is no array of numbers"),
+        ({"rows": np.full(8, 2**64 - 1, np.uint64)}, "rows holds 18446744073709551615"),
+        ({"model": nn.Sequential(nn.Flatten(), nn.LazyLinear(10))}, "cannot be put in evaluation"),
+        ({"model": Fixed(lambda x: torch.arange(10.0).expand(len(x), 10).clone()
+                         .requires_grad_())}, "no gradient by the picture"),
         ({"rows_per_call": 8}, "has its own rows_per_call"),
         ({"model": lambda x: x}, "the model is a function; give a torch module"),
         ({"model": nn.Linear(3, 3)}, "the model raised"),
@@ -317,6 +326,38 @@ def test_what_cannot_be_attacked_is_refused_in_one_line(
     with pytest.raises(ns.UserError, match=told) as caught:
         ns.attack(**given)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
+
+
+def test_logits_in_a_tuple_are_found_though_nobody_named_the_classes() -> None:
+    class Two(nn.Module):
+        def __init__(self, features: int) -> None:
+            super().__init__()
+            self.linear, self.features = nn.Linear(64, 10), features
+
+        def forward(self, x: torch.Tensor) -> object:
+            return self.linear(x.flatten(1)), x if self.features else x.flatten(1)
+
+    found = ns.attack(Two(1), IMAGES[:4], LABELS[:4], "pgd", steps=2)
+    assert len(found.success) == 4
+    with pytest.raises(ns.UserError, match=r"returns a tuple with 2 tensors \[N, K\]"):
+        ns.attack(Two(0), IMAGES[:4], LABELS[:4], "pgd", steps=2)
+
+
+def test_a_module_that_was_made_in_inference_mode_is_asked_and_left_as_it_was() -> None:
+    with torch.inference_mode():
+        module = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    assert len(ns.attack(module, IMAGES[:4], LABELS[:4], "square", steps=2).success) == 4
+    with pytest.raises(ns.UserError, match="Inference tensors"):
+        ns.attack(module, IMAGES[:4], LABELS[:4], "pgd", steps=2)
+
+
+def test_an_autocast_around_the_call_changes_nothing(classifier: ns.Classifier) -> None:
+    due = ns.attack(classifier, IMAGES[:8], LABELS[:8], "pgd", eps="32/255", steps=3)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = ns.attack(classifier, IMAGES[:8], LABELS[:8], "pgd", eps="32/255", steps=3)
+    assert np.array_equal(found.adversarial, due.adversarial)
+    assert np.array_equal(found.margins, due.margins)
+    assert found.threshold == due.threshold
 
 
 def test_a_model_that_no_gradient_reaches_can_be_attacked_by_queries() -> None:

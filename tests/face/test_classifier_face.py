@@ -113,6 +113,10 @@ def test_a_function_is_what_the_command_line_makes_of_it_for_a_dataset(
         (nn.Flatten(), {"classes": CLASSES}, "classes and shape go together"),
         (nn.Flatten(), {"classes": CLASSES, "shape": (8, 8)}, r"shape is \[8, 8\]"),
         (nn.Flatten(), {"classes": CLASSES, "shape": SHAPE, "weights": "x"}, "weights go with"),
+        (nn.Flatten(), {"classes": "abc", "shape": SHAPE}, "classes is 'abc'; give the names"),
+        (nn.Flatten(), {"classes": 10, "shape": SHAPE}, "classes is 10; give the names"),
+        (nn.Flatten(), {"classes": CLASSES, "shape": 8}, "shape is 8; give height"),
+        (None, {}, "None is no classifier"),
         ("x.onnx", {}, "x.onnx gives no gradients"),
         ("s3://b/model", {}, "is an address"),
     ],
@@ -123,6 +127,17 @@ def test_what_is_no_classifier_or_is_not_told_what_it_is_for_is_refused(
     with pytest.raises(ns.UserError, match=told) as caught:
         ns.load_classifier(model, **how)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
+
+
+def test_a_module_with_other_logits_than_the_classes_that_were_named_is_refused() -> None:
+    three = ns.load_classifier(linear(), classes=CLASSES[:3], shape=SHAPE)
+    with pytest.raises(ns.UserError, match=r"returns \[2, 10\] for 2 pictures, and 3 classes"):
+        three.accuracy(digits()[0][:2], [0, 1])
+
+
+def test_accuracy_asks_what_the_pictures_are_before_it_counts_them(own: ns.Classifier) -> None:
+    with pytest.raises(ns.UserError, match="x is NoneType; give pictures"):
+        own.accuracy(None, [0])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

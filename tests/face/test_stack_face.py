@@ -74,7 +74,15 @@ def test_steps_are_shared_among_the_stages_as_the_endpoint_shares_them(stack: ns
     five = stack.sample(0, steps=5)  # the model's own layers, 2 and 3
     assert np.array_equal(five, stack.sample(0))
     assert np.array_equal(five, stack.sample(0, steps=(2, 3)))
+    assert np.array_equal(five, stack.sample(np.int64(0), steps=np.int64(5)))  # type: ignore[arg-type]
     assert not np.array_equal(five, stack.sample(0, steps=9))
+
+
+def test_an_autocast_around_the_call_changes_no_sample(stack: ns.Stack) -> None:
+    due = stack.sample(["two", 0], seed=5)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert np.array_equal(stack.sample(["two", 0], seed=5), due)
+        assert np.array_equal(stack.trajectory(["two", 0], seed=5)[-1].images, due)
 
 
 @pytest.mark.parametrize(
@@ -94,6 +102,13 @@ def test_steps_are_shared_among_the_stages_as_the_endpoint_shares_them(stack: ns
         ({"sampler": "euler"}, "unknown sampler 'euler'"),
         ({"guidance": 101}, "guidance 101"),
         ({"threshold": 2}, "threshold 2"),
+        ({"threshold": "high"}, "threshold is 'high'; give a number"),
+        ({"labels": 1.0}, "a label is 1.0; give a whole number"),
+        ({"steps": 5.0}, "steps is 5.0; give a whole number"),
+        ({"guidance": [1]}, r"guidance is \[1\]; give a number"),
+        ({"guidance_interval": 5}, "guidance_interval is 5; give its low and its high end"),
+        ({"guidance_interval": (0,)}, "guidance_interval is"),
+        ({"guidance_interval": ("a", "b")}, "guidance_interval is 'a'; give a number"),
     ],
 )
 def test_what_the_model_cannot_follow_is_one_line(

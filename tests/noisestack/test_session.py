@@ -77,6 +77,37 @@ def test_a_private_session_keeps_to_loopback_and_leaves_nothing_behind():
     assert seen["left"] == []
 
 
+# A Ray of the user's own before and after one of ours, in one process: each has a token of its own.
+BETWEEN_TWO = """
+import ray
+from noisestack.session import ray_session
+
+def started():
+    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+    assert ray.get(ray.put(7)) == 7
+    ray.shutdown()
+
+started()
+with ray_session(num_cpus=1):
+    assert ray.get(ray.put(8)) == 8
+started()
+"""
+
+
+def test_a_process_may_start_a_ray_of_its_own_before_a_private_session_and_after_it():
+    with tempfile.TemporaryDirectory(prefix="ns", dir="/tmp") as directory:
+        (temporary := Path(directory, "tmp")).mkdir()
+        done = subprocess.run(
+            [sys.executable, "-c", BETWEEN_TWO],
+            env={"HOME": directory, "PATH": os.defpath, "TMPDIR": str(temporary)}
+            | {"RAY_TMPDIR": str(temporary)},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+    assert done.returncode == 0, done.stderr
+
+
 def test_an_initialised_ray_is_used_and_left_running(ray_cluster):
     before = ray.get_runtime_context().gcs_address
     with ray_session():

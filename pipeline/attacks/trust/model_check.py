@@ -113,11 +113,12 @@ def _answers(
         )
     if not uses_gradients:
         return logits, None
+    detached = UserError(
+        "the classifier's logits have no gradient by the picture: something in it detaches "
+        "them; remove that, or take --attack square, which needs none"
+    )
     if not logits.requires_grad:
-        raise UserError(
-            "the classifier's logits have no gradient by the picture: something in it detaches "
-            "them; remove that, or take --attack square, which needs none"
-        )
+        raise detached
     with torch.enable_grad():
         # Of the margin: the cross-entropy's is 0 in float32 wherever logits are large.
         lead = losses.margin(logits, y.to(logits.device)).sum()
@@ -128,7 +129,9 @@ def _answers(
                 f"the gradient of the classifier's logits raised {error_line(error)}; change that, "
                 "or take --attack square, which needs none"
             ) from None
-    return logits.detach(), torch.zeros_like(x) if gradient is None else gradient
+    if gradient is None:  # they have one, by something else
+        raise detached
+    return logits.detach(), gradient
 
 
 def _refuse_probabilities(logits: Tensor) -> None:
