@@ -142,7 +142,10 @@ def test_the_radius_is_the_levels_over_255() -> None:
         ({"attack": "deepfool", "eps_levels": 0, "restarts": 2}, "deepfool takes no restarts"),
         ({"attack": "deepfool", "eps_levels": 0, "norm": Norm.L1}, "use fmn there"),
         ({"attack": "fmn", "eps_levels": 0, "step_size": 0.1}, "fmn takes no step_size"),
-        ({"attack": "ddn", "eps_levels": 0}, "ddn is for the norm l2, not linf; use fmn"),
+        (
+            {"attack": "ddn", "eps_levels": 0},
+            "ddn is for the norm l2, not linf; say norm l2, or use fmn",
+        ),
         ({"attack": "lbfgs", "eps_levels": 0}, "lbfgs is for the norm l2"),
         ({"attack": "carlini_wagner", "eps_levels": 0}, "carlini_wagner is for the norm l2"),
         ({"attack": "fgsm"}, "fgsm takes one step"),
