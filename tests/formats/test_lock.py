@@ -152,7 +152,9 @@ def test_a_holder_elsewhere_that_moves_is_not_taken_over(tmp_path: Path) -> None
 
 
 @pytest.mark.usefixtures("short_times")
-def test_the_holder_moves_and_stops_when_another_has_taken_over(tmp_path: Path) -> None:
+def test_the_holder_moves_and_stops_when_another_has_taken_over(
+    tmp_path: Path,
+) -> None:
     place = tmp_path / ".out.lock"
 
     def held_until_lost() -> None:
@@ -164,8 +166,13 @@ def test_the_holder_moves_and_stops_when_another_has_taken_over(tmp_path: Path) 
             claims(tmp_path / "out", host="there", boot="another")
             time.sleep(60)  # ended by the interruption
 
-    with pytest.raises(UserError, match="another command has taken the output over"):
-        held_until_lost()
+    # A run in the background of a script ignores interruptions from its start.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(UserError, match="another command has taken the output over"):
+            held_until_lost()
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert json.loads(place.read_text())["host"] == "there"
 
 

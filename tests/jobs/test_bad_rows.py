@@ -221,7 +221,7 @@ def test_a_lost_or_damaged_quarantine_is_made_again_when_a_run_is_resumed(
     write_folder(tmp_path / "in", 12, dict.fromkeys((1, 2, 8), "empty"))
     asked = config("folder", tmp_path, rows_per_shard=3)
     with monkeypatch.context() as patch:
-        patch.setattr(ingest, "_draw", interrupt)
+        patch.setattr(ingest, "draw_grid", interrupt)
         with pytest.raises(KeyboardInterrupt):
             ingest.main(asked)
     first, second = sorted((tmp_path / "out/quarantine").iterdir())

@@ -15,7 +15,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from jobs import ingest
-from jobs.ingest import COMMAND
+from jobs.ingest import COMMAND, grid
 from jobs.ingest.config import IngestConfig
 from noisestack.flags import read_config
 from pipeline.errors import UserError
@@ -152,10 +152,10 @@ def test_the_sheet_is_drawn_from_a_bounded_number_of_shards_spread_over_the_set(
         opened.add(path)
         return read_part(path, *arguments)
 
-    monkeypatch.setattr(ingest, "_GRID_SHARDS", 5)
-    monkeypatch.setattr(ingest, "read_part", spy)
+    monkeypatch.setattr(grid, "_GRID_SHARDS", 5)
+    monkeypatch.setattr(grid, "read_part", spy)
     info = write_sorted_digits(tmp_path, num_shards=90, captions=captions)
-    ingest._draw(tmp_path, info.splits["train"], info.classes)
+    grid.draw_grid(tmp_path, info.splits["train"], info.classes)
     assert (tmp_path / "grid.png").is_file()
     names = sorted(int(path.stem[-5:]) for path in opened)
     assert names == [0, 22, 44, 66, 89]
