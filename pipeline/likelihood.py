@@ -61,6 +61,11 @@ class Bound:
         """The standard error of `bits_per_dim`."""
         return self.standard_error / self.num_coefficients / math.log(2)
 
+    @property
+    def bits_per_nat(self) -> float:
+        """What turns a part of the bound, in nats, into bits a pixel and channel."""
+        return 1 / self.num_coefficients / math.log(2)
+
 
 def discretised_density(x: Tensor, mean: Tensor, variance: float) -> Tensor:
     """``-log P(x)`` of 8-bit pixels under ``N(mean, variance)``, nats, ``[N]``.

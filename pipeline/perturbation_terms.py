@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 # What a lead must exceed in the logits that attacks see, which are brought to one spread, 20 (see
-# `pipeline.attacks.trust.rescaled`); and in the logits themselves in sets that state no threshold.
+# `pipeline.attacks.engine.rescaled`); and in the logits themselves in sets that state no threshold.
 MARGIN = 1e-3
 
 NO_TARGET = "none"

@@ -1,6 +1,5 @@
 """What an evaluation finds: one function a figure."""
 
-import math
 from dataclasses import asdict
 from typing import Any
 
@@ -137,7 +136,7 @@ def bound_of(stack: Stack, info: DatasetInfo, split: str, config: EvaluateConfig
         rows_per_layer=config.bound_rows_per_layer,
         seed=config.seed,
     )
-    scale = 1 / bound.num_coefficients / math.log(2)
+    scale = bound.bits_per_nat
     return {
         "bits_per_dim": bound.bits_per_dim,
         "standard_error": bound.standard_error_bits_per_dim,

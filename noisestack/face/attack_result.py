@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from noisestack.face.rate import Rate
-from pipeline.formats.perturbation.distances import l1_levels, linf_levels, squared_l2_levels
+from pipeline.formats.perturbation.distances import size_levels
 from pipeline.pictures import LEVELS, to_unit
 
 
@@ -56,12 +56,7 @@ class AttackResult:
     @property
     def sizes(self) -> np.ndarray:
         """The changes in the attack's norm, in [0, 1] units: float64 ``[N]``."""
-        if self.norm == "linf":
-            return linf_levels(self.clean, self.adversarial) / LEVELS
-        if self.norm == "l2":
-            squares = squared_l2_levels(self.clean, self.adversarial)
-            return np.asarray(np.sqrt(squares.astype(np.float64)) / LEVELS)
-        return l1_levels(self.clean, self.adversarial) / LEVELS
+        return size_levels(self.clean, self.adversarial, self.norm) / LEVELS
 
     @property
     def clean_accuracy(self) -> Rate:

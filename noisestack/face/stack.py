@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import log
 from typing import Any
 
 import numpy as np
@@ -205,7 +204,7 @@ class Stack:
             variance=spec.decoder_variance,
             seed=whole_number(seed, "seed", 0),
         )
-        bits = 1 / bound.num_coefficients / log(2)
+        bits = bound.bits_per_nat
         return BitsPerDim(
             bound.bits_per_dim,
             bound.standard_error_bits_per_dim,

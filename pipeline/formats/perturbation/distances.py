@@ -27,6 +27,23 @@ def changed_values(clean: np.ndarray, stored: np.ndarray) -> np.ndarray:
     return np.asarray((_change(clean, stored) != 0).sum(axis=1))
 
 
+def size_levels(clean: np.ndarray, stored: np.ndarray, norm: str) -> np.ndarray:
+    """The change's size in a norm, of uint8 ``[N, H, W, C]``, in levels, ``[N]``.
+
+    Raises:
+        UserError: there is no such norm.
+    """
+    match norm:
+        case "linf":
+            return linf_levels(clean, stored)
+        case "l2":
+            return np.asarray(np.sqrt(squared_l2_levels(clean, stored).astype(np.float64)))
+        case "l1":
+            return l1_levels(clean, stored)
+        case _:
+            raise _no_norm(norm)
+
+
 def in_ball(clean: np.ndarray, stored: np.ndarray, norm: str, eps_levels: int) -> np.ndarray:
     """Whether each stored row lies in the ball around its clean row, bool ``[N]``, exactly.
 
@@ -43,8 +60,12 @@ def in_ball(clean: np.ndarray, stored: np.ndarray, norm: str, eps_levels: int) -
         case "l1":
             inside = l1_levels(clean, stored) <= eps_levels
         case _:
-            raise UserError(f"there is no norm {norm!r}, only {', '.join(NORMS)}")
+            raise _no_norm(norm)
     return np.asarray(inside | (eps_levels == 0))
+
+
+def _no_norm(norm: str) -> UserError:
+    return UserError(f"there is no norm {norm!r}, only {', '.join(NORMS)}")
 
 
 def _change(clean: np.ndarray, stored: np.ndarray) -> np.ndarray:

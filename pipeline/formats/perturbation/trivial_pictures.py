@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.formats.perturbation.distances import l1_levels, linf_levels, squared_l2_levels
+from pipeline.formats.perturbation.distances import size_levels
 from pipeline.formats.shard import images_of
 from pipeline.importable import is_importable
 from pipeline.perturbation_terms import TRANSFER
@@ -61,9 +61,9 @@ def are_trivial(clean: np.ndarray, stored: np.ndarray, norm: str, eps: int) -> n
     """
     trivial = _of_one_colour(stored) & ~_of_one_colour(clean)
     if eps == 0:
-        own = _size(np.zeros_like(clean), clean, norm)
-        faint = own < _FAINT * _size(np.zeros_like(clean), np.full_like(clean, LEVELS), norm)
-        return np.asarray(trivial | (~faint & (_size(clean, stored, norm) >= own)))
+        own = size_levels(np.zeros_like(clean), clean, norm)
+        faint = own < _FAINT * size_levels(np.zeros_like(clean), np.full_like(clean, LEVELS), norm)
+        return np.asarray(trivial | (~faint & (size_levels(clean, stored, norm) >= own)))
     for colour in _COLOURS:
         trivial |= _went_straight_to(colour, clean, stored, norm, eps)
     return np.asarray(trivial)
@@ -73,17 +73,6 @@ def _of_one_colour(images: np.ndarray) -> np.ndarray:
     if images.shape[1] * images.shape[2] == 1:
         return np.zeros(len(images), dtype=bool)
     return np.asarray((images == images[:, :1, :1]).all(axis=(1, 2, 3)))
-
-
-def _size(clean: np.ndarray, stored: np.ndarray, norm: str) -> np.ndarray:
-    """The change's size in levels, ``[N]``."""
-    if norm == "linf":
-        return linf_levels(clean, stored)
-    if norm == "l1":
-        return l1_levels(clean, stored)
-    if norm == "l2":
-        return np.asarray(np.sqrt(squared_l2_levels(clean, stored).astype(np.float64)))
-    raise ValueError(f"there is no norm {norm}")
 
 
 def _went_straight_to(
