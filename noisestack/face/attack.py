@@ -13,29 +13,23 @@ from noisestack.face.classifier import Classifier
 from noisestack.face.module import left_as_found, of_module
 from noisestack.face.pictures import checked_labels, row_numbers, stored_pictures, whole_number
 from pipeline.attacks.base import Norm
-from pipeline.attacks.engine.ensemble import AttackedInTurn
-from pipeline.attacks.geometry.ball import check_size, whole_levels
-from pipeline.attacks.methods.autoattack import ENSEMBLES
-from pipeline.attacks.settings import (
-    ATTACKS,
-    AttackSettings,
-    default_ensemble,
-    default_steps,
-    is_bounded,
-)
-from pipeline.attacks.trust.model_check import look_at_model
+from pipeline.attacks.methods.autoattack import ENSEMBLES, EnsembleName
+from pipeline.attacks.settings import ATTACKS
 from pipeline.classifier import FrozenClassifier
 from pipeline.errors import UserError
-from pipeline.formats.perturbation.set import PerturbationColumns, perturbation_table
+from pipeline.formats.perturbation.set import perturbation_table
 from pipeline.formats.perturbation.target import resolved_target, targets_of
 from pipeline.formats.perturbation.trivial_pictures import count_trivial
-from pipeline.formats.perturbation.verdict import margins_of, successes, threshold_of
-from pipeline.formats.perturbation.warnings import GRADIENT_FREE, doubtful_rows, row_warnings
-from pipeline.perturbation.built_in import BuiltIn, perturb_rows
+from pipeline.formats.perturbation.verdict import threshold_of
+from pipeline.formats.perturbation.warnings import doubtful_rows, row_warnings
+from pipeline.perturbation.attack import CleanRows
+from pipeline.perturbation.built_in import BuiltIn
+from pipeline.perturbation.columns import judged_columns
 from pipeline.perturbation.judge import judge_of
-from pipeline.perturbation.options import EPS_LEVELS
+from pipeline.perturbation.options import AttackOptions
+from pipeline.perturbation.trust import look_at_pictures
 from pipeline.perturbation_terms import NO_TARGET
-from pipeline.pictures import LEVELS, to_unit
+from pipeline.pictures import LEVELS
 from pipeline.precision import full_float32
 
 attacks = tuple(ATTACKS)
@@ -117,94 +111,58 @@ def attack(
         labels = checked_labels(y, len(images), len(frozen.classes))
         keys = np.arange(len(images)) if rows is None else row_numbers(rows, len(images))
         aims = _aims(targets, len(images), len(frozen.classes))
-        settings = AttackSettings(
+        options = AttackOptions(
             attack=name,
             norm=_norm(norm),
-            eps_levels=_eps_levels(name, eps, _norm(norm), images.shape[1:]),
-            steps=default_steps(name) if steps is None else whole_number(steps, "steps", 1),
-            step_size=_step_size(name, step_size, _norm(norm), images.shape[1:]),
+            norm_is_said=True,
+            eps=None if eps is None else _length(eps, "eps"),
+            steps=None if steps is None else whole_number(steps, "steps", 1),
+            step_size=None if step_size is None else _length(step_size, "step_size"),
             restarts=whole_number(restarts, "restarts", 1),
             seed=whole_number(seed, "seed", 0),
-            ensemble=_ensemble(name, ensemble),
+            ensemble=_ensemble(ensemble),
             target=_rule(targets, frozen.classes) if aims is None else _EACH_ITS_OWN,
-            draws=whole_number(draws, "draws", 1),
+            eot_draws=whole_number(draws, "draws", 1),
         )
-        return _attack(frozen, settings, images, labels, keys, aims, threshold)
+        options.check_sizes(images.shape[1:])
+        return _attack(frozen, BuiltIn.of(options), images, labels, keys, aims, threshold)
 
 
 def _attack(
     classifier: FrozenClassifier,
-    settings: AttackSettings,
+    built_in: BuiltIn,
     images: np.ndarray,
     labels: np.ndarray,
     rows: np.ndarray,
     aims: np.ndarray | None,
     threshold: float | None,
 ) -> AttackResult:
-    warnings = look_at_model(
-        classifier,
-        to_unit(images[: classifier.rows_per_call]).to(classifier.device),
-        torch.from_numpy(labels[: classifier.rows_per_call]).to(classifier.device),
-        num_classes=len(classifier.classes),
-        rows_per_call=classifier.rows_per_call,
-        uses_gradients=settings.attack not in GRADIENT_FREE,
-        num_draws=settings.draws,
-        training_layers=classifier.training_layers,
+    settings, first = built_in.settings, slice(classifier.rows_per_call)
+    warnings = look_at_pictures(
+        classifier, settings.attack, images[first], labels[first], num_draws=settings.draws
     )
-    judge = judge_of(classifier, BuiltIn(settings).record())
-    clean_logits = judge.logits_of(images)
+    judge = judge_of(classifier, built_in.record())
+    logits = judge.logits_of(images)
     if threshold is None:
-        threshold = threshold_of(clean_logits[: classifier.rows_per_call])
+        threshold = threshold_of(logits[first])
     threshold = _length(threshold, "threshold")
     if threshold == float("inf"):
         raise UserError("threshold is inf, which no class can lead by; give a finite number")
     targets = aims
     if targets is None:
-        targets = targets_of(settings.target, clean_logits, labels, rows, settings.seed)
-
-    def run(widened: bool) -> Any:
-        return perturb_rows(
-            classifier,
-            settings,
-            images,
-            labels,
-            rows,
-            targets=None if settings.target == NO_TARGET else targets,
-            widened=widened,
-            logits=clean_logits if settings.draws == 1 else None,
-            threshold=threshold,
-        )
-
-    stored, attacked, found_by = run(False)
-    if isinstance(attacked, AttackedInTurn) and bool(attacked.alarming.any()):
-        stored, attacked, found_by = run(True)  # as the job does it: for all rows that stand
-    logits = judge.logits_of(stored)
-    clean_predictions, margins = clean_logits.argmax(axis=1), margins_of(logits, labels, targets)
-    won = successes(labels, clean_predictions, margins, targets, threshold)
-    record = {**BuiltIn(settings).record(), "threshold": threshold}
-    table = perturbation_table(
-        PerturbationColumns(
-            ids=[str(row) for row in rows],
-            split="",
-            rows=rows,
-            labels=labels,
-            images=images,
-            adversarial=stored,
-            clean_predictions=clean_predictions,
-            adversarial_predictions=logits.argmax(axis=1),
-            margins=margins,
-            found_attacks=found_by,
-            found_restarts=attacked.restart.cpu().numpy(),
-            found_steps=attacked.step.cpu().numpy(),
-            forwards=attacked.forwards.cpu().numpy(),
-            backwards=attacked.backwards.cpu().numpy(),
-            targets=targets,
-        ),
-        record,
-    )
+        targets = targets_of(settings.target, logits, labels, rows, settings.seed)
+    clean = CleanRows(images, labels, rows, targets, logits)
+    perturbed = built_in.perturbed(classifier, clean, threshold=threshold)
+    if perturbed.alarming:  # as the job does it: for all rows that stand
+        perturbed = built_in.perturbed(classifier, clean, widened=True, threshold=threshold)
+    ids = [str(row) for row in rows]
+    columns = judged_columns(judge, clean, perturbed, ids=ids, split="", draws=settings.draws)
+    record = {**built_in.record(), "threshold": threshold}
+    table = perturbation_table(columns, record)
+    won = table.column("success").to_numpy()
     counts = {
         "rows": len(rows),
-        "clean_right": int((clean_predictions == labels).sum()),
+        "clean_right": int((columns.clean_predictions == labels).sum()),
         "successes": int(won.sum()),
         **doubtful_rows(table, record),
         "trivial": count_trivial(table, record),
@@ -215,16 +173,16 @@ def _attack(
         norm=settings.norm.value,
         eps=settings.eps_levels / LEVELS,
         clean=images,
-        adversarial=stored,
+        adversarial=perturbed.images,
         success=won,
         labels=labels,
         targets=targets,
-        clean_predictions=clean_predictions,
-        adversarial_predictions=logits.argmax(axis=1),
-        margins=margins,
-        found_attack=tuple(found_by),
-        forwards=attacked.forwards.cpu().numpy() * settings.draws,
-        backwards=attacked.backwards.cpu().numpy() * settings.draws,
+        clean_predictions=columns.clean_predictions,
+        adversarial_predictions=columns.adversarial_predictions,
+        margins=columns.margins,
+        found_attack=tuple(perturbed.found_by),
+        forwards=columns.forwards,
+        backwards=columns.backwards,
         threshold=threshold,
         warnings=tuple(warning.text for warning in warnings),
     )
@@ -252,29 +210,10 @@ def _length(value: float | str, what: str) -> float:
     return length
 
 
-def _eps_levels(name: str, eps: float | str | None, norm: Norm, shape: Sequence[int]) -> int:
-    if eps is None:
-        return EPS_LEVELS if is_bounded(name) else 0
-    length = _length(eps, "eps")
-    check_size("eps", length, norm, shape)
-    return whole_levels(length, norm)
-
-
-def _step_size(
-    name: str, step_size: float | str | None, norm: Norm, shape: Sequence[int]
-) -> float | None:
-    if step_size is None:
-        return None
-    length = _length(step_size, "step_size")
-    if name not in ATTACKS or not ATTACKS[name].step_per_gradient:
-        check_size("step_size", length, norm, shape)
-    return length
-
-
-def _ensemble(name: str, ensemble: str | None) -> str | None:
+def _ensemble(ensemble: str | None) -> EnsembleName | None:
     if ensemble is not None and ensemble not in tuple(ENSEMBLES):
         raise UserError(f"there is no ensemble {ensemble!r}; choose from {', '.join(ENSEMBLES)}")
-    return ensemble or default_ensemble(name)
+    return ensemble
 
 
 def _aims(targets: Any, num_rows: int, num_classes: int) -> np.ndarray | None:

@@ -81,34 +81,43 @@ class BuiltIn(SetAttack):
         return {name: getattr(self.settings, name) for name in names}
 
     def on(self, place: Workplace) -> PerturbRows:
+        return partial(
+            self.perturbed, place.classifier, widened=place.widened, threshold=place.threshold
+        )
+
+    def perturbed(
+        self,
+        classifier: FrozenClassifier,
+        clean: CleanRows,
+        *,
+        widened: bool = False,
+        threshold: float = MARGIN,
+    ) -> PerturbedRows:
+        """Perturbs rows; widened and threshold as in `perturb_rows`."""
         settings = self.settings
-
-        def perturb(clean: CleanRows) -> PerturbedRows:
-            images, attacked, found_by = perturb_rows(
-                place.classifier,
-                settings,
-                clean.images,
-                clean.labels,
-                clean.rows,
-                targets=None if settings.target == NO_TARGET else clean.targets,
-                widened=place.widened,
-                # With several draws the judge's chances are others than the attack's.
-                logits=clean.logits if settings.draws == 1 else None,
-                threshold=place.threshold,
-            )
-            return PerturbedRows(
-                images,
-                found_by,
-                attacked.step.cpu().numpy(),
-                attacked.restart.cpu().numpy(),
-                attacked.forwards.cpu().numpy(),
-                attacked.backwards.cpu().numpy(),
-                alarming=_rows(attacked, "alarming"),
-                audited=_rows(attacked, "audited"),
-                overturned=_rows(attacked, "overturned"),
-            )
-
-        return perturb
+        images, attacked, found_by = perturb_rows(
+            classifier,
+            settings,
+            clean.images,
+            clean.labels,
+            clean.rows,
+            targets=None if settings.target == NO_TARGET else clean.targets,
+            widened=widened,
+            # With several draws the judge's chances are others than the attack's.
+            logits=clean.logits if settings.draws == 1 else None,
+            threshold=threshold,
+        )
+        return PerturbedRows(
+            images,
+            found_by,
+            attacked.step.cpu().numpy(),
+            attacked.restart.cpu().numpy(),
+            attacked.forwards.cpu().numpy(),
+            attacked.backwards.cpu().numpy(),
+            alarming=_rows(attacked, "alarming"),
+            audited=_rows(attacked, "audited"),
+            overturned=_rows(attacked, "overturned"),
+        )
 
     def report(self, totals: Totals) -> dict[str, Any]:
         """What the audit says, where there is one; see `audit_report`."""

@@ -35,10 +35,10 @@ class AttackOptions:
     ensemble: EnsembleName | None
     target: str
     eot_draws: int
-    source: Path | None
-    sample_rows: int | None
-    sample_split: str | None
-    loss_clip: float | None
+    source: Path | None = None
+    sample_rows: int | None = None
+    sample_split: str | None = None
+    loss_clip: float | None = None
 
     def refuse_all_but(self, heeded: Sequence[str]) -> None:
         """UserError for the first option that the attack would silently ignore."""

@@ -17,14 +17,14 @@ from pipeline.errors import UserError
 from pipeline.formats.dataset import images_of, labels_of, read_rows
 from pipeline.formats.perturbation.check import RowCheck, check_rows
 from pipeline.formats.perturbation.distances import linf_levels, squared_l2_levels
-from pipeline.formats.perturbation.set import PerturbationColumns, perturbation_table
+from pipeline.formats.perturbation.set import perturbation_table
 from pipeline.formats.perturbation.target import targets_of
 from pipeline.formats.perturbation.trivial_pictures import count_trivial
-from pipeline.formats.perturbation.verdict import margins_of
 from pipeline.formats.perturbation.warnings import doubtful_rows
 from pipeline.formats.quarantine import BadRow, write_quarantine
 from pipeline.formats.shard import read_part, write_shard
 from pipeline.perturbation.attack import CleanRows, PerturbedRows, SetAttack
+from pipeline.perturbation.columns import judged_columns
 from pipeline.perturbation.judge import judge_of
 from pipeline.perturbation.workplace import Workplace
 from pipeline.pictures import LEVELS
@@ -106,8 +106,17 @@ class Perturber:
         settings = self._attack.settings
         logits = self._judge.logits_of(images)
         targets = targets_of(settings.target, logits, labels, rows, settings.seed)
-        perturbed = self._perturb(CleanRows(images, labels, rows, targets, logits, first))
-        table = self._table(clean, rows, targets, logits, perturbed)
+        clean_rows = CleanRows(images, labels, rows, targets, logits, first)
+        perturbed = self._perturb(clean_rows)
+        columns = judged_columns(
+            self._judge,
+            clean_rows,
+            perturbed,
+            ids=[str(value) for value in clean.column("id").to_pylist()],
+            split=self._split,
+            draws=settings.draws,
+        )
+        table = perturbation_table(columns, self._record)
         written = write_shard(table, self._place.output, file)
         check = self._checked(clean, file, logits, perturbed)
         return {
@@ -123,40 +132,10 @@ class Perturber:
             "lost": perturbed.lost,
             **({"repeat": asdict(perturbed.repeat)} if perturbed.repeat else {}),
             "device": device_name(self._place.classifier.device),
-            "forwards": int(perturbed.forwards.sum()) * settings.draws,
-            "backwards": int(perturbed.backwards.sum()) * settings.draws,
+            "forwards": int(columns.forwards.sum()),
+            "backwards": int(columns.backwards.sum()),
             **_sizes(images, perturbed.images),
         }
-
-    def _table(
-        self,
-        clean: pa.Table,
-        rows: np.ndarray,
-        targets: np.ndarray,
-        clean_logits: np.ndarray,
-        perturbed: PerturbedRows,
-    ) -> pa.Table:
-        """The rows as they are stored."""
-        draws, labels = self._attack.settings.draws, labels_of(clean)
-        logits = self._judge.logits_of(perturbed.images)
-        columns = PerturbationColumns(
-            ids=[str(value) for value in clean.column("id").to_pylist()],
-            split=self._split,
-            rows=rows,
-            labels=labels,
-            images=images_of(clean),
-            adversarial=perturbed.images,
-            clean_predictions=clean_logits.argmax(axis=1),
-            adversarial_predictions=logits.argmax(axis=1),
-            margins=margins_of(logits, labels, targets),
-            found_attacks=list(perturbed.found_by),
-            found_restarts=perturbed.restarts,
-            found_steps=perturbed.steps,
-            forwards=perturbed.forwards * draws,
-            backwards=perturbed.backwards * draws,
-            targets=targets,
-        )
-        return perturbation_table(columns, self._record)
 
     def _checked(
         self, clean: pa.Table, file: str, clean_logits: np.ndarray, perturbed: PerturbedRows

@@ -3,6 +3,7 @@
 What its rows show is in `pipeline.formats.perturbation.warnings`.
 """
 
+import numpy as np
 import torch
 
 from pipeline.attacks.trust.model_check import look_at_model
@@ -43,15 +44,37 @@ def look_at_rows(
         UserError: the classifier cannot be attacked.
     """
     table = read_rows(info, split, 0, min(stop, classifier.rows_per_call))
-    labels, num_classes = labels_of(table), len(classifier.classes)
-    good = (labels >= 0) & (labels < num_classes)
+    labels = labels_of(table)
+    good = (labels >= 0) & (labels < len(classifier.classes))
     if not good.any():
         return []
+    images = images_of(table)[good]
+    return look_at_pictures(classifier, attack, images, labels[good], num_draws=num_draws)
+
+
+def look_at_pictures(
+    classifier: FrozenClassifier,
+    attack: str,
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    num_draws: int = 1,
+) -> list[TrustWarning]:
+    """The warnings of `look_at_model` on pictures.
+
+    Args:
+        attack, num_draws: see `look_at_rows`.
+        images: uint8 ``[N, H, W, C]``, at most a call of them.
+        labels: int64 ``[N]``, all of them classes.
+
+    Raises:
+        UserError: the classifier cannot be attacked.
+    """
     return look_at_model(
         classifier,
-        to_unit(images_of(table)[good]).to(classifier.device),
-        torch.from_numpy(labels[good]).to(classifier.device),
-        num_classes=num_classes,
+        to_unit(images).to(classifier.device),
+        torch.from_numpy(labels).to(classifier.device),
+        num_classes=len(classifier.classes),
         rows_per_call=classifier.rows_per_call,
         uses_gradients=attack not in GRADIENT_FREE and not is_importable(attack),
         num_draws=num_draws,
