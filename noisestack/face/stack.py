@@ -193,13 +193,13 @@ class Stack:
             raise UserError(
                 f"c has {len(row_labels)} labels for {len(images)} pictures; give one each"
             )
-        labels = np.broadcast_to(np.array(row_labels, np.int64), len(images)).copy()
-        condition = torch.from_numpy(labels).to(self.model.device) if self.classes else None
+        labels = np.broadcast_to(np.array(row_labels, np.int64), len(images))
+        condition = spec.condition.rule.read({"label": labels})
         bound = estimate_bound(
             self.model,
             build_schedule(spec.stages, split_layers(spec.stages, layers)),
             to_signed(images).to(self.model.device),
-            condition,
+            None if condition is None else condition.to(self.model.device),
             tau2_after=spec.tau2_after,
             variance=spec.decoder_variance,
             seed=whole_number(seed, "seed", 0),
