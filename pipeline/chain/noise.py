@@ -45,6 +45,7 @@ class Purpose(IntEnum):
     ERROR_CURVE = 16
     BOUND_ROWS = 17
     EVALUATION_ROWS = 18
+    SMOOTHING = 19
 
 
 def philox4x32(counter: Sequence[Tensor], key: Sequence[Tensor]) -> tuple[Tensor, ...]:

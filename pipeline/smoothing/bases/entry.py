@@ -1,0 +1,42 @@
+"""What every kind of base offers: how it is opened from what a config says."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.formats.dataset import DatasetInfo
+from pipeline.smoothing.base import SmoothingBase
+
+
+@dataclass(frozen=True)
+class BaseOptions:
+    """What a config says of a base; each kind reads what concerns it.
+
+    Attributes:
+        info: the dataset whose pictures are to be certified.
+        classifier, weights, rows_per_call: see `pipeline.user_models.load.load_classifier`.
+        classifier_sha256: the identity that the classifier must have; None for any.
+        stack: the directory of a stack.
+    """
+
+    info: DatasetInfo
+    classifier: str | None = None
+    weights: Path | None = None
+    rows_per_call: int | None = None
+    classifier_sha256: str | None = None
+    stack: Path | None = None
+
+
+@dataclass(frozen=True)
+class BaseEntry:
+    """An entry of `BASES`.
+
+    Attributes:
+        name: what configs call this kind of base.
+        help: one clause that says what it is.
+        open: from the options, the certificate's sigma in units of [0, 1], and a torch device.
+    """
+
+    name: str
+    help: str
+    open: Callable[[BaseOptions, float, str], SmoothingBase]

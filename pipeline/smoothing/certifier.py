@@ -1,0 +1,270 @@
+"""Certificates of rows: votes are asked for in full calls, and rows leave when they are decided."""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from pipeline.errors import UserError
+from pipeline.pictures import to_unit
+from pipeline.precision import full_float32
+from pipeline.smoothing.base import SmoothingBase
+from pipeline.smoothing.noise import MOST_DRAWS, DrawKeys, Noise, NoiseName, check_sigma, noise_of
+from pipeline.smoothing.rules import Rule, RuleName, rule_of
+
+
+@dataclass(frozen=True)
+class CertifySettings:
+    """How rows are certified. All lengths are in units of [0, 1] of a pixel, L2 over the picture.
+
+    Attributes:
+        sigma: of the noise.
+        n0: draws that choose the class; none of them counts for the bound.
+        n: the most draws, after these, that bound the class's share.
+        alpha: how often a row's certificate may be wrong, at most, in (0, 1/2).
+        rule: when a row stops; see `pipeline.smoothing.rules`.
+        radii: what the rule "radii" asks about.
+        tolerance: to what the rule "tolerance" must know the radius.
+        noise: "gaussian", or "lattice" for 8-bit pictures.
+        seed: of all draws.
+
+    Raises:
+        UserError: they contradict each other, or no number of draws could answer.
+    """
+
+    sigma: float
+    n0: int = 100
+    n: int = 100_000
+    alpha: float = 0.001
+    rule: RuleName = "fixed"
+    radii: tuple[float, ...] = ()
+    tolerance: float | None = None
+    noise: NoiseName = "gaussian"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_sigma(self.sigma)
+        if not 0 < self.alpha < 0.5:
+            raise UserError(f"alpha must lie between 0 and 1/2, not {self.alpha}; 0.001 is usual")
+        if self.n0 < 1:
+            raise UserError(f"n0 must be at least 1, not {self.n0}; 100 is usual")
+        if self.n < self.n0:
+            raise UserError(
+                f"n is {self.n}, less than the {self.n0} draws of n0 that only choose the class; "
+                "raise n"
+            )
+        if self.n0 + self.n > MOST_DRAWS:
+            raise UserError(f"n0 and n are more than {MOST_DRAWS} draws a row; lower n")
+        self._check_question()
+
+    def _check_question(self) -> None:
+        if bool(self.radii) != (self.rule == "radii"):
+            raise UserError('the rule "radii" and radii to ask about go together; give both')
+        if (self.tolerance is not None) != (self.rule == "tolerance"):
+            raise UserError('the rule "tolerance" and a tolerance go together; give both')
+        if self.tolerance is not None and not self.tolerance > 0:
+            raise UserError(f"tolerance must be above 0, not {self.tolerance}")
+        if self.radii and not min(self.radii) > 0:
+            raise UserError(f"radii must be above 0, not {min(self.radii)}")
+        ceiling = self.rule_for(0).ceiling()
+        if self.radii and not max(self.radii) <= ceiling:
+            raise UserError(
+                f"a radius of {max(self.radii)} can never be certified: n = {self.n} votes out of "
+                f"as many give {ceiling} at sigma {self.sigma} and alpha {self.alpha}; "
+                "ask for less, or raise n or sigma"
+            )
+        if ceiling == 0:
+            raise UserError(
+                f"n = {self.n} draws certify nothing at alpha {self.alpha}, not even if all agree; "
+                "raise n"
+            )
+
+    def rule_for(self, num_values: int) -> Rule:
+        """The rule for pictures of so many values."""
+        return rule_of(
+            self.rule,
+            sigma=self.sigma,
+            n=self.n,
+            alpha=self.alpha,
+            shortfall=self.make_noise().shortfall(num_values),
+            radii=self.radii,
+            tolerance=self.tolerance,
+        )
+
+    def make_noise(self) -> Noise:
+        """The noise of these settings."""
+        return noise_of(self.noise, self.sigma)
+
+
+@dataclass(frozen=True)
+class CertificateRows:
+    """What was found of N rows.
+
+    Attributes:
+        predicted: int64 ``[N]``, the class that most of the first n0 draws voted for.
+        n0_counts: int32 ``[N, K]``, their votes.
+        n: int64 ``[N]``, draws for the bound.
+        n_a: int64 ``[N]``, how many of these voted for ``predicted``.
+        p_lower: float64 ``[N]``, below its share with probability 1 - alpha.
+        radius: float64 ``[N]``, in units of [0, 1], L2; 0 where abstained.
+        abstained: bool ``[N]``, whether p_lower is at most 1/2: nothing is claimed, the class
+            neither.
+        draws: int64 ``[N]``, n0 and n together.
+    """
+
+    predicted: np.ndarray
+    n0_counts: np.ndarray
+    n: np.ndarray
+    n_a: np.ndarray
+    p_lower: np.ndarray
+    radius: np.ndarray
+    abstained: np.ndarray
+    draws: np.ndarray
+
+
+class _Row:
+    """One row's counts so far; ``stop`` is the draw before which it is looked at next."""
+
+    def __init__(self, row: int, num_classes: int, n0: int) -> None:
+        self.row = row
+        self.n0_counts = np.zeros(num_classes, np.int32)
+        self.drawn, self.stop = 0, n0
+        self.predicted, self.n_a, self.look = -1, 0, 0
+
+
+def certify_rows(
+    base: SmoothingBase,
+    images: np.ndarray,
+    row_keys: np.ndarray,
+    settings: CertifySettings,
+    progress: Callable[[int, int], None] | None = None,
+) -> CertificateRows:
+    """Certify rows; each one's result depends on its picture, its key and the settings alone.
+
+    Args:
+        base: what is smoothed.
+        images: uint8 ``[N, H, W, C]``.
+        row_keys: int64 ``[N]``, see `pipeline.smoothing.noise.row_keys_of`.
+        progress: told after each call how many rows are done and how many draws were made.
+
+    Raises:
+        UserError: the base gives no answers, or not the same ones about the same pictures.
+    """
+    if images.shape[1:] != tuple(base.shape) or images.dtype != np.uint8:
+        raise ValueError(f"images must be uint8 [N, {base.shape}], not {images.shape}")
+    with full_float32(), torch.inference_mode():
+        return _Certifier(base, images, row_keys, settings).run(progress)
+
+
+class _Certifier:
+    def __init__(
+        self,
+        base: SmoothingBase,
+        images: np.ndarray,
+        row_keys: np.ndarray,
+        settings: CertifySettings,
+    ) -> None:
+        self._base, self._settings, self._row_keys = base, settings, row_keys
+        self._pictures = to_unit(images)
+        self._noise = settings.make_noise()
+        self._rule = settings.rule_for(images[0].size if len(images) else 0)
+        self._looks = self._rule.looks()
+        self._waiting = deque(range(len(images)))
+        self._steady = False
+        num, classes = len(images), len(base.classes)
+        self._predicted, self._n, self._n_a = (np.zeros(num, np.int64) for _ in range(3))
+        self._n0_counts = np.zeros((num, classes), np.int32)
+
+    def run(self, progress: Callable[[int, int], None] | None) -> CertificateRows:
+        active: list[_Row] = []
+        done = drawn = 0
+        while active or self._waiting:
+            shares = self._fill(active)
+            answers = self._ask(shares)
+            drawn += len(answers)
+            self._count(shares, answers)
+            left = [row for row in active if not self._is_done(row)]
+            done += len(active) - len(left)
+            active = left
+            if progress is not None:
+                progress(done, drawn)
+        return self._result()
+
+    def _fill(self, active: list[_Row]) -> list[tuple[_Row, int]]:
+        """Which rows a call asks about, and how often; new rows enter where there is room."""
+        room = self._base.rows_per_call
+        shares: list[tuple[_Row, int]] = []
+        for row in active:
+            take = min(room, row.stop - row.drawn)
+            if take:
+                shares.append((row, take))
+            room -= take
+        while room and self._waiting:
+            row = _Row(self._waiting.popleft(), len(self._base.classes), self._settings.n0)
+            active.append(row)
+            take = min(room, row.stop)
+            shares.append((row, take))
+            room -= take
+        return shares
+
+    def _ask(self, shares: Sequence[tuple[_Row, int]]) -> np.ndarray:
+        """The base's answers, in the order of the shares; the call is padded to its one size."""
+        rows = np.repeat([row.row for row, _ in shares], [take for _, take in shares])
+        draws = np.concatenate([np.arange(r.drawn, r.drawn + take) for r, take in shares])
+        keys = DrawKeys(self._settings.seed, self._row_keys[rows], draws)
+        x = self._noise.noisy(self._pictures[torch.from_numpy(rows)], keys)
+        size = self._base.rows_per_call
+        if len(x) < size:
+            x = torch.cat((x, x[-1:].expand(size - len(x), *x.shape[1:])))
+            keys = keys.padded(size)
+        answers = self._base.answers(x, keys)
+        if not self._steady and not np.array_equal(answers, self._base.answers(x, keys)):
+            raise UserError(
+                "the base answers the same noisy pictures differently when asked again; "
+                "certificates speak of a function: put the classifier into evaluation mode, and "
+                "key its chance"
+            )
+        self._steady = True
+        return answers[: len(rows)]
+
+    def _count(self, shares: Sequence[tuple[_Row, int]], answers: np.ndarray) -> None:
+        start = 0
+        for row, take in shares:
+            votes = answers[start : start + take]
+            start += take
+            row.drawn += take
+            if row.predicted < 0:
+                row.n0_counts += np.bincount(votes, minlength=len(row.n0_counts)).astype(np.int32)
+            else:
+                row.n_a += int(np.count_nonzero(votes == row.predicted))
+
+    def _is_done(self, row: _Row) -> bool:
+        """Looks at a row that has all its draws; whether it leaves, with its counts kept."""
+        if row.drawn < row.stop:
+            return False
+        n0 = self._settings.n0
+        if row.predicted < 0:
+            row.predicted = int(row.n0_counts.argmax())
+        elif self._rule.is_decided(row.drawn - n0, row.n_a):
+            self._predicted[row.row], self._n0_counts[row.row] = row.predicted, row.n0_counts
+            self._n[row.row], self._n_a[row.row] = row.drawn - n0, row.n_a
+            return True
+        row.stop = n0 + int(self._looks[row.look])
+        row.look += 1
+        return False
+
+    def _result(self) -> CertificateRows:
+        counts = list(zip(self._n.tolist(), self._n_a.tolist(), strict=True))
+        p_lower = np.array([self._rule.p_lower(n, n_a) for n, n_a in counts])
+        return CertificateRows(
+            predicted=self._predicted,
+            n0_counts=self._n0_counts,
+            n=self._n,
+            n_a=self._n_a,
+            p_lower=p_lower,
+            radius=np.array([self._rule.radius(n, n_a) for n, n_a in counts]),
+            abstained=p_lower <= 0.5,
+            draws=self._n + self._settings.n0,
+        )

@@ -1,0 +1,146 @@
+"""When a row has been asked often enough. One class a rule; `rule_of` builds the one of a name.
+
+A rule looks at a row's counts only at numbers of draws that are fixed beforehand, and sees nothing
+but that row's counts. So they do not depend on who shares its calls.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import numpy as np
+
+from pipeline.smoothing.certificate import radius, share_of
+from pipeline.smoothing.confidence import anytime_interval, clopper_pearson_lower, is_outside
+
+RuleName = Literal["fixed", "radii", "tolerance"]
+RULES: tuple[RuleName, ...] = get_args(RuleName)
+# Looks are this much further apart each time, from the first on.
+FIRST_LOOK, LOOK_GROWTH = 16, 1.1
+# How likely a row that would just have reached a radius is given up before it does. No claim rests
+# on it.
+GIVE_UP_ALPHA = 0.01
+
+
+class Rule(ABC):
+    """Stops a row, and bounds its share.
+
+    Args:
+        sigma: of the noise, in units of [0, 1].
+        n: the most draws for the bound.
+        alpha: how often a bound may be wrong, at most.
+        shortfall: what the noise takes off a bound, see `Noise.shortfall`.
+    """
+
+    name: RuleName
+
+    def __init__(self, sigma: float, n: int, alpha: float, shortfall: float) -> None:
+        self.sigma, self.n, self.alpha, self.shortfall = sigma, n, alpha, shortfall
+
+    @abstractmethod
+    def looks(self) -> np.ndarray:
+        """The numbers of draws after which a row is looked at, ascending; the last is n."""
+
+    @abstractmethod
+    def is_decided(self, n: int, n_a: int) -> bool:
+        """Whether a row with n_a of n votes for its class need not be asked on."""
+
+    @abstractmethod
+    def p_lower(self, n: int, n_a: int) -> float:
+        """Below p_A with probability 1 - alpha, from the counts at which the row stopped."""
+
+    def radius(self, n: int, n_a: int) -> float:
+        """What these counts certify."""
+        return radius(self.p_lower(n, n_a), self.sigma)
+
+    def ceiling(self) -> float:
+        """The largest radius that n draws can certify: that of n votes out of n."""
+        return self.radius(self.n, self.n)
+
+
+class Fixed(Rule):
+    """n draws a row, and Clopper and Pearson's bound."""
+
+    name: RuleName = "fixed"
+
+    def looks(self) -> np.ndarray:
+        return np.array([self.n], np.int64)
+
+    def is_decided(self, n: int, n_a: int) -> bool:
+        return n >= self.n
+
+    def p_lower(self, n: int, n_a: int) -> float:
+        return max(0.0, clopper_pearson_lower(n_a, n, self.alpha) - self.shortfall)
+
+
+class Anytime(Rule):
+    """A bound that holds after any number of draws, so a row may stop when it likes."""
+
+    def looks(self) -> np.ndarray:
+        looks = [min(FIRST_LOOK, self.n)]
+        while looks[-1] < self.n:
+            looks.append(min(self.n, int(np.ceil(looks[-1] * LOOK_GROWTH))))
+        return np.array(looks, np.int64)
+
+    def p_lower(self, n: int, n_a: int) -> float:
+        return max(0.0, anytime_interval(n_a, n, self.alpha)[0] - self.shortfall)
+
+
+class Radii(Anytime):
+    """Until of each asked radius it is known whether it holds, or will not be shown to."""
+
+    name: RuleName = "radii"
+
+    def __init__(
+        self, sigma: float, n: int, alpha: float, shortfall: float, radii: Sequence[float]
+    ) -> None:
+        super().__init__(sigma, n, alpha, shortfall)
+        self._asked = [(r, share_of(r, sigma) + shortfall) for r in sorted(radii)]
+
+    def is_decided(self, n: int, n_a: int) -> bool:
+        return n >= self.n or all(self._is_settled(r, p, n, n_a) for r, p in self._asked)
+
+    def _is_settled(self, r: float, p: float, n: int, n_a: int) -> bool:
+        if n_a < p * n:
+            return is_outside(p, n_a, n, GIVE_UP_ALPHA)
+        return is_outside(p, n_a, n, self.alpha) and self.radius(n, n_a) >= r
+
+
+class Tolerance(Anytime):
+    """Until the radius is known to within a tolerance, or the largest that n could certify is."""
+
+    name: RuleName = "tolerance"
+
+    def __init__(
+        self, sigma: float, n: int, alpha: float, shortfall: float, tolerance: float
+    ) -> None:
+        super().__init__(sigma, n, alpha, shortfall)
+        self._tolerance = tolerance
+        self._ceiling = self.ceiling()
+
+    def is_decided(self, n: int, n_a: int) -> bool:
+        if n >= self.n:
+            return True
+        upper = anytime_interval(n_a, n, self.alpha)[1]
+        reachable = min(radius(upper, self.sigma) if upper < 1 else np.inf, self._ceiling)
+        return reachable - self.radius(n, n_a) <= self._tolerance
+
+
+def rule_of(
+    name: RuleName,
+    *,
+    sigma: float,
+    n: int,
+    alpha: float,
+    shortfall: float = 0.0,
+    radii: Sequence[float] = (),
+    tolerance: float | None = None,
+) -> Rule:
+    """The rule of this name, which heeds of the rest what concerns it."""
+    if name == "fixed":
+        return Fixed(sigma, n, alpha, shortfall)
+    if name == "radii":
+        return Radii(sigma, n, alpha, shortfall, radii)
+    if tolerance is None:
+        raise ValueError("the rule tolerance needs one")
+    return Tolerance(sigma, n, alpha, shortfall, tolerance)
