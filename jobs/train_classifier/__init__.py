@@ -99,11 +99,18 @@ def _train(run: ClassifierRun) -> None:
         workers=config.workers(),
         progress=lambda line: (
             f"classifier: step {line['step']:,} of {config.steps:,}, loss {line['loss']:.4f}, "
-            f"accuracy{' on perturbed pictures' if config.is_adversarial else ''} "
+            f"accuracy{_seen(config)} "
             f"{line['accuracy']:.1%}, {line['pictures_per_second']:,.0f} pictures/s, "
             f"{duration(line['seconds_left'])} left"
         ),
     )
+
+
+def _seen(config: TrainClassifierConfig) -> str:
+    """Which pictures the accuracy in training is of."""
+    if config.is_smooth:
+        return " under noise"
+    return " on perturbed pictures" if config.is_adversarial else ""
 
 
 def _announce(config: TrainClassifierConfig, samples: SampleSet | None) -> None:
@@ -114,6 +121,13 @@ def _announce(config: TrainClassifierConfig, samples: SampleSet | None) -> None:
             f"classifier: adversarial training, {config.adversarial_loss}{beta}, within "
             f"{config.levels} of 255 levels in linf, {config.attack_steps} gradient step(s) a "
             "picture",
+            flush=True,
+        )
+    if config.is_smooth:
+        ball = f", within {config.eps_l2:g} in L2" if config.heeds("eps_l2") else ""
+        print(
+            f"classifier: smooth training, {config.adversarial_loss}, {config.noise_draws} copies "
+            f"of a picture under noise of sigma {config.noise_sigma:g} (pixels in [0, 1]){ball}",
             flush=True,
         )
     if samples is not None:

@@ -23,7 +23,13 @@ _CIRCUMSTANCES = {
     "cpus_per_worker", "max_failures", "log_every", "checkpoint_every",
 }  # fmt: skip
 # What some objectives heed, and others do not.
-_ADVERSARIAL = ("eps", "eps_warmup", "attack_steps", "attack_step_size", "trades_beta")
+_OF_SOME = sorted({key for entry in OBJECTIVES.values() for key in entry.heeds})
+# Came later than the rest: fingerprints of runs that do not heed them stay as they were.
+_LATER = {
+    "eps_l2", "noise_sigma", "noise_draws", "consistency_weight", "entropy_weight", "worst_weight",
+}  # fmt: skip
+# What an objective that heeds it cannot do without, with an example.
+_NEEDED = {"eps": "0.1", "eps_l2": "1", "noise_sigma": "0.25"}
 
 
 class TrainClassifierConfig(JobConfig):
@@ -57,12 +63,35 @@ class TrainClassifierConfig(JobConfig):
         description="pgd, trades: largest change of a value, in [0, 1] units, such as 8/255; whole "
         "levels of 1/255, downwards",
     )
+    eps_l2: float | None = Field(
+        None,
+        gt=0,
+        le=100,
+        description="cat_rs, smoothadv: largest change in L2, in [0, 1] pixel units",
+    )
     eps_warmup: int = Field(0, ge=0, description="steps over which eps grows evenly from nothing")
     attack_steps: int = Field(1, ge=1, le=100, description="gradient steps to the worst picture")
     attack_step_size: float = Field(
-        1.25, gt=0, le=2, description="length of one of these, in units of eps"
+        1.25, gt=0, le=2, description="length of one of these, in units of eps or eps_l2"
     )
     trades_beta: float = Field(6.0, gt=0, le=1000, description="trades: the change's weight")
+    noise_sigma: float | None = Field(
+        None,
+        gt=0,
+        le=10,
+        description="cat_rs, consistency, gaussian, smoothadv: standard deviation of the noise, in "
+        "[0, 1] pixel units, as `certify` takes it",
+    )
+    noise_draws: int = Field(2, ge=1, le=1000, description="of these: noisy copies of a picture")
+    consistency_weight: float = Field(
+        10.0, ge=0, le=1000, description="consistency: weight of the copies' disagreement"
+    )
+    entropy_weight: float = Field(
+        0.5, ge=0, le=1000, description="consistency: weight of their mean answer's entropy"
+    )
+    worst_weight: float = Field(
+        1.0, ge=0, le=1000, description="cat_rs: weight of the worst copy's change"
+    )
     generated: Path | None = Field(
         None, description="a sample set of `generate`, whose rows take part in the training"
     )
@@ -79,7 +108,7 @@ class TrainClassifierConfig(JobConfig):
     stem_stride: int = Field(
         1, ge=1, le=2, description="2 halves the sides at once: a third of the cost"
     )
-    seed: int = Field(0, ge=0, description="of initial weights, order, shifts and perturbations")
+    seed: int = Field(0, ge=0, description="of initial weights, order, shifts, noise and perturbations")
     log_every: int = Field(20, ge=1, description="steps between lines of progress")
     checkpoint_every: int = Field(100, ge=1, description="steps between checkpoints")
     num_workers: int = Field(
@@ -102,12 +131,15 @@ class TrainClassifierConfig(JobConfig):
 
     @model_validator(mode="after")
     def _keys_agree(self) -> "TrainClassifierConfig":
-        for key in _ADVERSARIAL:
+        for key in _OF_SOME:
             if not self.heeds(key) and getattr(self, key) != type(self).model_fields[key].default:
                 names = " or ".join(n for n, entry in OBJECTIVES.items() if key in entry.heeds)
                 raise ValueError(f"{key} is for adversarial_loss {names}")
-        if self.is_adversarial and self.eps is None:
-            raise ValueError(f"adversarial_loss {self.adversarial_loss} needs eps, for example 0.1")
+        for key, example in _NEEDED.items():
+            if self.heeds(key) and getattr(self, key) is None:
+                raise ValueError(
+                    f"adversarial_loss {self.adversarial_loss} needs {key}, for example {example}"
+                )
         if (self.generated is None) != (self.generated_share == 0):
             raise ValueError("generated and generated_share belong together: give both or neither")
         return self
@@ -122,6 +154,11 @@ class TrainClassifierConfig(JobConfig):
         return self.heeds("eps")
 
     @property
+    def is_smooth(self) -> bool:
+        """Whether it trains on pictures under noise."""
+        return self.heeds("noise_sigma")
+
+    @property
     def levels(self) -> int:
         """The radius in whole levels of 1/255; 0 without an adversarial loss.
 
@@ -133,11 +170,17 @@ class TrainClassifierConfig(JobConfig):
     def objective(self) -> Objective:
         """What training makes small."""
         settings = ObjectiveSettings(
-            self.levels,
-            self.attack_steps,
-            self.attack_step_size,
-            self.eps_warmup,
-            self.trades_beta,
+            levels=self.levels,
+            attack_steps=self.attack_steps,
+            attack_step_size=self.attack_step_size,
+            eps_warmup=self.eps_warmup,
+            trades_beta=self.trades_beta,
+            eps_l2=self.eps_l2 or 0.0,
+            noise_sigma=self.noise_sigma or 0.0,
+            noise_draws=self.noise_draws,
+            consistency_weight=self.consistency_weight,
+            entropy_weight=self.entropy_weight,
+            worst_weight=self.worst_weight,
         )
         return OBJECTIVES[self.adversarial_loss].build(settings)
 
@@ -160,4 +203,5 @@ class TrainClassifierConfig(JobConfig):
 
     def fingerprint(self) -> dict[str, Any]:
         """What decides the results, beside the sets and the split that is measured on."""
-        return {k: v for k, v in describe(self).items() if k not in _CIRCUMSTANCES}
+        unheeded = {key for key in _LATER if not self.heeds(key)}
+        return {k: v for k, v in describe(self).items() if k not in _CIRCUMSTANCES | unheeded}

@@ -20,8 +20,11 @@ from pipeline.training.classifier import (
     published_weights,
     shifted,
 )
+from pipeline.training.objectives.ascent_l2 import AscentL2
+from pipeline.training.objectives.cat_rs import CatRs
 from pipeline.training.objectives.inner import InnerAttack
 from pipeline.training.objectives.natural import CrossEntropy
+from pipeline.training.objectives.noisy import NoisyCopies
 from pipeline.training.objectives.pgd import PgdTraining
 from pipeline.training.objectives.trades import Trades
 
@@ -31,6 +34,7 @@ RECIPES = {
     "natural": RECIPE,
     "pgd": replace(RECIPE, objective=PgdTraining(_ATTACK), averaging=Averaging(64.0, 16)),
     "trades": replace(RECIPE, objective=Trades(_ATTACK, 6.0)),
+    "cat_rs": replace(RECIPE, objective=CatRs(NoisyCopies(0.2, 2), AscentL2(0.5), 1.0)),
 }
 
 

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
+from two_logits import Linear
 
 from pipeline.errors import UserError
 from pipeline.training.draws import RowDraws
@@ -17,24 +18,6 @@ from pipeline.training.objectives.trades import Trades, divergence
 
 EPS = 25 / 255
 ATTACK = InnerAttack(levels=25, steps=2, step_size=1.25)  # 2.5 ε: across the whole ball
-
-
-class Linear(nn.Module):
-    """Two logits, 0 and ``f = w x + b``: the second class's probability is ``1 / (1 + e^-f)``."""
-
-    def __init__(self, low: float = 0.2) -> None:
-        super().__init__()
-        generator = torch.Generator().manual_seed(0)
-        size = (0.5 + torch.rand(18, generator=generator)) / 9
-        self.weight = nn.Parameter(size * torch.randn(18, generator=generator).sign())
-        self.bias = nn.Parameter(torch.tensor(low))
-
-    def decision(self, x: Tensor) -> Tensor:
-        return x.flatten(1) @ self.weight + self.bias
-
-    def forward(self, x: Tensor) -> Tensor:
-        decision = self.decision(x)
-        return torch.stack((torch.zeros_like(decision), decision), dim=1)
 
 
 def some_rows(numbers: range = range(32), *, low: float = 0.15, step: int = 3) -> StepRows:

@@ -1,7 +1,8 @@
 """What a classifier's training makes small: one file an objective; `OBJECTIVES` holds them.
 
 `base.Objective` says what they are given. The adversarial ones (`pgd`, `trades`) look for worse
-pictures first, by the few steps of `inner.InnerAttack`.
+pictures first, by the few steps of `inner.InnerAttack`. Those of smooth training (`gaussian`,
+`consistency`, `smoothadv`, `cat_rs`) ask about `noisy.NoisyCopies` of each picture.
 """
 
 from typing import TYPE_CHECKING, Literal
