@@ -108,7 +108,9 @@ class TrainClassifierConfig(JobConfig):
     stem_stride: int = Field(
         1, ge=1, le=2, description="2 halves the sides at once: a third of the cost"
     )
-    seed: int = Field(0, ge=0, description="of initial weights, order, shifts, noise and perturbations")
+    seed: int = Field(
+        0, ge=0, description="of initial weights, order, shifts, noise and perturbations"
+    )
     log_every: int = Field(20, ge=1, description="steps between lines of progress")
     checkpoint_every: int = Field(100, ge=1, description="steps between checkpoints")
     num_workers: int = Field(

@@ -251,7 +251,9 @@ def test_the_command_line_answers_a_mistake_with_one_line_and_code_2(
     assert captured.err.count("\n") == 1
 
 
-@pytest.mark.parametrize("name", ["digits", "fashion_mnist", "fashion_mnist_robust"])
+@pytest.mark.parametrize(
+    "name", ["digits", "fashion_mnist", "fashion_mnist_robust", "fashion_mnist_gaussian"]
+)
 def test_the_shipped_configs_are_read(name: str) -> None:
     file = Path(__file__).resolve().parents[2] / "configs" / f"classifier_{name}.yaml"
     shipped = read_config(TrainClassifierConfig, ["--config", str(file)], "train-classifier")

@@ -6,8 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from digit_models import digit_network, fitted_network
-from digit_set import digits
 from torch import Tensor, nn
 from torch.distributions import Categorical, kl_divergence
 from torch.nn import functional as F
@@ -240,20 +238,6 @@ def test_the_data_parallel_network_is_called_once(objective: Objective):
 
     objective(network, parallel, some_rows())  # type: ignore[arg-type]
     assert len(calls) == 1
-
-
-def test_training_under_noise_makes_a_classifier_right_under_it():
-    images, labels = digits()
-    x = torch.from_numpy(images[-180:].transpose(0, 3, 1, 2).copy()).float() / 255
-    y = torch.from_numpy(labels[-180:])
-    noise = 0.5 * torch.randn(len(x), 1, 8, 8, generator=torch.Generator().manual_seed(4))
-    trained = fitted_network(steps=80, objective=GaussianAugmentation(NoisyCopies(0.5, 1)))
-    with torch.no_grad():
-        natural, smooth = (
-            float((network(x + noise).argmax(1) == y).float().mean())
-            for network in (digit_network(), trained)
-        )
-    assert smooth > natural + 0.1
 
 
 @pytest.mark.parametrize(
