@@ -11,6 +11,7 @@ from pipeline.attacks.base import Norm
 from pipeline.attacks.geometry.ball import check_size, whole_levels
 from pipeline.errors import UserError
 from pipeline.registry import explained
+from pipeline.smoothing.noise import LARGEST_SIGMA, SMALLEST_SIGMA
 from pipeline.training.averaging import Averaging
 from pipeline.training.classifier import ClassifierRecipe
 from pipeline.training.objectives import OBJECTIVES, ObjectiveName
@@ -77,8 +78,8 @@ class TrainClassifierConfig(JobConfig):
     trades_beta: float = Field(6.0, gt=0, le=1000, description="trades: the change's weight")
     noise_sigma: float | None = Field(
         None,
-        gt=0,
-        le=10,
+        ge=SMALLEST_SIGMA,
+        le=LARGEST_SIGMA,
         description="cat_rs, consistency, gaussian, smoothadv: standard deviation of the noise, in "
         "[0, 1] pixel units, as `certify` takes it",
     )

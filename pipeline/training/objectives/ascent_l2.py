@@ -68,4 +68,5 @@ class AscentL2:
 
 def _length(rows: Tensor) -> Tensor:
     """``‖·‖₂`` of each row ``[N, 1, 1, 1]``, never 0, so that a row without a gradient stays."""
-    return rows.flatten(1).norm(dim=1).clamp_min(1e-12)[:, None, None, None]
+    length: Tensor = rows.flatten(1).norm(dim=1)
+    return length.clamp_min(1e-12)[:, None, None, None]

@@ -41,4 +41,5 @@ class NoisyCopies:
 
     def by_row(self, logits: Tensor) -> Tensor:
         """Logits ``[N m, K]`` of `pictures` as ``[N, m, K]``."""
-        return logits.unflatten(0, (-1, self.num))
+        rows: Tensor = logits.unflatten(0, (-1, self.num))
+        return rows
