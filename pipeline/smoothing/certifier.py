@@ -25,7 +25,7 @@ class CertifySettings:
         n: the most draws, after these, that bound the class's share.
         alpha: how often a row's certificate may be wrong, at most, in (0, 1/2).
         rule: when a row stops; see `pipeline.smoothing.rules`.
-        radii: what the rule "radii" asks about.
+        radii: what the rule "radii" asks about; 0 asks whether there is a class at all.
         tolerance: to what the rule "tolerance" must know the radius.
         noise: "gaussian", or "lattice" for 8-bit pictures.
         seed: of all draws.
@@ -66,8 +66,8 @@ class CertifySettings:
             raise UserError('the rule "tolerance" and a tolerance go together; give both')
         if self.tolerance is not None and not self.tolerance > 0:
             raise UserError(f"tolerance must be above 0, not {self.tolerance}")
-        if self.radii and not min(self.radii) > 0:
-            raise UserError(f"radii must be above 0, not {min(self.radii)}")
+        if self.radii and not min(self.radii) >= 0:
+            raise UserError(f"radii must be at least 0, not {min(self.radii)}")
         ceiling = self.rule_for(0).ceiling()
         if self.radii and not max(self.radii) <= ceiling:
             raise UserError(

@@ -20,9 +20,9 @@ from functools import lru_cache
 
 from scipy.special import betaincinv, betaln
 
-# π: Beta distributions, each a weight, a, b. Close to 1 at many scales, where the shares of
-# pictures worth certifying lie.
-PRIOR = ((1.0, 1.0, 0.1),)
+# π is Beta(1, 0.1): near to 1 at all scales alike, where the shares of pictures worth certifying
+# lie. docs/smoothing.md has what others cost.
+PRIOR_A, PRIOR_B = 1.0, 0.1
 
 
 def clopper_pearson_lower(successes: int, trials: int, alpha: float) -> float:
@@ -35,18 +35,16 @@ def clopper_pearson_lower(successes: int, trials: int, alpha: float) -> float:
 @lru_cache(maxsize=1 << 16)
 def log_mixture(successes: int, trials: int) -> float:
     """``log ∫ q^s (1-q)^(n-s) π(dq)``."""
-    failures = trials - successes
-    terms = [
-        math.log(weight) + float(betaln(successes + a, failures + b) - betaln(a, b))
-        for weight, a, b in PRIOR
-    ]
-    largest = max(terms)
-    return largest + math.log(sum(math.exp(term - largest) for term in terms))
+    both = betaln(successes + PRIOR_A, trials - successes + PRIOR_B)
+    return float(both - betaln(PRIOR_A, PRIOR_B))
 
 
 def is_outside(p: float, successes: int, trials: int, alpha: float) -> bool:
-    """Whether ``M_n(p) >= 1/alpha``: p, in (0, 1), is then outside the anytime interval."""
-    log_likelihood = successes * math.log(p) + (trials - successes) * math.log1p(-p)
+    """Whether ``M_n(p) >= 1/alpha``: p, in (0, 1], is then outside the anytime interval."""
+    failures = trials - successes
+    if failures and p >= 1:
+        return True
+    log_likelihood = successes * math.log(p) + (failures * math.log1p(-p) if failures else 0.0)
     return log_likelihood <= log_mixture(successes, trials) + math.log(alpha)
 
 

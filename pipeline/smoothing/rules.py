@@ -18,8 +18,8 @@ RULES: tuple[RuleName, ...] = get_args(RuleName)
 # Looks are this much further apart each time, from the first on.
 FIRST_LOOK, LOOK_GROWTH = 16, 1.1
 # How likely a row that would just have reached a radius is given up before it does. No claim rests
-# on it.
-GIVE_UP_ALPHA = 0.01
+# on it; 0.01 costs 5 % more draws and leaves as many rows certified, to 0.05 points.
+GIVE_UP_ALPHA = 0.05
 
 
 class Rule(ABC):
@@ -74,7 +74,12 @@ class Fixed(Rule):
 
 
 class Anytime(Rule):
-    """A bound that holds after any number of draws, so a row may stop when it likes."""
+    """A bound that holds after any number of draws, so a row may stop when it likes.
+
+    Half of alpha is the anytime bound's. The other half is Clopper and Pearson's at n, a number
+    fixed beforehand: rows near a radius, which come to their last draw, are then certified as by
+    a single look at half of alpha, that is hardly less often.
+    """
 
     def looks(self) -> np.ndarray:
         looks = [min(FIRST_LOOK, self.n)]
@@ -83,11 +88,18 @@ class Anytime(Rule):
         return np.array(looks, np.int64)
 
     def p_lower(self, n: int, n_a: int) -> float:
-        return max(0.0, anytime_interval(n_a, n, self.alpha)[0] - self.shortfall)
+        bound = anytime_interval(n_a, n, self.alpha / 2)[0]
+        if n == self.n:
+            bound = max(bound, clopper_pearson_lower(n_a, n, self.alpha / 2))
+        return max(0.0, bound - self.shortfall)
 
 
 class Radii(Anytime):
-    """Until of each asked radius it is known whether it holds, or will not be shown to."""
+    """Until of each asked radius it is known whether it holds, or it is given up.
+
+    Given up is a radius when the share that would reach it in n draws, half the time, is above the
+    anytime interval at the level `GIVE_UP_ALPHA`.
+    """
 
     name: RuleName = "radii"
 
@@ -95,15 +107,32 @@ class Radii(Anytime):
         self, sigma: float, n: int, alpha: float, shortfall: float, radii: Sequence[float]
     ) -> None:
         super().__init__(sigma, n, alpha, shortfall)
-        self._asked = [(r, share_of(r, sigma) + shortfall) for r in sorted(radii)]
+        self._asked = [(r, share_of(r, sigma) + shortfall, self._needed(r)) for r in sorted(radii)]
 
     def is_decided(self, n: int, n_a: int) -> bool:
-        return n >= self.n or all(self._is_settled(r, p, n, n_a) for r, p in self._asked)
+        return n >= self.n or all(
+            self._is_given_up(needed, n, n_a)
+            # The share is compared first: the bound itself takes twenty times as long.
+            or (is_outside(p, n_a, n, self.alpha / 2) and n_a > p * n and self.holds(r, n, n_a))
+            for r, p, needed in self._asked
+        )
 
-    def _is_settled(self, r: float, p: float, n: int, n_a: int) -> bool:
-        if n_a < p * n:
-            return is_outside(p, n_a, n, GIVE_UP_ALPHA)
-        return is_outside(p, n_a, n, self.alpha) and self.radius(n, n_a) >= r
+    def holds(self, r: float, n: int, n_a: int) -> bool:
+        """Whether these counts certify a radius; 0 is that of any class at all."""
+        p_lower = self.p_lower(n, n_a)
+        return p_lower > 0.5 and radius(p_lower, self.sigma) >= r
+
+    def _needed(self, r: float) -> float:
+        """The smallest share of n votes that certifies a radius; above 1 where none does."""
+        low, high = 0, self.n + 1  # `low` votes do not
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self.holds(r, self.n, middle) else (middle, high)
+        return high / self.n
+
+    @staticmethod
+    def _is_given_up(needed: float, n: int, n_a: int) -> bool:
+        return n_a < needed * n and is_outside(min(needed, 1.0), n_a, n, GIVE_UP_ALPHA)
 
 
 class Tolerance(Anytime):
@@ -121,7 +150,7 @@ class Tolerance(Anytime):
     def is_decided(self, n: int, n_a: int) -> bool:
         if n >= self.n:
             return True
-        upper = anytime_interval(n_a, n, self.alpha)[1]
+        upper = anytime_interval(n_a, n, self.alpha / 2)[1]
         reachable = min(radius(upper, self.sigma) if upper < 1 else np.inf, self._ceiling)
         return reachable - self.radius(n, n_a) <= self._tolerance
 

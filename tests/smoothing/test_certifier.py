@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from scipy.stats import beta, norm
+from scipy.optimize import brentq
+from scipy.stats import beta, ncx2, norm
 
 from pipeline.errors import UserError
 from pipeline.pictures import to_unit
@@ -13,9 +14,9 @@ from tests.smoothing.linear_base import LinearBase
 
 FIELDS = ("predicted", "n0_counts", "n", "n_a", "p_lower", "radius", "abstained", "draws")
 SETTINGS = {
-    "fixed": {"n": 300},
-    "radii": {"n": 2000, "rule": "radii", "radii": (0.1, 0.25)},
-    "tolerance": {"n": 2000, "rule": "tolerance", "tolerance": 0.05},
+    "fixed": {"n": 200},
+    "radii": {"n": 600, "rule": "radii", "radii": (0.1, 0.25)},
+    "tolerance": {"n": 600, "rule": "tolerance", "tolerance": 0.1},
 }
 
 
@@ -29,17 +30,17 @@ def linear(rows_per_call=64):
 
 @pytest.mark.parametrize("noise", ["gaussian", "lattice"])
 def test_certificates_of_a_linear_classifier_are_those_of_its_votes_and_below_its_distance(noise):
-    base, images = linear()
-    settings = CertifySettings(sigma=0.25, n=4000, noise=noise)
+    base, images = linear(256)
+    settings = CertifySettings(sigma=0.25, n=1000, noise=noise)
     rows = certify_rows(base, images, np.arange(30), settings)
     distance = base.distance(to_unit(images)).numpy()
     share = norm.cdf(np.abs(distance) / 0.25)
     assert np.array_equal(rows.n0_counts.sum(axis=1), np.full(30, 100))
-    spread = np.sqrt(4000 * share * (1 - share))
+    spread = np.sqrt(1000 * share * (1 - share))
     right = rows.predicted == (distance > 0)
     assert right[np.abs(distance) > 0.1].all()
-    assert (np.abs(rows.n_a - 4000 * share)[right] <= 4 * spread[right] + 1).all()
-    expected = beta.ppf(0.001, rows.n_a, 4000 - rows.n_a + 1)
+    assert (np.abs(rows.n_a - 1000 * share)[right] <= 4 * spread[right] + 1).all()
+    expected = beta.ppf(0.001, rows.n_a, 1000 - rows.n_a + 1)
     assert rows.p_lower == pytest.approx(expected, abs=1e-9)
     assert (rows.radius <= np.where(right, np.abs(distance), 0)).all()
     assert (rows.abstained == (rows.p_lower <= 0.5)).all()
@@ -51,10 +52,10 @@ def test_certificates_of_a_linear_classifier_are_those_of_its_votes_and_below_it
 def test_rows_have_the_same_counts_in_any_batch_order_and_company(rule):
     settings = CertifySettings(sigma=0.25, n0=20, **SETTINGS[rule])
     base, images = linear(256)
-    keys = np.arange(30) * 1000 - 7
+    images, keys = images[:12], np.arange(12) * 1000 - 7
     together = certify_rows(base, images, keys, settings)
     small, _ = linear(7)
-    order = np.random.default_rng(2).permutation(30)
+    order = np.random.default_rng(2).permutation(12)
     shuffled = certify_rows(small, images[order], keys[order], settings)
     alone = certify_rows(base, images[4:5], keys[4:5], settings)
     for field in FIELDS:
@@ -62,6 +63,88 @@ def test_rows_have_the_same_counts_in_any_batch_order_and_company(rule):
         assert np.array_equal(getattr(shuffled, field), expected[order])
         assert np.array_equal(getattr(alone, field), expected[4:5])
     assert len(set(together.n.tolist())) > 1 or rule == "fixed"
+
+
+class KeyedBase(LinearBase):
+    """Answers by the number of the draw alone."""
+
+    def __init__(self, answer):
+        super().__init__(torch.zeros(1, 6, 5), 0.0)
+        self.classes, self._answer = ("a", "b", "c"), answer
+
+    def answers(self, x, keys):
+        return np.array([self._answer(draw) for draw in keys.draws.tolist()], np.int64)
+
+
+@pytest.mark.parametrize("rule", SETTINGS)
+def test_shares_of_one_and_of_nought(rule):
+    settings = CertifySettings(sigma=0.25, n0=20, **SETTINGS[rule])
+    _, images = linear()
+    always = certify_rows(KeyedBase(lambda draw: 2), images[:3], np.arange(3), settings)
+    assert (always.predicted == 2).all()
+    assert (always.n_a == always.n).all()
+    assert (always.radius > (0.25 if rule == "radii" else 0.3)).all()
+    assert not always.abstained.any()
+    # whatever chooses the class has no part in its bound
+    turned = KeyedBase(lambda draw: 2 if draw < 20 else 1)
+    never = certify_rows(turned, images[:3], np.arange(3), settings)
+    assert (never.predicted == 2).all()
+    assert (never.n_a == 0).all()
+    assert never.abstained.all()
+    assert (never.radius == 0).all()
+    assert (never.p_lower == 0).all()
+    assert (never.n0_counts == [0, 0, 20]).all()
+
+
+class BallBase(LinearBase):
+    """Class 1 inside a ball: a share is a noncentral χ² distribution's."""
+
+    def __init__(self, centre, reach):
+        super().__init__(torch.zeros(1, 6, 5), 0.0, 256)
+        self.centre, self.reach = centre, reach
+
+    def answers(self, x, keys):
+        squared = (x.double() - self.centre).square().sum(dim=(1, 2, 3))
+        return (squared < self.reach**2).numpy().astype(np.int64)
+
+
+def test_certificates_stay_within_the_smoothed_boundary_of_a_quadratic_classifier():
+    sigma, reach = 0.25, 1.6
+    _, images = linear()
+    pictures = to_unit(images[:6]).double()
+    away = (0.0, 0.3, 0.6, 0.9, 1.1, 2.0)
+    # each picture has a ball of its own, whose centre is so far away
+    directions = torch.randn(pictures.shape, generator=torch.Generator().manual_seed(3)).double()
+    directions /= directions.flatten(1).norm(dim=1)[:, None, None, None]
+
+    def inside(distance):
+        return ncx2.cdf((reach / sigma) ** 2, 30, (distance / sigma) ** 2 + 1e-12)
+
+    boundary = brentq(lambda d: inside(d) - 0.5, 0.0, 3.0)
+    settings = CertifySettings(sigma=sigma, n=3000)
+    for i, distance in enumerate(away):
+        base = BallBase(pictures[i] + distance * directions[i], reach)
+        rows = certify_rows(base, images[i : i + 1], np.array([i]), settings)
+        share = inside(distance) if rows.predicted[0] == 1 else 1 - inside(distance)
+        assert rows.predicted[0] == (distance < boundary)
+        assert abs(rows.n_a[0] - 3000 * share) <= 4.5 * np.sqrt(3000 * share * (1 - share)) + 1
+        assert rows.p_lower[0] <= share
+        assert rows.radius[0] <= abs(boundary - distance)
+    assert 0.3 < boundary < 1.1
+
+
+def test_calls_are_full_but_for_the_last_ones():
+    base, images = linear(64)
+    settings = CertifySettings(sigma=0.25, n=1000, rule="radii", radii=(0.1, 0.25))
+    seen = []
+    rows = certify_rows(base, images, np.arange(30), settings, lambda *done: seen.append(done))
+    assert seen[-1] == (30, int(rows.draws.sum()))
+    assert seen == sorted(seen)
+    # one call more asks whether the answers are steady; while rows wait, calls are full
+    assert base.calls == len(seen) + 1
+    drawn = np.diff([0, *(draws for _, draws in seen)])
+    first_ragged = int(np.flatnonzero(drawn < 64)[0])
+    assert len(drawn) - first_ragged < 0.3 * len(drawn)
 
 
 def test_a_base_that_answers_by_chance_is_refused():
