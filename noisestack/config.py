@@ -52,6 +52,8 @@ class JobConfig(BaseSettings):
             return as_path(value)
         if isinstance(value, tuple | list):
             return tuple(as_path(v) if isinstance(v, str | PurePath) else v for v in value)
+        if isinstance(value, dict):
+            return {k: as_path(v) if isinstance(v, str | PurePath) else v for k, v in value.items()}
         return value
 
     @field_validator("*", mode="before")
@@ -59,6 +61,8 @@ class JobConfig(BaseSettings):
     def _read_fractions(cls, value: Any, info: ValidationInfo) -> Any:
         if not _holds_floats(cls.model_fields[str(info.field_name)].annotation):
             return value
+        if isinstance(value, dict):
+            return {key: as_number(v) for key, v in value.items()}
         return [as_number(v) for v in value] if isinstance(value, list) else as_number(value)
 
 
@@ -77,12 +81,12 @@ def as_number(value: Any) -> Any:
 
 
 def _holds_floats(annotation: Any) -> bool:
-    """Whether a key's values are floats: `float`, or a union or a tuple of it."""
+    """Whether a key's values are floats: `float`, or a union, tuple or mapping of it."""
     return annotation is float or any(map(_holds_floats, get_args(annotation)))
 
 
 def _holds_paths(annotation: Any) -> bool:
-    """Whether a key's values are paths: `Path`, or a union or a tuple of it."""
+    """Whether a key's values are paths: `Path`, or a union, tuple or mapping of it."""
     return annotation is Path or any(map(_holds_paths, get_args(annotation)))
 
 

@@ -121,6 +121,7 @@ _JOBS: dict[str, Job[Any]] = {
     if module.partition(".")[0] == "jobs"
 }
 
+boundary: Job[Path]
 compare: Job[Path]
 evaluate: Job[dict[str, Any]]
 export: Job[Path]

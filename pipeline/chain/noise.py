@@ -46,6 +46,7 @@ class Purpose(IntEnum):
     BOUND_ROWS = 17
     EVALUATION_ROWS = 18
     SMOOTHING = 19
+    BOUNDARY = 22
 
 
 def philox4x32(counter: Sequence[Tensor], key: Sequence[Tensor]) -> tuple[Tensor, ...]:

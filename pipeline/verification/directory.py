@@ -14,6 +14,7 @@ from typing import TypeVar
 import numpy as np
 
 from pipeline.errors import UserError
+from pipeline.formats.boundary import BOUNDARY_FILE
 from pipeline.formats.claim import RUN_FILE
 from pipeline.formats.dataset import DATASET_FILE
 from pipeline.formats.hugging_face import EXPORT_FILE
@@ -21,6 +22,7 @@ from pipeline.formats.id_ledger import ROWS_IN_MEMORY, IdLedger
 from pipeline.formats.model import CARD_FILE
 from pipeline.formats.output import is_temporary, read_json
 from pipeline.formats.perturbation.rows import Tally
+from pipeline.verification.boundary_check import check_boundary
 from pipeline.verification.evaluation_check import EVALUATION_FILE, check_evaluation
 from pipeline.verification.export_check import check_export
 from pipeline.verification.faults import Faults
@@ -36,7 +38,7 @@ from pipeline.verification.numbering import Numbering
 from pipeline.verification.training_check import TRAINING_JOBS, check_training_run
 
 _RECORDS = "records"  # the folder of a job's records of its shards, until it writes the manifest
-_EVALUATION_JOB = "evaluate"
+_UNFINISHED = {"evaluate": ("evaluation", EVALUATION_FILE), "boundary": ("boundary", BOUNDARY_FILE)}
 _SET_JOBS = ("ingest", "generate", "perturb", "export")
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -47,8 +49,8 @@ class Verification:
     """The result of a check.
 
     Attributes:
-        kind: "dataset", "sample set", "perturbation set", "export", "evaluation", "training run",
-            or the kind of a model.
+        kind: "dataset", "sample set", "perturbation set", "export", "evaluation", "boundary",
+            "training run", or the kind of a model.
         num_rows, num_quarantined: rows in the shards, and bad rows, as the manifest lists them.
         num_files: shards, or for a directory without rows its files.
         in_rows: whether it has rows; models, evaluations and training runs have none.
@@ -122,12 +124,14 @@ def _verify_what_has_no_rows(path: Path, faults: Faults) -> Verification | None:
     if (path / EVALUATION_FILE).is_file():
         check_evaluation(path, faults)
         kind, num_files = "evaluation", 2
+    elif (path / BOUNDARY_FILE).is_file():
+        kind, num_files = "boundary", check_boundary(path, faults)
     elif _job_of(path) in TRAINING_JOBS:
         kind, num_files = "training run", check_training_run(path, faults)
-    elif _job_of(path) == _EVALUATION_JOB:
-        what = f"has no {EVALUATION_FILE}: its job has not finished"
-        faults.add("an unfinished evaluation", str(path), what)
-        kind, num_files = "evaluation", 1
+    elif (job := _job_of(path)) in _UNFINISHED:
+        kind, last = _UNFINISHED[str(job)]
+        faults.add(f"an unfinished {kind}", str(path), f"has no {last}: its job has not finished")
+        num_files = 1
     else:
         return None
     _note_leftovers(path, faults)
