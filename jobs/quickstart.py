@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
-from jobs import evaluate, generate, ingest, perturb, train_classifier, train_stack
+from jobs import boundary, evaluate, generate, ingest, perturb, train_classifier, train_stack
 from noisestack.command import Command
 from noisestack.config import Config, JobConfig
 from noisestack.flags import read_config
 from noisestack.session import ray_session
 from noisestack.shipped import configs
 from pipeline.classifier import Classifier
+from pipeline.formats.boundary import BOUNDARY_FILE, MAPS_PICTURE, NOISE_PICTURE
 from pipeline.formats.dataset import load_dataset
 from pipeline.formats.output import read_json
 from pipeline.formats.perturbation.set import open_perturbation_set
@@ -29,6 +30,7 @@ from pipeline.plots.losses import LOSSES_FILE
 from pipeline.plots.perturbations import choose_examples
 from pipeline.plots.trajectory import record_trajectory
 from pipeline.report import write_report
+from pipeline.report.boundary import BoundaryDistances, BoundaryPanel
 from pipeline.report.data import Figures, LossCurve, ReportData, Step
 from pipeline.stack import Stack
 from pipeline.verification.evaluation_check import EVALUATION_FILE
@@ -80,6 +82,7 @@ def main(config: QuickstartConfig) -> Path:
     dataset, classifier = place / "dataset", place / "classifier"
     stack, samples = place / "stack", place / "samples"
     perturbations, evaluation = place / "perturbations", place / "evaluation"
+    model = classifier / "model"
     start = time.monotonic()
     quickstart = Quickstart()
     with ray_session():
@@ -125,6 +128,15 @@ def main(config: QuickstartConfig) -> Path:
             model=stack / "model",
             output=evaluation,
         )
+    quickstart.run(
+        "boundary",
+        boundary.COMMAND,
+        "boundary_digits",
+        dataset=dataset,
+        classifiers=f'natural="{model}",denoised="{model}"',
+        stacks=f'denoised="{stack / "model"}"',
+        output=place / "boundary",
+    )
     print("\n== report", flush=True)
     data = _gather(place, tuple(quickstart.steps))
     report = write_report(place, data)
@@ -145,6 +157,7 @@ def _files(num_samples: int) -> dict[str, str]:
         "samples": f"{num_samples:,} labelled samples and their two pictures",
         "perturbations": "the perturbation set and its picture",
         "evaluation": "how good the samples are",
+        "boundary": "where the classifier changes its answer, by itself and behind the stack",
     }
 
 
@@ -179,6 +192,11 @@ def _gather(place: Path, steps: tuple[Step, ...]) -> ReportData:
         ),
         examples=choose_examples(
             next(iterate(perturbed.path, perturbed.shards)), classifier.classes, _EXAMPLES
+        ),
+        boundary=BoundaryPanel(
+            (place / "boundary" / MAPS_PICTURE).read_bytes(),
+            (place / "boundary" / NOISE_PICTURE).read_bytes(),
+            BoundaryDistances.from_manifest(read_json(place / "boundary" / BOUNDARY_FILE)),
         ),
         losses=tuple(
             LossCurve(name, path.read_bytes())

@@ -13,7 +13,7 @@ from noisestack.own_packages import ROOT
 # In the order in which a newcomer meets them; other jobs follow, and last what is no job.
 _FIRST = (
     "quickstart", "ingest", "train-stack", "train-classifier", "generate", "perturb", "evaluate",
-    "compare", "boundary", "verify", "export",
+    "boundary", "compare", "verify", "export",
 )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from pipeline.plots.class_sheet import rows_by_class
 from pipeline.plots.perturbations import PerturbationExamples, gain_for, magnified_change
 from pipeline.plots.trajectory import Level, Trajectory
 from pipeline.report import Figures, LossCurve, ReportData, Step, write_report
+from pipeline.report.boundary import BoundaryDistances, BoundaryPanel
 from pipeline.report.data import Robustness
 from pipeline.report.reading import ball, headlines, readings
 
@@ -59,6 +60,24 @@ MANIFEST: dict[str, Any] = {
 }
 
 
+BOUNDARY: dict[str, Any] = {
+    "classifiers": [
+        {
+            "name": name,
+            "figures": {
+                "right": right,
+                "rows": 50,
+                "median_distance": {"along_adversarial": chosen, "along_random": random},
+            },
+        }
+        for name, right, chosen, random in (
+            ("natural", 47, 0.4749, 3.118),
+            ("<denoised>", 45, 1.3251, None),
+        )
+    ]
+}
+
+
 def pictures(*shape: int) -> np.ndarray:
     return RNG.integers(0, 256, shape, dtype=np.uint8)
 
@@ -83,6 +102,11 @@ def example(classes: tuple[str, ...] = CLASSES) -> ReportData:
             np.array([0, 1]),
             np.array([1, 1]),
             classes,
+        ),
+        boundary=BoundaryPanel(
+            encode_png(pictures(6, 8, 3)),
+            encode_png(pictures(5, 7, 3)),
+            BoundaryDistances.from_manifest(BOUNDARY),
         ),
         losses=(LossCurve("stack", encode_png(pictures(5, 9, 3))),),
         figures=Figures.from_json(EVALUATION, MANIFEST),
@@ -149,6 +173,8 @@ def test_report_json_holds_every_figure_as_it_was_measured(tmp_path: Path) -> No
     assert figures["robustness"]["clean_accuracy"] == 0.975
     assert figures["robustness"]["robust_interval_95"] == [0.016, 0.054]
     assert figures["robustness"]["eps"] == 16
+    assert stored["boundary"][0]["chosen"] == 0.4749
+    assert stored["boundary"][1]["random"] is None
     assert stored["seconds"] == 63.5
     assert stored["steps"][0] == {
         "name": "ingest",
@@ -173,10 +199,11 @@ def test_the_page_holds_every_picture_pixel_for_pixel(tmp_path: Path) -> None:
     changes = magnified_change(data.examples.images, data.examples.adversarial, gain)
     for i in range(2):
         expected += [data.examples.images[i], changes[i], data.examples.adversarial[i]]
-    assert len(page.images) == len(expected) + 1
-    for found, image in zip(page.images[:-1], expected, strict=True):
+    assert len(page.images) == len(expected) + 3
+    for found, image in zip(page.images[:-3], expected, strict=True):
         assert np.array_equal(np.asarray(Image.open(io.BytesIO(found))), image)
-    assert page.images[-1] == data.losses[0].png
+    assert data.boundary is not None
+    assert page.images[-3:] == [data.boundary.maps, data.boundary.noise, data.losses[0].png]
     assert all(page.alts)
 
 
@@ -195,6 +222,8 @@ def test_the_page_says_every_figure_how_to_read_it_and_what_was_run(tmp_path: Pa
         *("97.5", "3.1", "16 of 255 levels", "358 of 358", "987", "heun, 2 + 3 layers"),
         *("noisestack ingest --x '<1>'", "2.5 s", "1 min 01 s", "ab" * 32, "2.13.0"),
         *("stack/model", "make serve", "Cats & dogs", "A few <real> pictures."),
+        *("The boundary, before and after", "47 of 50", "0.47 (median)", "3.12 (median)"),
+        *("<denoised>", "1.33 (median)", "beyond what was looked at"),
         *("σ = 80", "2×2", "4×4", "says cat ✓", "says dog ✗", "says dog ✓"),
     ):
         assert text in words

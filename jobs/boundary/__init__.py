@@ -66,19 +66,11 @@ def choose_middle(task: Task) -> Middle:
     """The picture in the middle of the maps, and what each classifier answers about it.
 
     Raises:
-        UserError: the first classifier answers it wrongly, or no row is answered rightly by all.
+        UserError: the first classifier answers it wrongly, or no row rightly.
     """
     row = task.config.row
     if row is None:
-        for place in range(len(task.measured.rows)):
-            one = task.measured.one(place)
-            label = int(one.label[0])
-            if all(int(o.rule.decide(one.x, one.rows)[0]) == label for o in task.opened):
-                return Middle(one, (label,) * len(task.opened))
-        raise UserError(
-            f"none of the first {task.config.limit} rows of {task.split} is answered rightly by "
-            "all classifiers; name a picture with --row, or raise --limit"
-        )
+        return _first_right(task)
     one = picture_at(task.info, task.split, row)
     label, classes = int(one.label[0]), task.info.classes
     answers = tuple(int(o.rule.decide(one.x, one.rows)[0]) for o in task.opened)
@@ -98,6 +90,31 @@ def choose_middle(task: Task) -> Middle:
             f"row {row}, a {classes[label]}, is answered wrongly from the start: {'; '.join(wrong)}"
         )
     return Middle(one, answers)
+
+
+def _first_right(task: Task) -> Middle:
+    """The first measured row that all classifiers answer rightly, else the first one does."""
+    by_first: Middle | None = None
+    for place in range(len(task.measured.rows)):
+        one = task.measured.one(place)
+        label = int(one.label[0])
+        answers = []
+        for opened in task.opened:
+            answers.append(int(opened.rule.decide(one.x, one.rows)[0]))
+            if answers[-1] != label and (len(answers) == 1 or by_first):
+                break
+        else:
+            middle = Middle(one, tuple(answers))
+            if set(answers) == {label}:
+                return middle
+            by_first = middle
+    if by_first is None:
+        raise UserError(
+            f"{task.opened[0].name} answers none of the first {task.config.limit} rows of "
+            f"{task.split} rightly; name another picture with --row, or raise --limit"
+        )
+    say(f"no row is answered rightly by all of them; row {by_first.row} is by the first")
+    return by_first
 
 
 def _surveyed(task: Task, opened: Opened, number: int, directory: Path) -> Survey:

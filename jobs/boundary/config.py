@@ -42,7 +42,7 @@ class BoundaryConfig(JobConfig):
         None,
         ge=0,
         description="number of the picture in the middle of the maps; none for the first that all "
-        "answer rightly",
+        "answer rightly, or at least the first of them",
     )
     through: tuple[int, int] | None = Field(
         None, description="two further row numbers: one more map, on the plane through the three"

@@ -116,7 +116,7 @@ def survey(
     ways = _Ways(rule, x, label, rows, answer, settings)
     num, size = len(x), len(lengths)
     empty = np.full(num, np.nan)
-    found = {
+    found: dict[str, np.ndarray] = {
         "margin": empty,
         "predicted": empty,
         "along_gradient": empty,

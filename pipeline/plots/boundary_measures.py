@@ -24,7 +24,7 @@ def measures_figure(named: Sequence[tuple[str, Survey]], title: str) -> Figure:
     width = max(10.5, 2.6 * len(named))
     figure = Figure(figsize=(width, 7.6), dpi=110, layout="constrained")
     figure.suptitle(title, fontsize=13, fontweight="bold").set_parse_math(False)
-    above, below = figure.subfigures(2, 1, height_ratios=[1.45, 1])
+    above, below = figure.subfigures(2, 1, height_ratios=[1.45, 1], squeeze=False)[:, 0]
     distances, linearity = above.subplots(1, 2, width_ratios=[1.25, 1])
     _draw_distances(distances, named)
     _draw_linearity(linearity, named)

@@ -76,7 +76,9 @@ def maps_figure(rows: Sequence[PlaneRow], classes: Sequence[str], title: str) ->
     heights = [_HEAD, *(_MAP + 0.75 for _ in rows), _FOOT]
     width = max(_PICTURE + columns * (_MAP + 0.2), 6.4)
     figure = Figure(figsize=(width, sum(heights)), dpi=110, layout="constrained")
-    head, *blocks, foot = figure.subfigures(len(heights), 1, height_ratios=heights)
+    head, *blocks, foot = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[
+        :, 0
+    ]
     head.suptitle(title, fontsize=13, fontweight="bold").set_parse_math(False)
     for block, row in zip(blocks, rows, strict=True):
         _draw_row(block, row, columns, colours)

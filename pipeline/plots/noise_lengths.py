@@ -40,7 +40,8 @@ def noise_figure(
     """A panel a classifier, and above them one picture without, with random, with chosen noise."""
     width = max(len(named) * _CURVE + 0.4, len(examples) * (_TILE + 0.6) + 0.4, 6.0)
     figure = Figure(figsize=(width, _TILE + 0.95 + 3.4), dpi=110, layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=[_TILE + 0.95, 3.4])
+    heights = [_TILE + 0.95, 3.4]
+    above, below = figure.subfigures(2, 1, height_ratios=heights, squeeze=False)[:, 0]
     above.suptitle(title, fontsize=13, fontweight="bold").set_parse_math(False)
     tiles = above.subplots(1, len(examples), squeeze=False)[0]
     for axis, example in zip(tiles, examples, strict=True):

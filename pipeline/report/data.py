@@ -9,6 +9,7 @@ from pipeline.evaluation.neighbours import Copies
 from pipeline.plots.class_sheet import ClassRow
 from pipeline.plots.perturbations import PerturbationExamples
 from pipeline.plots.trajectory import Trajectory
+from pipeline.report.boundary import BoundaryPanel
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,7 @@ class ReportData:
         samples: see `rows_by_class`.
         trajectory: see `record_trajectory`.
         examples: rows of the perturbation set; see `choose_examples`.
+        boundary: decision maps and distances, before and after.
         losses: one curve for each training.
         figures: see `Figures.from_json`.
         steps: of the run, in order.
@@ -173,6 +175,7 @@ class ReportData:
     samples: tuple[ClassRow, ...] = ()
     trajectory: Trajectory | None = None
     examples: PerturbationExamples | None = None
+    boundary: BoundaryPanel | None = None
     losses: tuple[LossCurve, ...] = ()
     figures: Figures = field(default_factory=Figures)
     steps: tuple[Step, ...] = ()
@@ -194,6 +197,7 @@ class ReportData:
             "sampling": self.sampling,
             "num_samples": self.num_samples,
             "figures": asdict(self.figures),
+            "boundary": [asdict(d) for d in self.boundary.distances] if self.boundary else None,
             "seconds": self.seconds,
             "steps": [asdict(step) for step in self.steps],
             "hashes": dict(self.hashes),

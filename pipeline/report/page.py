@@ -8,6 +8,7 @@ from string import Template
 from pipeline.duration import duration
 from pipeline.plots.perturbations import PerturbationExamples, gain_for, magnified_change
 from pipeline.plots.trajectory import Trajectory, sigma_text
+from pipeline.report.boundary import boundary_section
 from pipeline.report.data import LossCurve, ReportData, Robustness, Step
 from pipeline.report.elements import pixels, png, rows, section, strip, verdict
 from pipeline.report.reading import ball, headlines, readings
@@ -21,6 +22,7 @@ def render_page(data: ReportData) -> str:
         _samples(data),
         _trajectory(data.trajectory),
         _perturbations(data.examples, data.figures.robustness),
+        boundary_section(data.boundary),
         _losses(data.losses),
         _table(data),
         _run(data),

@@ -12,7 +12,7 @@ from pipeline.formats.perturbation.check import verify_perturbation_set
 from pipeline.formats.sample_set import open_sample_set
 from pipeline.stack import Stack
 
-STEPS = ("ingest", "train-classifier", "train-stack", "generate", "perturb", "evaluate")
+STEPS = ("ingest", "train-classifier", "train-stack", "generate", "perturb", "evaluate", "boundary")
 
 
 @pytest.mark.ray
@@ -31,6 +31,10 @@ def test_the_quickstart_leaves_a_report_of_what_it_made_and_re_does_nothing(
     report = json.loads((place / "report.json").read_text())
     evaluation = json.loads((place / "evaluation" / "evaluation.json").read_text())
     perturbations = json.loads((place / "perturbations" / "manifest.json").read_text())
+    boundary = json.loads((place / "boundary" / "boundary.json").read_text())
+    assert [one["name"] for one in boundary["classifiers"]] == ["natural", "denoised"]
+    assert report["boundary"][0]["right"] == boundary["classifiers"][0]["figures"]["right"] >= 9
+    assert "The boundary, before and after" in page.read_text()
     samples = open_sample_set(place / "samples")
     assert samples.num_rows == 30
     assert report["hashes"] == {
