@@ -71,7 +71,7 @@ def subjects(options: Options, place: Path) -> dict[str, Subject]:
     """The classifiers named natural and trained; what is made for `--quick` goes to `place`."""
     ready = dict(options.folders)
     if options.quick:
-        ready = _quick(place)
+        ready = quick_folders(place)
     else:
         for name, made in (
             ("dataset", _ingest), ("natural", _train), ("trained", _train)
@@ -104,7 +104,8 @@ def _job(job: str, config: Path, output: Path, options: Sequence[str]) -> Path:
     return output
 
 
-def _quick(place: Path) -> dict[str, Path]:
+def quick_folders(place: Path) -> dict[str, Path]:
+    """Digits, and two small classifiers of them, by the names of `FOLDERS`."""
     digits = load_digits()
     images = (digits.images * 255 / 16).round().astype(np.uint8)[..., None]
     labels = digits.target.astype(np.int64)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pipeline.conditions.base import ConditionEmbedding
 from pipeline.errors import UserError
 from pipeline.formats.model import open_model, save_model
 from pipeline.networks.base import Network, pyramid
@@ -119,6 +120,17 @@ class Stack(nn.Module):
     @property
     def device(self) -> torch.device:
         return next(self.parameters()).device
+
+    @property
+    def has_null_condition(self) -> bool:
+        """Whether it can denoise without a condition.
+
+        The null condition's vector starts at 0, and stays there exactly if training drops none.
+        """
+        if self.spec.condition.kind == "none":
+            return True
+        embeddings = [part for part in self.modules() if isinstance(part, ConditionEmbedding)]
+        return all(bool(embedding.null.any()) for embedding in embeddings)
 
     def network_of(self, stage: int) -> Network:
         """The network that works in a stage."""

@@ -262,3 +262,32 @@ def sample_moments(samples: Tensor) -> tuple[Tensor, Tensor]:
     """Mean ``[D]`` and covariance ``[D, D]`` of ``[N, ...]``."""
     flat = samples.flatten(1).double()
     return flat.mean(dim=0), flat.T.cov()
+
+
+@dataclass(frozen=True)
+class GaussianClasses:
+    """Classes each of which is Gaussian: a `Denoiser` of which the condition is the class's number.
+
+    Without a condition it denoises for the mixture of all classes, equally frequent.
+    """
+
+    stacks: tuple[GaussianStack, ...]
+
+    def __call__(self, stage: int, z: Tensor, sigma: Tensor, condition: Tensor | None) -> Tensor:
+        each = torch.stack([stack(stage, z, sigma, None) for stack in self.stacks])  # [K, N, ...]
+        if condition is None:
+            level = float(sigma[0])
+            fit = torch.stack([noisy(s.stages[stage], z, level) for s in self.stacks])
+            weights = fit.neg().softmax(dim=0).to(z)
+            return (weights[:, :, None, None, None] * each).sum(dim=0)
+        return each[condition, torch.arange(len(z))]
+
+    def nats(self, y: Tensor, level: float) -> Tensor:
+        """``-log p(y | c)`` of noisy pictures, ``[N, K]``: Bayes' rule takes the least of them."""
+        return torch.stack([noisy(stack.data, y, level) for stack in self.stacks], dim=1)
+
+
+def noisy(data: Gaussian, y: Tensor, level: float) -> Tensor:
+    """``-log p(y)``, nats ``[N]``, where y has noise of this level."""
+    more = level**2 * torch.eye(data.size, dtype=torch.float64)
+    return Gaussian(data.shape, data.mean, data.covariance + more).negative_log_density(y)

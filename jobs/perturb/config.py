@@ -2,8 +2,9 @@
 
 from dataclasses import fields
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from jobs.common.bad_rows import DESCRIPTION, OnBadRow
 from jobs.common.user_classifier import CLASSIFIER, ROWS_PER_CALL, WEIGHTS, classifier_spec
@@ -16,7 +17,11 @@ from pipeline.formats.perturbation.set import CLASSIFIER_FILE
 from pipeline.perturbation.attack import SetAttack
 from pipeline.perturbation.kinds import attack_of
 from pipeline.perturbation.options import AttackOptions
+from pipeline.perturbation.through import THROUGH, ThroughName
+from pipeline.perturbation.through.entry import ThroughOptions
+from pipeline.perturbation.through.purifier import LAYERS
 from pipeline.perturbation_terms import TRANSFER, UNIVERSAL
+from pipeline.registry import explained
 
 
 class PerturbConfig(JobConfig):
@@ -30,6 +35,18 @@ class PerturbConfig(JobConfig):
     classifier: str = Field(description=f"what to fool: {CLASSIFIER}")
     weights: Path | None = Field(None, description=WEIGHTS)
     rows_per_call: int | None = Field(None, ge=1, description=ROWS_PER_CALL)
+    through: ThroughName | None = Field(
+        None,
+        description="what the classifier is seen through, with gradients through both; with "
+        f"--eot-draws, since it answers by chance; none for nothing; {explained(THROUGH)}",
+    )
+    stack: Path | None = Field(None, description="of through: directory of the stack")
+    purifier_layers: int | None = Field(
+        None,
+        ge=1,
+        description=f"of through purifier: layers of the chain that a picture goes down and up "
+        f"again; none for {LAYERS}",
+    )
     output: Path = Field(description="directory that the perturbation set is written to")
     split: str | None = Field(
         None, description="the dataset's split; none for test, else validation"
@@ -124,6 +141,20 @@ class PerturbConfig(JobConfig):
     overwrite: bool = Field(False, description="replace finished results of another config")
 
     _classifier_spec = field_validator("classifier", mode="before")(classifier_spec)
+
+    @model_validator(mode="after")
+    def _check_through(self) -> Self:
+        if self.through is None and (self.stack or self.purifier_layers):
+            raise ValueError("stack and purifier_layers go with through")
+        if self.through is not None and self.export_onnx:
+            raise ValueError("a classifier that answers by chance has no ONNX file; leave it out")
+        return self
+
+    def through_options(self) -> ThroughOptions | None:
+        """What the classifier is seen through; None for nothing."""
+        if self.through is None:
+            return None
+        return ThroughOptions(self.through, self.stack, self.purifier_layers)
 
     def options(self) -> AttackOptions:
         """What these values say of the attack."""

@@ -10,6 +10,7 @@ from pipeline.formats.dataset import DatasetInfo, load_dataset
 from pipeline.formats.perturbation.verdict import SHARE
 from pipeline.formats.splits import judged_split
 from pipeline.perturbation.attack import Record, SetAttack
+from pipeline.perturbation.workplace import seen_through
 from pipeline.user_models.load import load_classifier
 
 
@@ -41,6 +42,7 @@ class Task:
         classifier = load_classifier(
             config.classifier, info, weights=config.weights, rows_per_call=config.rows_per_call
         )
+        classifier = seen_through(classifier, config.through_options(), info)
         attack = attack.at_target(classifier.classes)
         rows = info.num_rows(split)
         stop = min(rows, config.limit or rows)
@@ -88,6 +90,7 @@ class Task:
                 "weights": config.weights,
                 "rows_per_call": config.rows_per_call,
                 "classifier_sha256": self.classifier.sha256,
+                "through": config.through_options(),
                 "device": "cuda" if config.gpus_per_worker > 0 else "cpu",
                 **its_own,
             },

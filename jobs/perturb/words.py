@@ -42,6 +42,9 @@ def say_result(attack: SetAttack, manifest: dict[str, Any], path: Path) -> None:
     """What came of it."""
     low, high = manifest["robust_accuracy_interval_95"]
     counts = manifest["counts"]
+    if manifest["model"].get("kind") == "through":
+        _say_part(attack, manifest, path)
+        return
     say(
         f"accuracy {manifest['clean_accuracy']:.2%} clean, "
         f"{manifest['robust_accuracy']:.2%} perturbed (95 % interval {low:.2%} to {high:.2%}); "
@@ -50,6 +53,18 @@ def say_result(attack: SetAttack, manifest: dict[str, Any], path: Path) -> None:
     )
     for line in attack.lines(manifest):
         say(line)
+    if counts["quarantined"]:
+        say(f"bad rows: {set_aside(counts['quarantined'], path)}")
+
+
+def _say_part(attack: SetAttack, manifest: dict[str, Any], path: Path) -> None:
+    """What is said of a classifier behind a purifier: no accuracy, which one set cannot give."""
+    counts, draws = manifest["counts"], attack.settings.draws
+    say(
+        f"broke {counts['successes']:,} of {counts['clean_right']:,} rows by the mean over {draws} "
+        "purifications; how accurate that classifier is under attack, no single set says: "
+        "`noisestack purification` judges this one beside others, by fresh purifications"
+    )
     if counts["quarantined"]:
         say(f"bad rows: {set_aside(counts['quarantined'], path)}")
 

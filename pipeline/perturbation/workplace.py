@@ -2,11 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipeline.classifier import FrozenClassifier
+from pipeline.errors import UserError
 from pipeline.formats.dataset import DatasetInfo, load_dataset
+from pipeline.perturbation.through import THROUGH
+from pipeline.perturbation.through.entry import ThroughOptions
 from pipeline.perturbation_terms import MARGIN
-from pipeline.user_models.load import load_same_classifier
+from pipeline.user_models.load import load_classifier, load_same_classifier
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class Workplace:
         weights: Path | None = None,
         rows_per_call: int | None = None,
         classifier_sha256: str | None = None,
+        through: ThroughOptions | None = None,
         threshold: float = MARGIN,
         widened: bool = False,
     ) -> "Workplace":
@@ -47,18 +52,37 @@ class Workplace:
             dataset: its directory.
             classifier, weights, rows_per_call: see `pipeline.user_models.load.load_classifier`.
             device: a torch device.
-            classifier_sha256: the identity that the classifier must have; None for any.
+            classifier_sha256: the identity that the classifier must have, with what it is seen
+                through; None for any.
+            through: what it is seen through; None for nothing.
 
         Raises:
             UserError: the classifier is another one here.
         """
         info = load_dataset(dataset)
-        frozen = load_same_classifier(
-            str(classifier),
-            info,
-            classifier_sha256,
-            weights=weights,
-            rows_per_call=rows_per_call,
-            device=device,
+        how: dict[str, Any] = {"weights": weights, "rows_per_call": rows_per_call, "device": device}
+        frozen = (
+            load_same_classifier(str(classifier), info, classifier_sha256, **how)
+            if through is None
+            else _same(
+                seen_through(load_classifier(str(classifier), info, **how), through, info),
+                classifier_sha256,
+            )
         )
         return cls(frozen, info, output, threshold, widened)
+
+
+def seen_through(
+    classifier: FrozenClassifier, through: ThroughOptions | None, info: DatasetInfo
+) -> FrozenClassifier:
+    """The classifier behind what it is seen through; itself where that is nothing."""
+    return classifier if through is None else THROUGH[through.name].open(classifier, through, info)
+
+
+def _same(classifier: FrozenClassifier, sha256: str | None) -> FrozenClassifier:
+    if sha256 not in (None, classifier.sha256):
+        raise UserError(
+            "the classifier, or what it is seen through, is another one here than where the job "
+            "was started; copy both whole"
+        )
+    return classifier
