@@ -18,7 +18,9 @@ from pipeline.formats.dataset import load_dataset
 from pipeline.formats.perturbation.check import verify_perturbation_set
 from pipeline.formats.perturbation.set import read_perturbation_manifest
 from pipeline.perturbation.judge import judge_of
+from pipeline.perturbation.through.entry import ThroughOptions
 from pipeline.perturbation.trust import stale_warnings
+from pipeline.perturbation.workplace import seen_through
 from pipeline.user_models.load import load_judge
 from pipeline.verification.directory import Verification, verify_directory
 
@@ -43,6 +45,9 @@ class VerifyConfig(JobConfig):
         "file that perturb wrote; with dataset, every picture and prediction is worked out again",
     )
     weights: Path | None = Field(None, description=WEIGHTS)
+    stack: Path | None = Field(
+        None, description="perturbation set made through a purifier: its stack; with classifier"
+    )
     limit: int = Field(10, ge=1, description="faults of each kind that are told in full")
     threads: int | None = Field(
         None, ge=1, description="files hashed at a time; none for as many as there are CPUs"
@@ -103,11 +108,20 @@ def _comparison(config: VerifyConfig) -> Callable[[], tuple[str, ...]] | None:
     opened = read_perturbation_manifest(config.directory)
     info = load_dataset(config.dataset)
     model = opened.manifest["model"]
+    behind = model["classifier"] if model.get("kind") == "through" else model
     # A Noisestack model carries its own number of rows a call; of others the set tells it.
     rows = (
-        int(model["rows_per_call"]) if model.get("kind") in ("function", "transformers") else None
+        int(model["rows_per_call"]) if behind.get("kind") in ("function", "transformers") else None
     )
     classifier = load_judge(config.classifier, info, weights=config.weights, rows_per_call=rows)
+    if behind is not model:
+        if config.stack is None or not isinstance(classifier, FrozenClassifier):
+            raise UserError(
+                f"{config.directory} was made through a {model['through']}: give --stack, and the "
+                "classifier itself"
+            )
+        through = ThroughOptions(model["through"], config.stack, model["purifier_layers"])
+        classifier = seen_through(classifier, through, info)
     judge = judge_of(classifier, opened.attack)
 
     def compare() -> tuple[str, ...]:

@@ -46,6 +46,8 @@ class Purpose(IntEnum):
     BOUND_ROWS = 17
     EVALUATION_ROWS = 18
     SMOOTHING = 19
+    SMOOTHING_BASE = 20
+    PURIFIER = 21
     BOUNDARY = 22
 
 
