@@ -28,6 +28,7 @@ from benchmarks.classifiers import quick_folders
 from benchmarks.common import Options, report
 from pipeline.chain.schedule import Stage
 from pipeline.conditions import ConditionSpec
+from pipeline.conditions.base import ConditionEmbedding
 from pipeline.formats.dataset import (
     DatasetInfo,
     images_of,
@@ -57,7 +58,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         if given.quick:
             folders = _quick(Path(place))
             given = argparse.Namespace(**{**vars(given), **folders})
-        info, figures = load_dataset(given.dataset), {}
+        info = load_dataset(given.dataset)
+        figures: dict[str, Any] = {}
         for sigma in given.sigmas:
             found = {
                 name: certified(base, info, given, sigma, rows)
@@ -203,7 +205,7 @@ def _quick(place: Path) -> dict[str, Any]:
     stack = Stack.fresh(spec, 0)
     with torch.no_grad():
         for part in stack.modules():
-            if hasattr(part, "null"):
+            if isinstance(part, ConditionEmbedding):
                 part.null.fill_(0.1)  # as if conditions had been dropped
     save_stack(stack, {}, place / "stack", {})
     return {

@@ -144,7 +144,7 @@ def _judged(
 ) -> list[Entry]:
     """The clean pictures first, then each set."""
     how = {"purifications": config.purifications, "seed": config.seed}
-    entries = []
+    entries: list[Entry] = []
     for opened, role in zip(sets, roles, strict=True):
         tables = list(iterate(opened.path, opened.shards, ["row", "label", "image", "adversarial"]))
         rows, labels = (

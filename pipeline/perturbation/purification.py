@@ -103,7 +103,8 @@ def _half_interval(values: np.ndarray) -> float:
     if len(values) < 2:
         return float("inf")
     error = float(values.std(ddof=1)) / len(values) ** 0.5
-    return float(student.ppf(0.975, len(values) - 1)) * error
+    quantile: float = student.ppf(0.975, len(values) - 1)
+    return float(quantile) * error
 
 
 @dataclass(frozen=True)

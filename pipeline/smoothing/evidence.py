@@ -89,7 +89,8 @@ def looks_through(
             f"looks has {len(counts)} numbers, but the stack has {len(staged.stages)} stages; give "
             "one number a stage, coarsest first"
         )
-    level, looks = SIGNED * sigma, []
+    level = SIGNED * sigma
+    looks: list[Look] = []
     for number, (stage, count) in enumerate(zip(staged.stages, counts, strict=True)):
         last = number == len(staged.stages) - 1
         low = level if last else max(level, stage.sigma_low)
