@@ -9,6 +9,7 @@ classifier; the clean pictures under the same rules; each judged by purification
 met.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -102,9 +103,8 @@ def _half_interval(values: np.ndarray) -> float:
     """Half the width of Student's 95 % interval of a mean; infinite of one value."""
     if len(values) < 2:
         return float("inf")
-    error = float(values.std(ddof=1)) / len(values) ** 0.5
-    quantile: float = student.ppf(0.975, len(values) - 1)
-    return float(quantile) * error
+    error = float(values.std(ddof=1)) / math.sqrt(len(values))
+    return float(student.ppf(0.975, len(values) - 1)) * error
 
 
 @dataclass(frozen=True)
