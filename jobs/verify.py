@@ -12,8 +12,11 @@ from jobs.common.progress import Progress
 from jobs.common.user_classifier import WEIGHTS, classifier_spec
 from noisestack.command import Command
 from noisestack.config import JobConfig
+from pipeline.certification.opened import open_same_base
+from pipeline.certification.redraw import dataset_faults, redraw_faults
 from pipeline.classifier import FrozenClassifier
 from pipeline.errors import UserError
+from pipeline.formats.certificate.set import is_certificate_set, read_certificate_manifest
 from pipeline.formats.dataset import load_dataset
 from pipeline.formats.perturbation.check import verify_perturbation_set
 from pipeline.formats.perturbation.set import read_perturbation_manifest
@@ -28,25 +31,36 @@ FAULTS_FOUND = 1
 
 
 class VerifyConfig(JobConfig):
-    """Check a dataset, a sample or perturbation set, a model, an evaluation or a training run.
+    """Check a dataset, a sample, perturbation or certificate set, a model, an evaluation or a run.
 
-    Every file is hashed, every id compared with all others, every label and number looked at, and
-    of a perturbation set what each row's pictures and columns imply. Exit code 0 without a fault,
-    1 with one line for each.
+    Every file is hashed, every id compared with all others, every label and number looked at; of a
+    perturbation set what each row's pictures and columns imply; of a certificate set every bound
+    and radius, counted again from its votes. Exit code 0 without a fault, 1 with one line for each.
     """
 
     directory: CliPositionalArg[Path] = Field(description="what is to be checked")
     dataset: Path | None = Field(
-        None, description="perturbation set: the dataset that was perturbed; with classifier"
+        None,
+        description="perturbation or certificate set: the dataset that was perturbed or certified; "
+        "with classifier, or what else was smoothed",
     )
     classifier: str | None = Field(
         None,
         description="perturbation set: the classifier, in any form that perturb takes, or an ONNX "
-        "file that perturb wrote; with dataset, every picture and prediction is worked out again",
+        "file that perturb wrote; with dataset, every picture and prediction is worked out again. "
+        "Certificate set: the classifier that was smoothed",
     )
     weights: Path | None = Field(None, description=WEIGHTS)
     stack: Path | None = Field(
-        None, description="perturbation set made through a purifier: its stack; with classifier"
+        None,
+        description="the stack of a perturbation set made through a purifier, with classifier, or "
+        "of a certificate set whose base has one, with dataset",
+    )
+    redraw: int = Field(
+        8, ge=0, description="certificate set: rows that the base votes on again, with dataset"
+    )
+    redraw_seed: int = Field(
+        0, ge=0, description="chooses these rows; take a number that the set's maker cannot know"
     )
     limit: int = Field(10, ge=1, description="faults of each kind that are told in full")
     threads: int | None = Field(
@@ -57,7 +71,7 @@ class VerifyConfig(JobConfig):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if (self.dataset is None) != (self.classifier is None):
+        if (self.dataset is None) != (self.classifier is None and self.stack is None):
             raise ValueError("dataset and classifier are given together, or neither")
         return self
 
@@ -103,8 +117,12 @@ def _comparison(config: VerifyConfig) -> Callable[[], tuple[str, ...]] | None:
     Both are opened here, before any file is checked: a wrong path shows at once. None unless the
     config names both.
     """
-    if config.dataset is None or config.classifier is None:
+    if config.dataset is None:
         return None
+    if is_certificate_set(config.directory):
+        return _redrawn(config, config.dataset)
+    if config.classifier is None:
+        raise UserError(f"{config.directory} is no certificate set; give the classifier")
     opened = read_perturbation_manifest(config.directory)
     info = load_dataset(config.dataset)
     model = opened.manifest["model"]
@@ -134,6 +152,24 @@ def _comparison(config: VerifyConfig) -> Callable[[], tuple[str, ...]] | None:
     return compare
 
 
+def _redrawn(config: VerifyConfig, dataset: Path) -> Callable[[], tuple[str, ...]]:
+    """The same of a certificate set: its rows held against the dataset, some voted on again."""
+    opened, info = read_certificate_manifest(config.directory), load_dataset(dataset)
+    base = open_same_base(
+        opened,
+        info,
+        classifier=config.classifier,
+        weights=config.weights,
+        stack=config.stack,
+    )
+
+    def compare() -> tuple[str, ...]:
+        faults = dataset_faults(opened, info)
+        return faults or redraw_faults(opened, base, info, config.redraw, config.redraw_seed)
+
+    return compare
+
+
 def _praise(verification: Verification) -> str:
     if not verification.in_rows:
         return f"ok: {verification.kind}, {verification.num_files} files"
@@ -145,7 +181,9 @@ def _praise(verification: Verification) -> str:
 
 
 COMMAND = Command(
-    VerifyConfig, main, summary="check a dataset, samples, perturbations, a model or a run"
+    VerifyConfig,
+    main,
+    summary="check a dataset, samples, perturbations, certificates, a model or a run",
 )
 if __name__ == "__main__":
     raise SystemExit(COMMAND.run())

@@ -190,6 +190,8 @@ class _Parser(argparse.ArgumentParser):
             options |= {"nargs": "?", "default": argparse.SUPPRESS}
         elif "metavar" in options:  # a pair of --key and --no-key has none
             options["metavar"] = _metavar(field.annotation)
+        # A key of one letter is spelled as the others are: pydantic-settings would have it as -n.
+        names = tuple(f"-{n}" if len(n) == 2 and n.startswith("-") else n for n in names)
         return group.add_argument(*names, **{**options, "help": _help(field).replace("%", "%%")})
 
     def refuse(self, argument: str) -> NoReturn:

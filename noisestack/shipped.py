@@ -1,4 +1,4 @@
-"""The files that come with Noisestack: a config for each run that the docs name, and the checker.
+"""The files that come with Noisestack: a config for each run that the docs name, and the checkers.
 
 They lie in `files/` beside this module; in a clone these are links to `configs/` and `docs/`, in an
 installed package the files themselves.

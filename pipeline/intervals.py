@@ -1,5 +1,7 @@
 """Exact confidence intervals for shares."""
 
+import numpy as np
+from scipy.special import betaincinv
 from scipy.stats import binomtest
 
 
@@ -15,3 +17,14 @@ def clopper_pearson(successes: int, trials: int, *, level: float = 0.95) -> tupl
     """
     interval = binomtest(successes, trials).proportion_ci(confidence_level=level, method="exact")
     return float(interval.low), float(interval.high)
+
+
+def clopper_pearson_band(
+    successes: np.ndarray, trials: int, *, level: float = 0.95
+) -> tuple[np.ndarray, np.ndarray]:
+    """The ends of `clopper_pearson` for many counts of so many trials, float64 as ``successes``."""
+    outside, inner = (1 - level) / 2, np.maximum(successes, 1)
+    low = np.where(successes > 0, betaincinv(inner, trials - inner + 1, outside), 0.0)
+    inner = np.minimum(successes, trials - 1)
+    high = betaincinv(inner + 1, trials - inner, 1 - outside)
+    return low, np.where(successes < trials, high, 1.0)

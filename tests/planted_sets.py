@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.formats import sample_set
+from pipeline.formats.certificate import set as certificate_set
 from pipeline.formats.dataset import DATASET_FILE, dataset_table, write_dataset_info
 from pipeline.formats.output import read_json, sha256_of_json, write_json
 from pipeline.formats.perturbation import set as perturbation_set
@@ -90,6 +91,8 @@ def rehash(path: Path, manifest: dict[str, Any]) -> None:
     elif manifest["kind"] == sample_set.KIND:
         shards = shards_from_json(manifest["shards"], path)
         manifest["content_sha256"] = sample_set.content_hash(shards)
+    elif manifest["kind"] == certificate_set.KIND:
+        manifest["content_sha256"] = certificate_set.content_hash(manifest)
     else:
         manifest["content_sha256"] = perturbation_set.content_hash(manifest)
     manifest.pop(SEAL)

@@ -33,7 +33,8 @@ def wheel(tmp_path_factory):
         skipped = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=skipped)
     (source / "docs").mkdir()
-    for name in ("pyproject.toml", "README.md", "LICENSE", "docs/check_perturbations.py"):
+    checkers = [f"docs/check_{what}.py" for what in ("perturbations", "certificates")]
+    for name in ("pyproject.toml", "README.md", "LICENSE", *checkers):
         shutil.copy(ROOT / name, source / name)
     code = "import sys; from setuptools.build_meta import build_wheel; build_wheel(sys.argv[1])"
     subprocess.run(

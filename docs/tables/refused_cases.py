@@ -19,6 +19,7 @@ class Case:
 _STACK = "train-stack --dataset dataset --output out"
 _GENERATE = "generate --model stack --output out"
 _PERTURB = "perturb --dataset dataset --classifier classifier --output out"
+_CERTIFY = "certify --dataset dataset --classifier classifier --output out"
 _PARQUET = "ingest --source parquet --output out --input"
 _FOLDER = "ingest --source folder --output out --input"
 
@@ -134,6 +135,20 @@ CASES = (
     Case(f"{_PERTURB} --attack apgd_dlr --target 3"),
     Case(f"{_PERTURB} --attack transfer"),
     Case(f"{_PERTURB} --attack square --norm l2 --step-size 0.1"),
+    # certify
+    Case("certify --dataset dataset --output out --sigma 0.25"),
+    Case(f"{_CERTIFY} --sigma 0"),
+    Case(f"{_CERTIFY} --sigma 64"),
+    Case(f"{_CERTIFY} --sigma 0.25 --alpha 0.5"),
+    Case(f"{_CERTIFY} --sigma 0.25 --n 50"),
+    Case(f"{_CERTIFY} --sigma 0.25 --radii 0.5,1.5"),
+    Case(f"{_CERTIFY} --sigma 0.25 --tolerance 0"),
+    Case(f"{_CERTIFY} --sigma 0.25 --radii 0.5 --tolerance 0.1"),
+    Case(f"{_CERTIFY} --sigma 0.25 --n 5 --n0 5"),
+    Case("certify --dataset dataset --classifier wide --output out --sigma 0.25"),
+    Case("certify --dataset dataset --classifier classifiers:nan --output out --sigma 0.25"),
+    Case("certify --dataset dataset --classifier classifiers:chance --output out --sigma 0.25"),
+    Case("certify --dataset dataset --classifier classifiers:mixing --output out --sigma 0.25"),
     # evaluate, compare, verify, export, serve
     Case("evaluate --samples nowhere --dataset dataset --classifier classifier --output out"),
     Case("evaluate --samples samples --dataset dataset --classifier wide --output out"),

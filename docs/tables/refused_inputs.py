@@ -7,7 +7,7 @@ classifier    an untrained classifier of the digits; wide: one of pictures of 16
 samples       a sample set of eight rows
 pictures      a folder with one sub-folder a class; damaged: the same with a file cut short
 numbers       Parquet files of labels and pictures that do not hold together
-classifiers.py  functions that build classifiers nobody can attack
+classifiers.py  functions that build classifiers nobody can attack or certify
 *.yaml        configs
 """
 
@@ -34,7 +34,7 @@ from pipeline.stack_spec import StackSpec
 CLASSES = tuple("0123456789")
 _SPLITS = {"train": range(60), "test": range(60, 80)}
 
-_CLASSIFIERS = '''"""Classifiers that nobody can attack; each function builds one."""
+_CLASSIFIERS = '''"""Classifiers that nobody can attack or certify; each function builds one."""
 
 import torch
 from torch import nn
@@ -57,6 +57,14 @@ def probabilities():
 
 def nan():
     return _Linear(lambda z: z * float("nan"))
+
+
+def chance():
+    return _Linear(lambda z: z + torch.randn_like(z))
+
+
+def mixing():
+    return _Linear(lambda z: z - z[0])
 
 
 def no_gradient():

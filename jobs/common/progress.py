@@ -24,6 +24,7 @@ class Progress:
         what: the words the line begins with.
         total: rows of the whole job.
         unit: what a row is called.
+        counted: what else is counted and told, such as draws; none for nothing.
     """
 
     def __init__(
@@ -32,23 +33,27 @@ class Progress:
         total: int,
         *,
         unit: str = "rows",
+        counted: str | None = None,
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._what, self._total, self._unit = what, total, unit
+        self._counted, self._count = counted, 0
         self._done = self._printed_done = self._num_earlier = 0
         self._stream, self._clock = stream, clock
         self._start = self._printed = clock()
         self._first: tuple[float, int] | None = None  # when new rows first came in, and how many
 
-    def add(self, rows: int, *, earlier: bool = False) -> None:
+    def add(self, rows: int, *, earlier: bool = False, count: int = 0) -> None:
         """Counts finished rows.
 
         Args:
             rows: how many.
             earlier: whether an earlier run finished them; they say nothing of the speed.
+            count: of what is `counted`, how many they took.
         """
         self._done += rows
+        self._count += count
         self._num_earlier += rows if earlier else 0
         now = self._clock()
         if self._done >= self._total:
@@ -79,7 +84,8 @@ class Progress:
         part = self._done / max(1, self._total)
         note = f", {self._num_earlier:,} of them from an earlier run" if self._num_earlier else ""
         done = f"{self._done:,} of {self._total:,} {self._unit}"
-        return f"{self._what}: {done} ({part:.0%}){note}"
+        counted = f", {self._count:,} {self._counted}" if self._counted else ""
+        return f"{self._what}: {done} ({part:.0%}){note}{counted}"
 
     def _print(self, line: str) -> None:
         print(line, file=self._stream or sys.stderr, flush=True)

@@ -53,6 +53,16 @@ def finished_record(output_dir: Path, shard: ShardSpec) -> Record | None:
     return record
 
 
+def counted_in(output_dir: Path, shard: ShardSpec, name: str | None) -> int:
+    """A number in a shard's record, for progress alone; 0 where none is asked for, or is there."""
+    if name is None:
+        return 0
+    try:
+        return int(_read(output_dir, shard)[name])
+    except (RuntimeError, OSError, KeyError, TypeError, ValueError):
+        return 0
+
+
 def check_counts(record: Mapping[str, Any], shard: ShardSpec) -> None:
     """Raises RuntimeError unless read = written + quarantined, for the shard as for its files.
 

@@ -19,7 +19,14 @@ import ray.data
 
 from jobs.common.pools import Pool, pool_sizes
 from jobs.common.progress import Progress
-from jobs.common.records import Records, ShardSpec, forget_attempts, gather, stop_path
+from jobs.common.records import (
+    Records,
+    ShardSpec,
+    counted_in,
+    forget_attempts,
+    gather,
+    stop_path,
+)
 from jobs.common.shard_runner import ALREADY_DONE, DONE, FAILED, NUMBER, ShardRunner
 from noisestack.resources import Waiting, require
 from pipeline.errors import UserError
@@ -39,6 +46,7 @@ def run_shards(
     *,
     describe: str,
     unit: str = "rows",
+    counted: str | None = None,
 ) -> Records:
     """Runs every shard that is not finished yet, and returns all records in the order of `shards`.
 
@@ -59,24 +67,24 @@ def run_shards(
         shards: JSON-able, in order of their index, 0 to N - 1, each with file (unique, names the
             record) and num_rows; a `RowRanges` where there may be many.
         describe: the words at the head of each line of progress.
-        unit: what a row is called there.
+        unit, counted: what a row is called there; a number in the records whose sum is told, too.
     """
     chain = [pools] if isinstance(pools, Pool) else list(pools)
     output_dir = Path(output_dir).absolute()
-    demands = [pool.demand for pool in chain]
-    require(*demands)
+    require(*(demands := [pool.demand for pool in chain]))
     sweep_temporary(output_dir)
     forget_attempts(output_dir)
     stop_path(output_dir).unlink(missing_ok=True)
-    progress = Progress(describe, sum(int(shard["num_rows"]) for shard in shards), unit=unit)
+    progress = Progress(describe, _num_rows(shards), unit=unit, counted=counted)
     failure: UserError | OSError | None = None
     try:
         with Waiting(describe, demands) as waiting:
             for row in _outcomes(chain, shards, output_dir).iter_rows() if shards else ():
                 waiting.over()
                 if row["outcome"] in (DONE, ALREADY_DONE):
-                    rows = int(shards[row[NUMBER]]["num_rows"])
-                    progress.add(rows, earlier=row["outcome"] == ALREADY_DONE)
+                    shard, earlier = shards[row[NUMBER]], row["outcome"] != DONE
+                    count = counted_in(output_dir, shard, counted)
+                    progress.add(_num_rows([shard]), earlier=earlier, count=count)
                 elif row["outcome"] == FAILED:
                     failure = failure or _failure(row)
     except BaseException:
@@ -139,6 +147,10 @@ def num_blocks(num_shards: int, sizes: Sequence[int]) -> int:
     if len(sizes) > 1:
         most = max(most, -(-num_shards // _CARRIES_A_BLOCK))
     return min(num_shards, most)
+
+
+def _num_rows(shards: Sequence[ShardSpec]) -> int:
+    return sum(int(shard["num_rows"]) for shard in shards)
 
 
 def _failure(row: Mapping[str, Any]) -> UserError | OSError:

@@ -1,4 +1,4 @@
-"""The files that a manifest lists, in one form for datasets, sample and perturbation sets.
+"""The files that a manifest lists, in one form for datasets and sets of all kinds.
 
 Contradictions within a manifest are noted as its faults.
 """
@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from pipeline.errors import UserError
 from pipeline.formats import quarantine, sample_set
+from pipeline.formats.certificate import set as certificate_set
 from pipeline.formats.dataset import (
     DATASET_FILE,
     content_holds,
@@ -23,6 +24,7 @@ from pipeline.formats.output import read_json, sha256_of_file
 from pipeline.formats.perturbation import set as perturbation_set
 from pipeline.formats.seal import seal_holds
 from pipeline.formats.shard import Shard
+from pipeline.verification.certificate_claims import CertificateClaims
 from pipeline.verification.claims import Claims, PerturbationClaims, SampleClaims
 from pipeline.verification.faults import Faults
 
@@ -55,7 +57,7 @@ class Listing:
     """The content of a manifest.
 
     Attributes:
-        kind: "dataset", "sample set" or "perturbation set".
+        kind: "dataset", "sample set", "perturbation set" or "certificate set".
         manifest: the file's name.
         shards, quarantine: the files, in order.
         rows: rules for the rows of the shards.
@@ -163,6 +165,26 @@ def _perturbations(directory: Path, stored: dict[str, Any], faults: Faults) -> L
     )
 
 
+def _certificates(directory: Path, stored: dict[str, Any], faults: Faults) -> Listing:
+    opened = certificate_set.read_certificate_manifest(directory)
+    if certificate_set.content_hash(stored) != stored.get("content_sha256"):
+        _content_differs(faults, MANIFEST_FILE)
+    counts = quarantine.counts_of(opened.shards, opened.quarantine)
+    for key, name in (("read", "read"), ("rows", "written"), ("quarantined", "quarantined")):
+        _compare(faults, MANIFEST_FILE, f"rows {name}", stored["counts"][key], counts[name])
+    schema = certificate_set.schema(len(opened.classes))
+    claims: Claims | None = None
+    try:
+        claims = CertificateClaims(opened, tuple(schema.names))
+    except (UserError, KeyError, TypeError, ValueError) as error:
+        faults.add("a manifest that cannot be used", MANIFEST_FILE, str(error))
+    rows = RowRules(schema, (0, len(opened.classes)), "row", claims=claims)
+    numbers = (opened.start, opened.stop)
+    return Listing(
+        "certificate set", MANIFEST_FILE, opened.shards, opened.quarantine, rows, numbers
+    )
+
+
 def _check_onnx(directory: Path, model: dict[str, Any], faults: Faults) -> None:
     """Checks the ONNX file of the classifier beside the set."""
     file = perturbation_set.CLASSIFIER_FILE
@@ -178,6 +200,7 @@ _READERS: dict[str, Callable[[Path, dict[str, Any], Faults], Listing]] = {
     "dataset": _dataset,
     sample_set.KIND: _samples,
     perturbation_set.KIND: _perturbations,
+    certificate_set.KIND: _certificates,
 }
 
 

@@ -4,18 +4,24 @@ import shutil
 from pathlib import Path
 
 import pytest
+from certificate_faults import write_certificates
 from digit_models import fitted_network
 from digit_set import CLASSES
 from perturbation_faults import make_shards, settings, write_inputs, write_set
 from PIL import Image
+from planted_sets import change_cell, replant
 
 from noisestack.__main__ import main
 from pipeline.attacks.base import Norm
 from pipeline.classifier import save_classifier
+from pipeline.formats.certificate.comparison import inside_radius
+from pipeline.formats.certificate.set import open_certificate_set
 from pipeline.formats.output import read_json, write_json
 from pipeline.formats.perturbation.comparison import broken_rows, differences
 from pipeline.formats.perturbation.set import open_perturbation_set
-from pipeline.plots.robustness import comparison_figure, figures_of
+from pipeline.formats.shard import iterate
+from pipeline.plots.accuracy import figures_of
+from pipeline.plots.comparison import comparison_figure
 
 
 @pytest.fixture(scope="module")
@@ -156,3 +162,111 @@ def test_sets_with_and_without_a_target_are_not_told_apart(sets: Path, tmp_path:
     write_json(tmp_path / "aimed" / "manifest.json", manifest)
     opened = [open_perturbation_set(path) for path in (sets / "many", tmp_path / "aimed")]
     assert differences(opened) == []
+
+
+@pytest.fixture(scope="module")
+def certified(sets: Path) -> Path:
+    """Certificates of the same digits and classifier; and of another one, beside them."""
+    write_certificates(sets, sets / "certified", n=300)
+    save_classifier(sets / "other", fitted_network(steps=5), CLASSES, {})
+    write_certificates(sets, sets / "certified_other", classifier=str(sets / "other"))
+    return sets
+
+
+def models(path: Path) -> list[str]:
+    return ["--dataset", str(path / "digits"), "--classifier", str(path / "classifier")]
+
+
+def on_one_page(path: Path, output: Path, names: tuple[str, ...], *more: str) -> int:
+    chosen = ",".join(str(path / name) for name in names)
+    return main(["compare", "--sets", chosen, "--output", str(output), *more])
+
+
+def test_pictures_within_a_certified_radius_are_found_row_by_row(certified: Path) -> None:
+    certificates = open_certificate_set(certified / "certified")
+    attacked = open_perturbation_set(certified / "l2")
+    inside = inside_radius(certificates, attacked)
+    rows = {
+        row["row"]: row
+        for table in iterate(certificates.path, certificates.shards)
+        for row in table.to_pylist()
+    }
+    due = [
+        (row["row"], rows[row["row"]]["predicted"])
+        for table in iterate(attacked.path, attacked.shards, ["row", "l2"])
+        for row in table.to_pylist()
+        if row["l2"] < rows[row["row"]]["radius"]
+    ]
+    assert list(zip(inside.rows.tolist(), inside.predicted.tolist(), strict=True)) == due
+    assert 0 < len(due) < 60
+
+
+def test_certified_and_attacked_stand_on_one_page_and_bound_the_smoothed_classifier(
+    certified: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("certified", "l2")
+    assert on_one_page(certified, tmp_path / "c", names) == 0
+    told = capsys.readouterr().out
+    assert "classifier, σ = 0.25: certified accuracy " in told
+    assert "lie within their row's certified radius" in told
+    assert on_one_page(certified, tmp_path / "d", names, "--votes", "200", *models(certified)) == 0
+    told = capsys.readouterr().out
+    assert "warning" not in told
+    assert "lies between" in told
+    report = read_json(tmp_path / "d" / "comparison.json")
+    (pair,) = report["within_certified_radius"]
+    assert pair["contradicted_rows"] == []
+    (curve,) = [one["curve"] for one in report["certificates"]]
+    # The attack's ball has a radius of 128 levels, 0.502.
+    at_half = next((p["right"] for p in curve if p["radius"] == 0.5), 0)
+    assert at_half <= pair["smoothed_right_on_attacked"] <= 60
+
+
+def test_a_certificate_that_the_smoothed_classifier_contradicts_is_named(
+    certified: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A row that claims another class at the radius that it has."""
+    path = tmp_path / "wrong"
+    shutil.copytree(certified / "certified", path)
+    inside = inside_radius(open_certificate_set(path), open_perturbation_set(certified / "l2"))
+    row = int(inside.rows[0])
+    file = f"part-{row // 25:05d}.parquet"
+    predicted = (int(inside.predicted[0]) + 1) % 10
+    replant(path, file, change_cell("predicted", row % 25, predicted))
+    chosen = f"{path},{certified / 'l2'}"
+    flags = ["--output", str(tmp_path / "c"), "--votes", "200", *models(certified)]
+    assert main(["compare", "--sets", chosen, *flags]) == 0
+    told = capsys.readouterr().out
+    assert "warning: 1 certificates of classifier, σ = 0.25 are contradicted" in told
+    assert f"of rows {row} the smoothed" in told
+    (pair,) = read_json(tmp_path / "c" / "comparison.json")["within_certified_radius"]
+    assert pair["contradicted_rows"] == [row]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("certified", "many"), "is in linf, and certificates are in l2"),
+        (("certified_other", "l2"), "is of another classifier than"),
+        (("certified", "certified_other", "l2"), "is of another classifier than"),
+    ],
+)
+def test_certificates_that_say_nothing_of_an_attack_are_refused_beside_it(
+    certified: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    names: tuple[str, ...],
+    message: str,
+) -> None:
+    assert on_one_page(certified, tmp_path / "c", names) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_certificates_of_two_classifiers_stand_side_by_side_without_an_attack(
+    certified: Path, tmp_path: Path
+) -> None:
+    assert on_one_page(certified, tmp_path / "c", ("certified", "certified_other")) == 0
+    report = read_json(tmp_path / "c" / "comparison.json")
+    assert (len(report["certificates"]), report["sets"]) == (2, [])

@@ -77,3 +77,14 @@ def test_a_slow_job_says_a_line_every_five_seconds() -> None:
 
 def test_the_end_is_told_with_the_time_it_all_took() -> None:
     assert run(20, 0, [(3, 10), (0.1, 10)]) == ["job: 20 of 20 rows (100%), 3.1 s in all"]
+
+
+def test_what_else_is_counted_is_told_beside_the_rows() -> None:
+    clock, stream = Clock(), io.StringIO()
+    progress = Progress("certify", 100, counted="draws", stream=stream, clock=clock)
+    progress.add(40, earlier=True, count=9000)
+    clock.now += 20
+    progress.add(60, count=12_500)
+    assert stream.getvalue().splitlines() == [
+        "certify: 100 of 100 rows (100%), 40 of them from an earlier run, 21,500 draws, 20 s in all"
+    ]

@@ -85,7 +85,10 @@ def test_the_account_of_a_batch_job_is_known_as_a_leftover(
     [
         ([], "missing: DIRECTORY; give it here or in the --config file"),
         (["/nonexistent/set"], "there is no directory /nonexistent/set; check the path"),
-        (["{empty}"], "holds no dataset, sample set, perturbation set, export, model"),
+        (
+            ["{empty}"],
+            "holds no dataset, sample set, perturbation set, certificate set, export, model",
+        ),
         (["{set}", "--dataset", "x"], "dataset and classifier are given together, or neither"),
         (
             ["{digits}", "--dataset", "{digits}", "--classifier", "{classifier}"],

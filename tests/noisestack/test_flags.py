@@ -86,6 +86,17 @@ def test_a_flag_sets_its_key(argv, key, value):
     assert getattr(read("--output", "out", *argv), key) == value
 
 
+def test_a_key_of_one_letter_is_a_flag_as_the_others_are():
+    class Votes(JobConfig):
+        """Counts votes."""
+
+        n: int = Field(1, description="how many")
+        n0: int = Field(2, description="before these")
+
+    assert read_config(Votes, ["--n", "5", "--n0=6"], "votes") == Votes(n=5, n0=6)
+    assert read_config(Votes, ["--n=5"], "votes").n == 5
+
+
 def test_flags_override_the_file_and_the_file_the_defaults(yaml_file):
     file = yaml_file("output: out\nsteps: 5\nrate: 1e-3\nlayers: [3]\nlabels: [7, cat]\n")
     config = read("--steps", "6", "--config", file)

@@ -21,8 +21,8 @@ def test_every_config_of_the_repository_comes_along_and_says_what_it_is():
     assert set(configs()) == {path.stem for path in (ROOT / "configs").glob("*.yaml")}
     for name, file in shipped_files().items():
         assert len(file.description) > 20, name
-    checker = shipped_files()["check_perturbations.py"]
-    assert checker.path.read_bytes() == (ROOT / "docs" / "check_perturbations.py").read_bytes()
+    for name in ("check_perturbations.py", "check_certificates.py"):
+        assert shipped_files()[name].path.read_bytes() == (ROOT / "docs" / name).read_bytes()
 
 
 @pytest.mark.parametrize("name", configs())

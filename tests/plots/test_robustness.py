@@ -10,11 +10,10 @@ from PIL import Image
 
 from pipeline.formats.perturbation.set import PerturbationColumns, perturbation_table
 from pipeline.formats.shard import write_shard
+from pipeline.plots.accuracy import SetFigures, figures_of
 from pipeline.plots.robustness import (
     ROBUSTNESS_FILE,
-    SetFigures,
     draw_robustness,
-    figures_of,
     robustness_figure,
 )
 from pipeline.plots.titles import attack_title

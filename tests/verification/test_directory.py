@@ -316,7 +316,7 @@ def test_a_run_that_has_only_begun_is_unfinished_and_other_directories_are_refus
     tmp_path: Path,
 ) -> None:
     with pytest.raises(
-        UserError, match="holds no dataset, sample set, perturbation set, export, model, ev"
+        UserError, match="holds no dataset, sample set, perturbation set, certificate set, export"
     ):
         verify_directory(tmp_path)
     run = {"format": 1, "fingerprint": {"job": "train_stack"}}

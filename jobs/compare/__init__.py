@@ -1,41 +1,34 @@
-"""Perturbation sets of the same pictures side by side: accuracy against ε, and who broke what.
+"""Sets of the same pictures side by side: accuracy against ε, who broke what, what is certified.
 
 OUTPUT/accuracy.png       each set's accuracy against the size of the change
-OUTPUT/comparison.json    the accuracies, and what each of two sets broke alone; written last
+OUTPUT/comparison.json    the accuracies, what each of two sets broke alone, and what attacks found
+                          within certified radii; written last
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
-
+from jobs.compare.certified import Beside, beside, certified_line, certified_report, opened_bases
+from jobs.compare.config import PICTURE_FILE, RESULTS_FILE, CompareConfig
 from noisestack.command import Command
-from noisestack.config import JobConfig
+from pipeline.formats.certificate.comparison import check_same_pictures
+from pipeline.formats.certificate.set import (
+    CertificateSet,
+    is_certificate_set,
+    open_certificate_set,
+)
 from pipeline.formats.claim import claim_output
 from pipeline.formats.output import atomic_path, write_json
 from pipeline.formats.perturbation.comparison import Difference, check_same_rows, differences
 from pipeline.formats.perturbation.set import PerturbationSet, open_perturbation_set
 from pipeline.formats.perturbation.warnings import GRADIENT_FREE
-from pipeline.plots.robustness import comparison_figure, figures_of
+from pipeline.plots.accuracy import figures_of
+from pipeline.plots.certified import CertifiedFigures, base_title
+from pipeline.plots.comparison import comparison_figure
 from pipeline.plots.titles import target_title
 
-PICTURE_FILE, RESULTS_FILE = "accuracy.png", "comparison.json"
 _FIGURES = ("clean_accuracy", "robust_accuracy", "robust_accuracy_interval_95")
-
-
-class CompareConfig(JobConfig):
-    """Draw the accuracy that perturbation sets of the same pictures leave, and tell them apart.
-
-    Sets with several balls make the curve of accuracy against ε; sets of several attacks, or by
-    another model's gradients, show whether one of them breaks what another leaves.
-    """
-
-    sets: tuple[Path, ...] = Field(
-        min_length=1, description="directories of perturbation sets, of the same rows in one norm"
-    )
-    output: Path = Field(description=f"directory that {PICTURE_FILE} and {RESULTS_FILE} go to")
-    overwrite: bool = Field(False, description="replace the comparison of other sets")
 
 
 def main(config: CompareConfig) -> Path:
@@ -48,31 +41,63 @@ def main(config: CompareConfig) -> Path:
         UserError: a set is missing or unfinished, they are not of the same rows and norm, or the
             output is a file or holds other results.
     """
-    sets = [open_perturbation_set(path) for path in config.sets]
-    check_same_rows(sets)
+    certified = [open_certificate_set(path) for path in config.sets if is_certificate_set(path)]
+    sets = [open_perturbation_set(path) for path in config.sets if not is_certificate_set(path)]
+    if sets:
+        check_same_rows(sets)
+    if certified:
+        check_same_pictures(certified, sets)
     names = names_of(sets)
-    parts = {
-        "job": "compare",
-        "sets": [opened.manifest["content_sha256"] for opened in sets],
-        "names": names,
-    }
+    content = [one.manifest["content_sha256"] for one in sets]
+    parts: dict[str, Any] = {"job": "compare", "sets": content, "names": names}
+    if certified:
+        asked = config.votes if config.dataset else 0
+        parts |= {"certificates": [o.manifest["content_sha256"] for o in certified], "votes": asked}
+    bases = opened_bases(config, certified)
     with claim_output(
         config.output, parts, overwrite=config.overwrite, marker=RESULTS_FILE
     ) as output:
         pairs = differences(sets)
         _tell(sets, names, pairs)
+        for one in certified:
+            print(f"compare: {certified_line(one)}", flush=True)
+        found = [
+            beside(one, opened, name, base, config.votes)
+            for one, base in zip(certified, bases, strict=True)
+            for opened, name in zip(sets, names, strict=True)
+        ]
+        for line in [line for one in found for line in one.lines]:
+            print(f"compare: {line}", flush=True)
         if not output.finished:
-            figures = [figures_of(opened.path, opened.manifest) for opened in sets]
-            labels = [
-                ", ".join(filter(None, (name, target_title(opened.manifest))))
-                for name, opened in zip(names, sets, strict=True)
-            ]
-            figure = comparison_figure(list(zip(labels, figures, strict=True)))
-            with atomic_path(output.directory / PICTURE_FILE) as temporary:
-                figure.savefig(temporary, format="png")
-            write_json(output.directory / RESULTS_FILE, _report(sets, names, pairs))
+            _draw(output.directory, sets, names, certified, found)
+            report = {**_report(sets, names, pairs), **certified_report(certified, found)}
+            write_json(output.directory / RESULTS_FILE, report)
     print(f"compare: {output.path / PICTURE_FILE}", flush=True)
     return output.path
+
+
+def _draw(
+    directory: Path,
+    sets: Sequence[PerturbationSet],
+    names: Sequence[str],
+    certified: Sequence[CertificateSet],
+    found: Sequence[Beside],
+) -> None:
+    """Everything on one page."""
+    attacked = [
+        (
+            ", ".join(filter(None, (name, target_title(opened.manifest)))),
+            figures_of(opened.path, opened.manifest),
+        )
+        for name, opened in zip(names, sets, strict=True)
+    ]
+    attacked += [one.drawn for one in found if one.drawn is not None]
+    curves = [
+        (base_title(one.manifest), CertifiedFigures.of(one.path, one.manifest)) for one in certified
+    ]
+    figure = comparison_figure(attacked, curves)
+    with atomic_path(directory / PICTURE_FILE) as temporary:
+        figure.savefig(temporary, format="png")
 
 
 def _tell(
@@ -94,6 +119,8 @@ def _report(
     sets: Sequence[PerturbationSet], names: Sequence[str], pairs: Sequence[Difference]
 ) -> dict[str, Any]:
     """What the terminal says, for programs."""
+    if not sets:
+        return {"sets": [], "pairs": []}
     return {
         "rows": [sets[0].start, sets[0].stop],
         "norm": sets[0].attack["norm"],
@@ -147,7 +174,6 @@ def _pair_line(pair: Difference, sets: Sequence[PerturbationSet], names: Sequenc
     return text
 
 
-COMMAND = Command(CompareConfig, main, summary="perturbation sets side by side: accuracy against ε")
-
-if __name__ == "__main__":
-    raise SystemExit(COMMAND.run())
+COMMAND = Command(
+    CompareConfig, main, summary="sets side by side: accuracy against ε, attacked and certified"
+)

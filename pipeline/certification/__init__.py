@@ -1,0 +1,1 @@
+"""What certificate sets are made with: their shards, their doubts, and rows drawn again."""

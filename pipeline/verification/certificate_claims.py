@@ -1,0 +1,44 @@
+"""Checks of a certificate set's rows: every bound and radius counted again from its votes."""
+
+import math
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.formats.certificate.rows import contradictions, tally_of, wrong_figures
+from pipeline.formats.certificate.set import MANIFEST_FILE, CertificateSet
+from pipeline.formats.perturbation.rows import Tally, add_tally
+from pipeline.smoothing.record import RuleRecount
+from pipeline.verification.faults import Faults
+
+
+class CertificateClaims:
+    """Votes, bounds, radii, abstention and figures of a certificate set.
+
+    Args:
+        opened: what the manifest says.
+        columns: of the set's rows.
+
+    Raises:
+        KeyError, TypeError, ValueError, UserError: the manifest's certificate lacks something, or
+            is wrong.
+    """
+
+    def __init__(self, opened: CertificateSet, columns: tuple[str, ...]) -> None:
+        self._opened, self.columns = opened, columns
+        num_values = math.prod(int(size) for size in opened.manifest["dataset"]["shape"])
+        self._recount = RuleRecount(opened.certificate, num_values)
+
+    def of_rows(self, table: pa.Table) -> tuple[dict[str, np.ndarray], Tally]:
+        opened = self._opened
+        faults = contradictions(
+            table, opened.split, opened.certificate, len(opened.classes), self._recount
+        )
+        return faults, tally_of(table, opened.certificate)
+
+    def of_set(self, tallies: list[Tally], faults: Faults) -> None:
+        whole: Tally = {}
+        for tally in tallies:
+            add_tally(whole, tally)
+        for line in wrong_figures(self._opened.manifest, whole):
+            faults.add("a figure that its rows do not give", MANIFEST_FILE, line)
