@@ -35,6 +35,7 @@ MODELS = Path("runs/bench/models")
 _CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 LEVELS, QUICK_LEVELS = 25, 60  # of 1/255: the least above 0.098; so many that digits soon fall
 ROWS, QUICK_ROWS = 500, 12
+_TRAINED = {"natural": "classifier_fashion_mnist", "trained": "classifier_fashion_mnist_robust"}
 _QUICK_STEPS = {"natural": 60, "trained": 30}
 
 
@@ -73,35 +74,34 @@ def subjects(options: Options, place: Path) -> dict[str, Subject]:
     if options.quick:
         ready = quick_folders(place)
     else:
-        for name, made in (
-            ("dataset", _ingest), ("natural", _train), ("trained", _train)
-        ):  # fmt: skip
+        if "dataset" not in ready:
+            ready["dataset"] = ingested_fashion_mnist()
+        for name in _TRAINED:
             if name not in ready:
-                ready[name] = made(name, ready)
+                ready[name] = _train(name, ready["dataset"])
     split, levels = (TRAIN, QUICK_LEVELS) if options.quick else (TEST, LEVELS)
     return {
         name: Subject(Classifier.load(ready[name]), ready[name], ready["dataset"], split, levels)
-        for name in ("natural", "trained")
+        for name in _TRAINED
     }
 
 
-def _ingest(name: str, ready: dict[str, Path]) -> Path:
+def ingested_fashion_mnist() -> Path:
+    """The dataset, made from the files beside the repository where it is not there yet."""
     options = ["--input", str(FASHION_MNIST)]
-    return _job("ingest", _CONFIGS / "ingest_fashion_mnist.yaml", MODELS / name, options)
+    return made_by_job("ingest", "ingest_fashion_mnist", MODELS / "dataset", options)
 
 
-def _train(name: str, ready: dict[str, Path]) -> Path:
-    file = {"natural": "classifier_fashion_mnist", "trained": "classifier_fashion_mnist_robust"}
-    options = ["--dataset", str(ready["dataset"]), "--cpus-per-worker", "1"]
-    job = _job("train-classifier", _CONFIGS / f"{file[name]}.yaml", MODELS / name, options)
-    return job / "model"
-
-
-def _job(job: str, config: Path, output: Path, options: Sequence[str]) -> Path:
-    """What the job makes with this config; at once where it was made before."""
-    command = [sys.executable, "-m", "noisestack", job, "--config", str(config)]
+def made_by_job(job: str, config: str, output: Path, options: Sequence[str]) -> Path:
+    """What the job makes with this config of `configs/`; at once where it was made before."""
+    command = [sys.executable, "-m", "noisestack", job, "--config", f"{_CONFIGS / config}.yaml"]
     subprocess.run([*command, "--output", str(output), *options], check=True)
     return output
+
+
+def _train(name: str, dataset: Path) -> Path:
+    options = ["--dataset", str(dataset), "--cpus-per-worker", "1"]
+    return made_by_job("train-classifier", _TRAINED[name], MODELS / name, options) / "model"
 
 
 def quick_folders(place: Path) -> dict[str, Path]:
