@@ -61,7 +61,7 @@ MADE = {
     "gaussian_05": Made(
         0.5,
         "classifier_fashion_mnist_gaussian",
-        ("--noise-sigma", "0.5"),
+        ("--noise-sigma", "0.5", "--steps", "3500"),
         {"r0": 86.2, "r025": 80.7, "r05": 73.3, "r1": 55.5, "r15": 35.0},
     ),
     "best_05": Made(
