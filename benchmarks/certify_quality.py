@@ -159,12 +159,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = read_options(__doc__, argv, folders=FOLDERS)
     with tempfile.TemporaryDirectory() as place:
         split = TEST
+        figures: dict[str, Any] = {}
         if options.quick:
             one = subjects(options, Path(place))["natural"]
             dataset, split = one.dataset, TRAIN
-            ready, figures = dict.fromkeys(MADE, one.folder), {}
+            ready = dict.fromkeys(MADE, one.folder)
         else:
-            dataset, ready, figures = folders(options)
+            dataset, ready, spent = folders(options)
+            figures |= spent
         for name, made in MADE.items():
             watch = Stopwatch()
             rows, labels = certify(
