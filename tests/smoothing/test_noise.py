@@ -40,6 +40,22 @@ def test_a_draw_depends_on_its_own_key_alone(name):
     assert not torch.equal(noise.draw(keys(rows, draws, seed=4), SHAPE), together)
 
 
+@pytest.mark.parametrize("name", ["gaussian", "lattice"])
+def test_draws_that_use_up_their_spare_words_have_the_same_distribution(name, monkeypatch):
+    monkeypatch.setattr("pipeline.smoothing.noise._spare_words", lambda expected: 1)
+    key, size = keys(np.zeros(400), np.arange(400)), 2000
+    noise = noise_of(name, 0.25)
+    together = noise.draw(key, (size,))
+    assert torch.equal(noise.draw(keys([0], [399]), (size,))[0], together[399])
+    flat = together.numpy().ravel().astype(np.float64) / 0.25
+    for z in (1.0, 3.1, 4.0):
+        # of whole levels the nearest border between two
+        edge = z if name == "gaussian" else (np.floor(z * 63.75) + 0.5) / 63.75
+        expected = flat.size * norm.sf(edge)
+        assert abs((flat > edge).sum() - expected) < 4.5 * np.sqrt(expected)
+    assert np.isfinite(flat).all()
+
+
 def test_gaussian_noise_has_the_normal_distribution():
     values = GaussianNoise(0.5).draw(keys(np.zeros(2000), np.arange(2000)), (500,)).numpy()
     flat = values.ravel().astype(np.float64) / 0.5
