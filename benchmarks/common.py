@@ -36,11 +36,13 @@ class Options:
         quick: sizes that only show that it works; its figures say nothing.
         repeats: how often each side is measured.
         folders: what a benchmark can be given ready-made, by name.
+        numbers: how much of something, by name, where it was given.
     """
 
     quick: bool
     repeats: int
     folders: Mapping[str, Path] = field(default_factory=dict)
+    numbers: Mapping[str, int] = field(default_factory=dict)
 
 
 def read_options(
@@ -48,16 +50,20 @@ def read_options(
     argv: Sequence[str] | None = None,
     *,
     folders: Mapping[str, str] | None = None,
+    numbers: Mapping[str, str] | None = None,
 ) -> Options:
     """Options from a command line; `--quick` also makes the repeats two unless told otherwise.
 
     Args:
         folders: the names of what may be given ready-made as `--NAME DIR`, and what each is.
+        numbers: the names of what may be given as `--NAME N`, at least 1, and what each counts.
     """
-    folders = folders or {}
+    folders, numbers = folders or {}, numbers or {}
     parser = argparse.ArgumentParser(description=description)
     for name, what in folders.items():
         parser.add_argument(f"--{name}", type=Path, metavar="DIR", help=f"{what}; made if left out")
+    for name, what in numbers.items():
+        parser.add_argument(f"--{name}", type=int, metavar="N", help=f"how many {what}")
     parser.add_argument("--quick", action="store_true", help="see that it works, measure nothing")
     parser.add_argument("--repeats", type=int, help=f"of each side; {LEAST_REPEATS} by default")
     given = parser.parse_args(argv)
@@ -65,7 +71,11 @@ def read_options(
     if repeats < LEAST_REPEATS and not given.quick:
         parser.error(f"--repeats is at least {LEAST_REPEATS}, unless --quick")
     ready = {name: path for name in folders if (path := getattr(given, name)) is not None}
-    return Options(given.quick, repeats, ready)
+    counts = {name: vars(given)[name.replace("-", "_")] for name in numbers}
+    counts = {name: count for name, count in counts.items() if count is not None}
+    if counts and min(counts.values()) < 1:
+        parser.error(f"{' and '.join(f'--{name}' for name in counts)} must be at least 1")
+    return Options(given.quick, repeats, ready, counts)
 
 
 def alternate(sides: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, list[Any]]:

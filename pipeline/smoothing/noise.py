@@ -148,7 +148,7 @@ class GaussianNoise:
         # near 1 a float64 has no room for small differences: the upper end by symmetry
         share = (np.where(upper, _CELLS - 1 - cells, cells) + within) / _CELLS
         tail = self.sigma * ndtri(share)
-        return np.where(upper, -tail, tail)
+        return np.asarray(np.where(upper, -tail, tail))
 
 
 class LatticeNoise:

@@ -10,7 +10,7 @@ from pipeline.errors import UserError
 from pipeline.smoothing.certificate import radius
 from pipeline.smoothing.certifier import CertifySettings
 from pipeline.smoothing.confidence import PRIOR_A, PRIOR_B
-from pipeline.smoothing.rules import FIRST_LOOK, LOOK_GROWTH, Anytime
+from pipeline.smoothing.rules import FIRST_LOOK, LEAST_GAP, LOOK_GROWTH, Anytime
 
 _HOLDS = (
     "For each row by itself, with probability at least 1 - alpha over the noise: the smoothed "
@@ -51,7 +51,7 @@ def record_of(settings: CertifySettings, num_values: int) -> dict[str, Any]:
     if isinstance(rule, Anytime):
         record |= {
             "prior": [PRIOR_A, PRIOR_B],
-            "looks": {"first": FIRST_LOOK, "growth": LOOK_GROWTH},
+            "looks": {"first": FIRST_LOOK, "least_gap": LEAST_GAP, "growth": LOOK_GROWTH},
         }
     return record
 
