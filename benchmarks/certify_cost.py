@@ -265,7 +265,7 @@ def subject(options: Options, place: Path) -> tuple[Classifier, np.ndarray]:
             / "model"
         )
     info = load_dataset(dataset)
-    rows = read_rows(info, split, 0, min(info.splits[split].num_rows, 10_000))
+    rows = read_rows(info, split, 0, min(info.num_rows(split), 10_000))
     return Classifier.load(folder), images_of(rows)
 
 
