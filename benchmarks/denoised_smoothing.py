@@ -48,7 +48,6 @@ from pipeline.stack import Stack, save_stack
 from pipeline.stack_spec import StackSpec
 
 RADII = (0.25, 0.5, 0.75, 1.0, 1.5)
-_REACH = 3.0  # of sigma: radii above it are not asked about
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -56,8 +55,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     given = _options(argv)
     with tempfile.TemporaryDirectory() as place:
         if given.quick:
-            folders = _quick(Path(place))
-            given = argparse.Namespace(**{**vars(given), **folders})
+            folders = quick_models(Path(place))
+            given = argparse.Namespace(**{**vars(given), **folders, **_QUICK})
         info = load_dataset(given.dataset)
         figures: dict[str, Any] = {}
         for sigma in given.sigmas:
@@ -88,6 +87,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--start", type=int, default=0, help="the split's first row")
     parser.add_argument("--split", default=TEST)
     parser.add_argument("--draws", type=int, default=10_000, help="at most, of a row")
+    parser.add_argument("--reach", type=float, default=3.0, help="of sigma: largest radius asked")
     parser.add_argument("--n0", type=int, default=100)
     parser.add_argument("--looks", type=_whole, default=None)
     parser.add_argument("--leave", type=float, default=None)
@@ -142,7 +142,7 @@ def certified(
         n0=given.n0,
         n=given.draws,
         rule="radii",
-        radii=tuple(radius for radius in RADII if radius <= _REACH * sigma),
+        radii=tuple(radius for radius in RADII if radius <= given.reach * sigma),
     )
     wall, cpu = time.perf_counter(), time.process_time()
     found = certify_rows(base, images, row_keys_of(table.column("id").to_pylist()), settings)
@@ -184,8 +184,8 @@ def _gaps(sigma: float, found: dict[str, dict[str, Any]]) -> dict[str, float]:
     return gaps
 
 
-def _quick(place: Path) -> dict[str, Any]:
-    """Small models of the embedded digits, trained for a moment or not at all."""
+def quick_models(place: Path) -> dict[str, Any]:
+    """A dataset of the digits, a classifier trained for a moment and a stack not at all."""
     made = quick_folders(place)
     spec = StackSpec(
         shape=(8, 8, 1),
@@ -213,12 +213,10 @@ def _quick(place: Path) -> dict[str, Any]:
         "classifier": made["natural"],
         "gaussian": [f"0.25={made['trained']}"],
         "stack": place / "stack",
-        "sigmas": (0.25,),
-        "rows": 6,
-        "stack_rows": 2,
-        "draws": 200,
-        "n0": 20,
     }
+
+
+_QUICK = {"sigmas": (0.25,), "rows": 6, "stack_rows": 2, "draws": 200, "n0": 20, "reach": 1.0}
 
 
 if __name__ == "__main__":
