@@ -73,7 +73,7 @@ def load_purifying_stack(path: Path | None, info: DatasetInfo, device: str) -> S
     """A stack that can purify a dataset's pictures; UserError where it cannot."""
     if path is None:
         raise UserError(f"through {NAME} needs --stack, the directory of a stack")
-    return with_null(open_stack(path, info, None, device))
+    return with_null(open_stack(path, info, device))
 
 
 def _open(

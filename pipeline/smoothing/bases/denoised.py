@@ -11,7 +11,7 @@ from pipeline.user_models.load import load_same_classifier
 def _open(options: BaseOptions, sigma: float, device: str) -> SmoothingBase:
     if options.classifier is None:
         raise UserError("the base denoised needs a classifier, and none is given; name one")
-    stack = with_null(open_stack(options.stack, options.info, options.stack_sha256, device))
+    stack = with_null(open_stack(options.stack, options.info, device))
     classifier = load_same_classifier(
         options.classifier,
         options.info,

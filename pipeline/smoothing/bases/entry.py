@@ -17,7 +17,6 @@ class BaseOptions:
         classifier, weights, rows_per_call: see `pipeline.user_models.load.load_classifier`.
         classifier_sha256: the identity that the classifier must have; None for any.
         stack: the directory of a stack.
-        stack_sha256: the identity that the stack must have; None for any.
         looks, leave: see `pipeline.smoothing.bases.stack.OfStack`.
     """
 
@@ -27,7 +26,6 @@ class BaseOptions:
     rows_per_call: int | None = None
     classifier_sha256: str | None = None
     stack: Path | None = None
-    stack_sha256: str | None = None
     looks: tuple[int, ...] | None = None
     leave: float | None = None
 

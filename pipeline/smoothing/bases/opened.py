@@ -8,23 +8,20 @@ from pipeline.smoothing.denoised import StagedDenoiser
 from pipeline.stack import Stack
 
 
-def open_stack(path: Path | None, info: DatasetInfo, sha256: str | None, device: str) -> Stack:
+def open_stack(path: Path | None, info: DatasetInfo, device: str) -> Stack:
     """The stack of a directory, which fits a dataset.
 
     Args:
         path: None where none was named.
         info: the dataset whose pictures it is to denoise.
-        sha256: the identity that it must have; None for any.
         device: a torch device.
 
     Raises:
-        UserError: there is none, it is another one, or its pictures have another shape.
+        UserError: there is none, or its pictures have another shape.
     """
     if path is None:
         raise UserError("this base needs a stack, and none is given; name one with --stack")
     stack = Stack.load(path, device).requires_grad_(False)
-    if sha256 not in (None, stack.sha256):
-        raise UserError(f"the stack {path} has other weights here than where the job was started")
     # Its classes are looked at where they matter: a denoiser without a condition has none.
     check_fits(info, shape=stack.shape, classes=info.classes, what=f"the stack {path}")
     return stack

@@ -85,7 +85,7 @@ class OfStack:
 def _open(options: BaseOptions, sigma: float, device: str) -> SmoothingBase:
     if options.classifier is not None:
         raise UserError("the base stack is its own classifier; leave classifier out")
-    stack = open_stack(options.stack, options.info, options.stack_sha256, device)
+    stack = open_stack(options.stack, options.info, device)
     check_fits(
         options.info, shape=stack.shape, classes=stack.classes, what=f"the stack {options.stack}"
     )
