@@ -66,8 +66,8 @@ class CertifySettings:
             raise UserError('the rule "tolerance" and a tolerance go together; give both')
         if self.tolerance is not None and not self.tolerance > 0:
             raise UserError(f"tolerance must be above 0, not {self.tolerance}")
-        if self.radii and not min(self.radii) >= 0:
-            raise UserError(f"radii must be at least 0, not {min(self.radii)}")
+        if bad := [r for r in self.radii if not r >= 0]:
+            raise UserError(f"radii must be at least 0, not {bad[0]}")
         ceiling = self.rule_for(0).ceiling()
         if self.radii and not max(self.radii) <= ceiling:
             raise UserError(
@@ -125,12 +125,19 @@ class CertificateRows:
 
 
 class _Row:
-    """One row's counts so far; ``stop`` is the draw before which it is looked at next."""
+    """One row so far.
+
+    Attributes:
+        asked, counted: its draws that were made, and those that count.
+        votes: the answers in between, which the next looks will count, or leave.
+        stop: how many will have been counted at its next look.
+    """
 
     def __init__(self, row: int, num_classes: int, n0: int) -> None:
         self.row = row
         self.n0_counts = np.zeros(num_classes, np.int32)
-        self.drawn, self.stop = 0, n0
+        self.votes = np.zeros(0, np.int64)
+        self.asked, self.counted, self.stop = 0, 0, n0
         self.predicted, self.n_a, self.look = -1, 0, 0
 
 
@@ -147,7 +154,7 @@ def certify_rows(
         base: what is smoothed.
         images: uint8 ``[N, H, W, C]``.
         row_keys: int64 ``[N]``, see `pipeline.smoothing.noise.row_keys_of`.
-        progress: told after each call how many rows are done and how many draws were made.
+        progress: told after each call how many rows are done and how many draws were counted.
 
     Raises:
         UserError: the base gives no answers, or not the same ones about the same pictures.
@@ -172,47 +179,51 @@ class _Certifier:
         self._rule = settings.rule_for(images[0].size if len(images) else 0)
         self._looks = self._rule.looks()
         self._waiting = deque(range(len(images)))
-        self._steady = False
+        self._steady, self._counted = False, 0
         num, classes = len(images), len(base.classes)
         self._predicted, self._n, self._n_a = (np.zeros(num, np.int64) for _ in range(3))
         self._n0_counts = np.zeros((num, classes), np.int32)
 
     def run(self, progress: Callable[[int, int], None] | None) -> CertificateRows:
         active: list[_Row] = []
-        done = drawn = 0
+        done = 0
         while active or self._waiting:
             shares = self._fill(active)
-            answers = self._ask(shares)
-            drawn += len(answers)
-            self._count(shares, answers)
+            self._share_out(shares, self._ask(shares))
             left = [row for row in active if not self._is_done(row)]
             done += len(active) - len(left)
             active = left
             if progress is not None:
-                progress(done, drawn)
+                progress(done, self._counted)
         return self._result()
 
     def _fill(self, active: list[_Row]) -> list[tuple[_Row, int]]:
-        """Which rows a call asks about, and how often; new rows enter where there is room."""
+        """Which rows a call asks about, and how often; new rows enter where there is room.
+
+        Room that is left when no row waits goes to draws beyond the next looks: they are made in
+        any case or, where a look stops their row, are not counted.
+        """
         room = self._base.rows_per_call
-        shares: list[tuple[_Row, int]] = []
+        takes = []
         for row in active:
-            take = min(room, row.stop - row.drawn)
-            if take:
-                shares.append((row, take))
-            room -= take
+            takes.append(min(room, max(0, row.stop - row.asked)))
+            room -= takes[-1]
         while room and self._waiting:
             row = _Row(self._waiting.popleft(), len(self._base.classes), self._settings.n0)
             active.append(row)
-            take = min(room, row.stop)
-            shares.append((row, take))
-            room -= take
-        return shares
+            takes.append(min(room, row.stop))
+            room -= takes[-1]
+        most = self._settings.n0 + self._settings.n
+        for i, row in enumerate(active):
+            ahead = min(room // (len(active) - i), most - row.asked - takes[i])
+            takes[i] += ahead
+            room -= ahead
+        return [(row, take) for row, take in zip(active, takes, strict=True) if take]
 
     def _ask(self, shares: Sequence[tuple[_Row, int]]) -> np.ndarray:
         """The base's answers, in the order of the shares; the call is padded to its one size."""
         rows = np.repeat([row.row for row, _ in shares], [take for _, take in shares])
-        draws = np.concatenate([np.arange(r.drawn, r.drawn + take) for r, take in shares])
+        draws = np.concatenate([np.arange(r.asked, r.asked + take) for r, take in shares])
         keys = DrawKeys(self._settings.seed, self._row_keys[rows], draws)
         x = self._noise.noisy(self._pictures[torch.from_numpy(rows)], keys)
         size = self._base.rows_per_call
@@ -229,31 +240,35 @@ class _Certifier:
         self._steady = True
         return answers[: len(rows)]
 
-    def _count(self, shares: Sequence[tuple[_Row, int]], answers: np.ndarray) -> None:
+    def _share_out(self, shares: Sequence[tuple[_Row, int]], answers: np.ndarray) -> None:
         start = 0
         for row, take in shares:
-            votes = answers[start : start + take]
+            row.votes = np.concatenate((row.votes, answers[start : start + take]))
+            row.asked += take
             start += take
-            row.drawn += take
-            if row.predicted < 0:
-                row.n0_counts += np.bincount(votes, minlength=len(row.n0_counts)).astype(np.int32)
-            else:
-                row.n_a += int(np.count_nonzero(votes == row.predicted))
 
     def _is_done(self, row: _Row) -> bool:
-        """Looks at a row that has all its draws; whether it leaves, with its counts kept."""
-        if row.drawn < row.stop:
-            return False
+        """Looks at a row as often as its votes suffice; whether it leaves, with its counts kept."""
         n0 = self._settings.n0
-        if row.predicted < 0:
-            row.predicted = int(row.n0_counts.argmax())
-        elif self._rule.is_decided(row.drawn - n0, row.n_a):
-            self._predicted[row.row], self._n0_counts[row.row] = row.predicted, row.n0_counts
-            self._n[row.row], self._n_a[row.row] = row.drawn - n0, row.n_a
-            return True
-        row.stop = n0 + int(self._looks[row.look])
-        row.look += 1
+        while len(row.votes) >= (size := row.stop - row.counted):
+            votes, row.votes = row.votes[:size], row.votes[size:]
+            row.counted = row.stop
+            self._counted += size
+            if row.predicted < 0:
+                row.n0_counts += np.bincount(votes, minlength=len(row.n0_counts)).astype(np.int32)
+                row.predicted = int(row.n0_counts.argmax())
+            else:
+                row.n_a += int(np.count_nonzero(votes == row.predicted))
+                if self._rule.is_decided(row.counted - n0, row.n_a):
+                    self._keep(row)
+                    return True
+            row.stop = n0 + int(self._looks[row.look])
+            row.look += 1
         return False
+
+    def _keep(self, row: _Row) -> None:
+        self._predicted[row.row], self._n0_counts[row.row] = row.predicted, row.n0_counts
+        self._n[row.row], self._n_a[row.row] = row.counted - self._settings.n0, row.n_a
 
     def _result(self) -> CertificateRows:
         counts = list(zip(self._n.tolist(), self._n_a.tolist(), strict=True))

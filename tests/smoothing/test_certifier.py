@@ -140,11 +140,19 @@ def test_calls_are_full_but_for_the_last_ones():
     rows = certify_rows(base, images, np.arange(30), settings, lambda *done: seen.append(done))
     assert seen[-1] == (30, int(rows.draws.sum()))
     assert seen == sorted(seen)
-    # one call more asks whether the answers are steady; while rows wait, calls are full
+    # one call more asks whether the answers are steady
     assert base.calls == len(seen) + 1
-    drawn = np.diff([0, *(draws for _, draws in seen)])
-    first_ragged = int(np.flatnonzero(drawn < 64)[0])
-    assert len(drawn) - first_ragged < 0.3 * len(drawn)
+    assert len(seen) * 64 < 1.1 * rows.draws.sum() + 128
+
+
+def test_a_row_that_is_left_alone_fills_its_calls():
+    weight = torch.ones(1, 6, 5)
+    images = np.full((1, 6, 5, 1), 100, np.uint8)
+    base = LinearBase(weight, -100 / 255 * 30)  # on the plane: its share is a half
+    settings = CertifySettings(sigma=0.25, n=1000, rule="radii", radii=(0.0,))
+    rows = certify_rows(base, images, np.arange(1), settings)
+    assert rows.n[0] >= 400
+    assert base.calls <= rows.draws[0] / 64 + 3
 
 
 def test_a_base_that_answers_by_chance_is_refused():
@@ -187,6 +195,7 @@ def test_logits_that_are_none_are_refused(logits, seen):
         ({"n0": 0}, "n0"),
         ({"rule": "radii"}, "together"),
         ({"rule": "radii", "radii": (0.25, 0.96)}, r"n = 100000 votes out of as many give 0\.9"),
+        ({"rule": "radii", "radii": (0.25, float("nan"))}, "radii must be at least 0, not nan"),
         ({"rule": "tolerance", "tolerance": -1.0}, "tolerance"),
         ({"n0": 5, "n": 9}, "certify nothing"),
     ],
