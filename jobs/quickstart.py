@@ -12,7 +12,16 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
-from jobs import boundary, evaluate, generate, ingest, perturb, train_classifier, train_stack
+from jobs import (
+    boundary,
+    certify,
+    evaluate,
+    generate,
+    ingest,
+    perturb,
+    train_classifier,
+    train_stack,
+)
 from noisestack.command import Command
 from noisestack.config import Config, JobConfig
 from noisestack.flags import read_config
@@ -25,12 +34,14 @@ from pipeline.formats.output import read_json
 from pipeline.formats.perturbation.set import open_perturbation_set
 from pipeline.formats.sample_set import iterate_samples, open_sample_set
 from pipeline.formats.shard import images_of, iterate, labels_of
+from pipeline.plots.certified import CERTIFIED_FILE
 from pipeline.plots.class_sheet import rows_by_class
 from pipeline.plots.losses import LOSSES_FILE
 from pipeline.plots.perturbations import choose_examples
 from pipeline.plots.trajectory import record_trajectory
 from pipeline.report import write_report
 from pipeline.report.boundary import BoundaryDistances, BoundaryPanel
+from pipeline.report.certificates import CertificatePanel
 from pipeline.report.data import Figures, LossCurve, ReportData, Step
 from pipeline.stack import Stack
 from pipeline.verification.evaluation_check import EVALUATION_FILE
@@ -78,65 +89,8 @@ class Quickstart:
 
 def main(config: QuickstartConfig) -> Path:
     """Runs every step; returns the report's path."""
-    place = config.output
-    dataset, classifier = place / "dataset", place / "classifier"
-    stack, samples = place / "stack", place / "samples"
-    perturbations, evaluation = place / "perturbations", place / "evaluation"
-    model = classifier / "model"
-    start = time.monotonic()
-    quickstart = Quickstart()
-    with ray_session():
-        quickstart.run("ingest", ingest.COMMAND, "ingest_digits", output=dataset)
-        quickstart.run(
-            "train-classifier",
-            train_classifier.COMMAND,
-            "classifier_digits",
-            dataset=dataset,
-            output=classifier,
-        )
-        quickstart.run(
-            "train-stack",
-            train_stack.COMMAND,
-            "stack_digits",
-            dataset=dataset,
-            output=stack,
-            steps=config.stack_steps,
-        )
-        quickstart.run(
-            "generate",
-            generate.COMMAND,
-            "generate_digits",
-            model=stack / "model",
-            output=samples,
-            count=config.count,
-        )
-        quickstart.run(
-            "perturb",
-            perturb.COMMAND,
-            "perturb_digits",
-            dataset=dataset,
-            classifier=classifier / "model",
-            output=perturbations,
-        )
-        quickstart.run(
-            "evaluate",
-            evaluate.COMMAND,
-            "evaluate_digits",
-            samples=samples,
-            dataset=dataset,
-            classifier=classifier / "model",
-            model=stack / "model",
-            output=evaluation,
-        )
-    quickstart.run(
-        "boundary",
-        boundary.COMMAND,
-        "boundary_digits",
-        dataset=dataset,
-        classifiers=f'natural="{model}",denoised="{model}"',
-        stacks=f'denoised="{stack / "model"}"',
-        output=place / "boundary",
-    )
+    place, start, quickstart = config.output, time.monotonic(), Quickstart()
+    _run(quickstart, config)
     print("\n== report", flush=True)
     data = _gather(place, tuple(quickstart.steps))
     report = write_report(place, data)
@@ -145,6 +99,60 @@ def main(config: QuickstartConfig) -> Path:
         print(f"  {name:<16} {what}")
     print(f"\nopen {report} in a browser; then: make serve")
     return report
+
+
+def _run(quickstart: Quickstart, config: QuickstartConfig) -> None:
+    """Every step but the report."""
+    place = config.output
+    classifier, stack, run = place / "classifier", place / "stack", quickstart.run
+    data = {"dataset": place / "dataset"}
+    judged = {**data, "classifier": classifier / "model"}
+    with ray_session():
+        run("ingest", ingest.COMMAND, "ingest_digits", output=place / "dataset")
+        run(
+            "train-classifier",
+            train_classifier.COMMAND,
+            "classifier_digits",
+            **data,
+            output=classifier,
+        )
+        run(
+            "train-stack",
+            train_stack.COMMAND,
+            "stack_digits",
+            **data,
+            output=stack,
+            steps=config.stack_steps,
+        )
+        run(
+            "generate",
+            generate.COMMAND,
+            "generate_digits",
+            model=stack / "model",
+            output=place / "samples",
+            count=config.count,
+        )
+        run("perturb", perturb.COMMAND, "perturb_digits", **judged, output=place / "perturbations")
+        run(
+            "evaluate",
+            evaluate.COMMAND,
+            "evaluate_digits",
+            samples=place / "samples",
+            **judged,
+            model=stack / "model",
+            output=place / "evaluation",
+        )
+        run("certify", certify.COMMAND, "certify_digits", **judged, output=place / "certificates")
+    model = classifier / "model"
+    run(
+        "boundary",
+        boundary.COMMAND,
+        "boundary_digits",
+        **data,
+        classifiers=f'natural="{model}",denoised="{model}"',
+        stacks=f'denoised="{stack / "model"}"',
+        output=place / "boundary",
+    )
 
 
 def _files(num_samples: int) -> dict[str, str]:
@@ -157,6 +165,7 @@ def _files(num_samples: int) -> dict[str, str]:
         "samples": f"{num_samples:,} labelled samples and their two pictures",
         "perturbations": "the perturbation set and its picture",
         "evaluation": "how good the samples are",
+        "certificates": "within which radius the smoothed classifier's answers provably hold",
         "boundary": "where the classifier changes its answer, by itself and behind the stack",
     }
 
@@ -193,11 +202,8 @@ def _gather(place: Path, steps: tuple[Step, ...]) -> ReportData:
         examples=choose_examples(
             next(iterate(perturbed.path, perturbed.shards)), classifier.classes, _EXAMPLES
         ),
-        boundary=BoundaryPanel(
-            (place / "boundary" / MAPS_PICTURE).read_bytes(),
-            (place / "boundary" / NOISE_PICTURE).read_bytes(),
-            BoundaryDistances.from_manifest(read_json(place / "boundary" / BOUNDARY_FILE)),
-        ),
+        certificates=_certificates(place / "certificates"),
+        boundary=_boundary(place / "boundary"),
         losses=tuple(
             LossCurve(name, path.read_bytes())
             for name, path in {
@@ -222,6 +228,19 @@ def _gather(place: Path, steps: tuple[Step, ...]) -> ReportData:
                 "--output runs/million"
             ),
         },
+    )
+
+
+def _certificates(place: Path) -> CertificatePanel:
+    curve = (place / CERTIFIED_FILE).read_bytes()
+    return CertificatePanel.from_manifest(read_json(place / "manifest.json"), curve)
+
+
+def _boundary(place: Path) -> BoundaryPanel:
+    return BoundaryPanel(
+        (place / MAPS_PICTURE).read_bytes(),
+        (place / NOISE_PICTURE).read_bytes(),
+        BoundaryDistances.from_manifest(read_json(place / BOUNDARY_FILE)),
     )
 
 

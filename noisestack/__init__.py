@@ -4,6 +4,7 @@
     ns.load_classifier(path).predict(x)                     # int64 [N]
     ns.attack(model, x, y, "pgd", eps=8 / 255)              # any torch module in memory
     ns.open_dataset(path), ns.open_samples(path), ns.open_perturbations(path)
+    ns.open_certificates(path)
     ns.jobs.generate(model=path, output=path)               # each job of the command line
 
 Pictures are uint8 ``[N, H, W, C]``, or floats ``[N, C, H, W]`` in [0, 1]. A mistake in what is
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from noisestack import jobs
     from noisestack.face.attack import attack, attacks
     from noisestack.face.attack_result import AttackResult
+    from noisestack.face.certificates import Certificates, open_certificates
     from noisestack.face.classifier import Classifier, load_classifier
     from noisestack.face.dataset import Dataset, open_dataset
     from noisestack.face.level import Level
@@ -34,6 +36,7 @@ __version__ = "0.2.0"
 __all__ = [
     "AttackResult",
     "BitsPerDim",
+    "Certificates",
     "Classifier",
     "Dataset",
     "Level",
@@ -47,6 +50,7 @@ __all__ = [
     "jobs",
     "load_classifier",
     "load_stack",
+    "open_certificates",
     "open_dataset",
     "open_perturbations",
     "open_samples",
@@ -56,6 +60,7 @@ __all__ = [
 _HOMES = {
     "AttackResult": "noisestack.face.attack_result",
     "BitsPerDim": "noisestack.face.stack",
+    "Certificates": "noisestack.face.certificates",
     "Classifier": "noisestack.face.classifier",
     "Dataset": "noisestack.face.dataset",
     "Level": "noisestack.face.level",
@@ -68,6 +73,7 @@ _HOMES = {
     "attacks": "noisestack.face.attack",
     "load_classifier": "noisestack.face.classifier",
     "load_stack": "noisestack.face.stack",
+    "open_certificates": "noisestack.face.certificates",
     "open_dataset": "noisestack.face.dataset",
     "open_perturbations": "noisestack.face.perturbations",
     "open_samples": "noisestack.face.samples",

@@ -14,12 +14,14 @@ from PIL import Image
 
 from pipeline.errors import UserError
 from pipeline.evaluation.neighbours import find_copies
+from pipeline.formats.certificate.curve import CurvePoint
 from pipeline.pictures import encode_png
 from pipeline.plots.class_sheet import rows_by_class
 from pipeline.plots.perturbations import PerturbationExamples, gain_for, magnified_change
 from pipeline.plots.trajectory import Level, Trajectory
 from pipeline.report import Figures, LossCurve, ReportData, Step, write_report
 from pipeline.report.boundary import BoundaryDistances, BoundaryPanel
+from pipeline.report.certificates import CertificatePanel
 from pipeline.report.data import Robustness
 from pipeline.report.reading import ball, headlines, readings
 
@@ -103,6 +105,15 @@ def example(classes: tuple[str, ...] = CLASSES) -> ReportData:
             np.array([1, 1]),
             classes,
         ),
+        certificates=CertificatePanel(
+            encode_png(pictures(4, 7, 3)),
+            sigma=0.25,
+            alpha=0.001,
+            rows=500,
+            abstained=37,
+            draws_a_row=1234.4,
+            points=(CurvePoint.of(0.1, 401, 500), CurvePoint.of(0.5, 123, 500)),
+        ),
         boundary=BoundaryPanel(
             encode_png(pictures(6, 8, 3)),
             encode_png(pictures(5, 7, 3)),
@@ -174,6 +185,9 @@ def test_report_json_holds_every_figure_as_it_was_measured(tmp_path: Path) -> No
     assert figures["robustness"]["robust_interval_95"] == [0.016, 0.054]
     assert figures["robustness"]["eps"] == 16
     assert stored["boundary"][0]["chosen"] == 0.4749
+    certified = stored["certificates"]["points"][1]
+    assert (certified["radius"], certified["right"], certified["accuracy"]) == (0.5, 123, 0.246)
+    assert "curve" not in stored["certificates"]
     assert stored["boundary"][1]["random"] is None
     assert stored["seconds"] == 63.5
     assert stored["steps"][0] == {
@@ -199,10 +213,12 @@ def test_the_page_holds_every_picture_pixel_for_pixel(tmp_path: Path) -> None:
     changes = magnified_change(data.examples.images, data.examples.adversarial, gain)
     for i in range(2):
         expected += [data.examples.images[i], changes[i], data.examples.adversarial[i]]
-    assert len(page.images) == len(expected) + 3
-    for found, image in zip(page.images[:-3], expected, strict=True):
+    assert len(page.images) == len(expected) + 4
+    for found, image in zip(page.images[:-4], expected, strict=True):
         assert np.array_equal(np.asarray(Image.open(io.BytesIO(found))), image)
     assert data.boundary is not None
+    assert data.certificates is not None
+    assert page.images[-4] == data.certificates.curve
     assert page.images[-3:] == [data.boundary.maps, data.boundary.noise, data.losses[0].png]
     assert all(page.alts)
 
@@ -222,6 +238,7 @@ def test_the_page_says_every_figure_how_to_read_it_and_what_was_run(tmp_path: Pa
         *("97.5", "3.1", "16 of 255 levels", "358 of 358", "987", "heun, 2 + 3 layers"),
         *("noisestack ingest --x '<1>'", "2.5 s", "1 min 01 s", "ab" * 32, "2.13.0"),
         *("stack/model", "make serve", "Cats & dogs", "A few <real> pictures."),
+        *("Answers that provably hold", "401 of 500", "80.2%", "1,234 draws", "37 of 500"),
         *("The boundary, before and after", "47 of 50", "0.47 (median)", "3.12 (median)"),
         *("<denoised>", "1.33 (median)", "beyond what was looked at"),
         *("σ = 80", "2×2", "4×4", "says cat ✓", "says dog ✗", "says dog ✓"),
@@ -253,7 +270,7 @@ def test_what_was_not_measured_is_left_out(tmp_path: Path) -> None:
     assert "section" not in bare.tags
     assert bare.images == []
     figures = Figures.from_json({**EVALUATION, "bound": None, "agreement": None})
-    words = page_of(tmp_path, replace(example(), figures=figures)).words
+    words = page_of(tmp_path, replace(example(), figures=figures, certificates=None)).words
     assert "bits/dim" not in words
     assert "Label agreement" not in words
     assert "accuracy" not in words

@@ -1,4 +1,4 @@
-"""What a dataset, a sample set and a perturbation set have in common: rows in Parquet files."""
+"""What datasets and sets of all kinds have in common: rows in Parquet files."""
 
 import operator
 from collections.abc import Iterator, Mapping, Sequence
@@ -88,7 +88,8 @@ class PictureSet:
         """Rows as arrays by the names of their columns; arguments and errors as `table`.
 
         Returns:
-            Pictures uint8 ``[N, H, W, C]``, numbers in their own type ``[N]``, texts as objects.
+            Pictures uint8 ``[N, H, W, C]``, numbers in their own type ``[N]`` (lists of K of them
+            ``[N, K]``), texts as objects.
         """
         table = self.table(start, stop, columns)
         return {name: _array(table, name) for name in table.column_names}
@@ -162,4 +163,9 @@ class PictureSet:
 def _array(table: pa.Table, name: str) -> np.ndarray:
     if isinstance(table.schema.field(name).type, pa.FixedShapeTensorType):
         return images_of(table, name)
+    if isinstance(kind := table.schema.field(name).type, pa.FixedSizeListType):
+        return np.concatenate(
+            [np.empty((0, kind.list_size), kind.value_type.to_pandas_dtype())]
+            + [c.flatten().to_numpy().reshape(-1, kind.list_size) for c in table[name].chunks]
+        )
     return np.asarray(table.column(name).to_numpy())

@@ -10,6 +10,7 @@ from pipeline.plots.class_sheet import ClassRow
 from pipeline.plots.perturbations import PerturbationExamples
 from pipeline.plots.trajectory import Trajectory
 from pipeline.report.boundary import BoundaryPanel
+from pipeline.report.certificates import CertificatePanel
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,7 @@ class ReportData:
         samples: see `rows_by_class`.
         trajectory: see `record_trajectory`.
         examples: rows of the perturbation set; see `choose_examples`.
+        certificates: how many answers provably hold, and how far.
         boundary: decision maps and distances, before and after.
         losses: one curve for each training.
         figures: see `Figures.from_json`.
@@ -175,6 +177,7 @@ class ReportData:
     samples: tuple[ClassRow, ...] = ()
     trajectory: Trajectory | None = None
     examples: PerturbationExamples | None = None
+    certificates: CertificatePanel | None = None
     boundary: BoundaryPanel | None = None
     losses: tuple[LossCurve, ...] = ()
     figures: Figures = field(default_factory=Figures)
@@ -197,6 +200,7 @@ class ReportData:
             "sampling": self.sampling,
             "num_samples": self.num_samples,
             "figures": asdict(self.figures),
+            "certificates": self.certificates.to_json() if self.certificates else None,
             "boundary": [asdict(d) for d in self.boundary.distances] if self.boundary else None,
             "seconds": self.seconds,
             "steps": [asdict(step) for step in self.steps],

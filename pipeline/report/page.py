@@ -9,6 +9,7 @@ from pipeline.duration import duration
 from pipeline.plots.perturbations import PerturbationExamples, gain_for, magnified_change
 from pipeline.plots.trajectory import Trajectory, sigma_text
 from pipeline.report.boundary import boundary_section
+from pipeline.report.certificates import certificate_section
 from pipeline.report.data import LossCurve, ReportData, Robustness, Step
 from pipeline.report.elements import pixels, png, rows, section, strip, verdict
 from pipeline.report.reading import ball, headlines, readings
@@ -22,6 +23,7 @@ def render_page(data: ReportData) -> str:
         _samples(data),
         _trajectory(data.trajectory),
         _perturbations(data.examples, data.figures.robustness),
+        certificate_section(data.certificates),
         boundary_section(data.boundary),
         _losses(data.losses),
         _table(data),

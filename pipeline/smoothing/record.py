@@ -84,7 +84,9 @@ class RuleRecount:
         self._looks = self._rule.looks()
         due = record_of(settings, num_values)
         for name in ("prior", "looks", "shortfall", "ceiling"):
-            if record.get(name) != due.get(name):
+            # A ceiling may lie a millionth off, where another scipy's last bits round it.
+            near = name == "ceiling" and abs(float(record[name]) - due[name]) < 1.5e-6
+            if not near and record.get(name) != due.get(name):
                 raise UserError(
                     f"its certificate's {name} is {record.get(name)}, not {due.get(name)}"
                 )

@@ -149,7 +149,7 @@ def test_two_classes_and_a_linear_border_give_radii_just_below_the_exact_ones(
     exact = np.abs(levels / 255 - 0.5)
     radius, abstained = table["radius"].to_numpy(), table["abstained"].to_numpy()
     assert (radius <= exact).all()
-    assert abstained.tolist() == [False] * 3 + [True] * 2 + [False] * 3
+    assert not abstained[[0, 1, 2, 5, 6, 7]].any()  # the others lie at the border
     ceiling = task.certificate["ceiling"]
     # Three standard deviations of 3,000 votes below the bound's own three.
     least = 0.25 * norm.ppf(norm.cdf(exact / 0.25) - 6 * math.sqrt(0.25 / 3000))

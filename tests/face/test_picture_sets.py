@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from certificate_faults import write_certificates
 from digit_set import CLASSES, digits, write_digit_samples, write_digits
 from perturbation_faults import settings, write_inputs, write_set
 from torch.utils.data import DataLoader
@@ -137,7 +138,31 @@ def test_a_perturbation_set_shows_both_pictures_and_its_accuracies(tmp_path: Pat
     assert y == labels[2]
 
 
-@pytest.mark.parametrize("opened", [ns.open_dataset, ns.open_samples, ns.open_perturbations])
+def test_a_certificate_set_has_its_votes_radii_and_certified_accuracy(tmp_path: Path) -> None:
+    write_inputs(tmp_path)
+    manifest = write_certificates(tmp_path, tmp_path / "set")
+    opened = ns.open_certificates(tmp_path / "set")
+    assert (len(opened), opened.shape, opened.classes) == (60, (8, 8, 1), CLASSES)
+    assert (opened.certificate["sigma"], opened.base["base"]) == (0.25, "classifier")
+    rows = opened.arrays()
+    assert rows["n0_counts"].shape == (60, 10)
+    assert (rows["n0_counts"].sum(axis=1) == 20).all()
+    right = (rows["predicted"] == rows["label"]) & ~rows["abstained"]
+    for radius in (0.0, 0.1, 0.25):
+        due = ns.Rate(int((right & (rows["radius"] >= radius)).sum()), 60)
+        assert opened.certified_accuracy(radius) == due
+    points = {point["radius"]: point["right"] for point in manifest["curve"]}
+    assert opened.certified_accuracy(0.25).count == points[0.25]
+    assert opened.abstained == ns.Rate(int(rows["abstained"].sum()), 60)
+    assert opened.average_radius == pytest.approx(np.where(right, rows["radius"], 0).mean())
+    with pytest.raises(ns.UserError, match="has no column 'image'"):
+        opened.picture(0)
+
+
+@pytest.mark.parametrize(
+    "opened",
+    [ns.open_dataset, ns.open_samples, ns.open_perturbations, ns.open_certificates],
+)
 def test_what_is_no_such_set_is_refused_in_one_line(opened: object, tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "missing", "s3://bucket/set"):
         with pytest.raises(ns.UserError) as caught:

@@ -47,6 +47,7 @@ def read(path: Path) -> None:
     assert_type(data.arrays(0, 10), dict[str, np.ndarray])
     assert_type(len(ns.open_samples(path)), int)
     assert_type(ns.open_perturbations(path).robust_accuracy, ns.Rate)
+    assert_type(ns.open_certificates(path).certified_accuracy(0.25), ns.Rate)
 
 
 def run(path: Path) -> None:

@@ -12,7 +12,16 @@ from pipeline.formats.perturbation.check import verify_perturbation_set
 from pipeline.formats.sample_set import open_sample_set
 from pipeline.stack import Stack
 
-STEPS = ("ingest", "train-classifier", "train-stack", "generate", "perturb", "evaluate", "boundary")
+STEPS = (
+    "ingest",
+    "train-classifier",
+    "train-stack",
+    "generate",
+    "perturb",
+    "evaluate",
+    "certify",
+    "boundary",
+)
 
 
 @pytest.mark.ray
