@@ -13,6 +13,7 @@ from typing import Any
 
 import ray
 from ray._private import ray_constants
+from ray._private.node import Node
 from ray._private.utils import get_num_cpus
 from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]  # compiled
 from ray._raylet import Config as RayConfig  # type: ignore[attr-defined]  # a compiled module
@@ -24,6 +25,9 @@ from noisestack.ray_directory import ray_directory
 
 LEAST_CPUS = 4  # a Ray Data pipeline with an actor pool needs a spare logical CPU or two to move
 _ITERATING = "iter_threaded"  # what Ray Data calls the threads that fetch and format blocks
+# It sends the workers' output to the driver. Where none is wanted it is a process that takes a
+# second to start and 2.5 % of a core from then on.
+_NO_LOG_MONITOR: dict[str, Any] = {"start_log_monitor": lambda _: None}
 # Drawn once for each process.
 TOKEN = secrets.token_hex(32)
 
@@ -114,6 +118,7 @@ def _private_ray(num_cpus: int, log_to_driver: bool) -> Iterator[None]:
             with (
                 _environment(**environment),
                 _attributes(ray_constants, ENABLE_RAY_CLUSTER=False),
+                _attributes(Node, **({} if log_to_driver else _NO_LOG_MONITOR)),
             ):
                 _read_environment()
                 try:

@@ -1,8 +1,6 @@
 """Exact confidence intervals for shares."""
 
 import numpy as np
-from scipy.special import betaincinv
-from scipy.stats import binomtest
 
 
 def clopper_pearson(successes: int, trials: int, *, level: float = 0.95) -> tuple[float, float]:
@@ -15,6 +13,8 @@ def clopper_pearson(successes: int, trials: int, *, level: float = 0.95) -> tupl
     Returns:
         Its lower and upper end, in [0, 1].
     """
+    from scipy.stats import binomtest  # takes a second to import, in each worker too
+
     interval = binomtest(successes, trials).proportion_ci(confidence_level=level, method="exact")
     return float(interval.low), float(interval.high)
 
@@ -23,6 +23,8 @@ def clopper_pearson_band(
     successes: np.ndarray, trials: int, *, level: float = 0.95
 ) -> tuple[np.ndarray, np.ndarray]:
     """The ends of `clopper_pearson` for many counts of so many trials, float64 as ``successes``."""
+    from scipy.special import betaincinv
+
     outside, inner = (1 - level) / 2, np.maximum(successes, 1)
     low = np.where(successes > 0, betaincinv(inner, trials - inner + 1, outside), 0.0)
     inner = np.minimum(successes, trials - 1)

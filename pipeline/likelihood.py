@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from pipeline.chain.haar import details, low_pass_to
-from pipeline.chain.noise import Purpose, keyed_normal, keyed_permutation
+from pipeline.chain.noise import Purpose, keyed_normal
+from pipeline.chain.permutation import keyed_permutation
 from pipeline.chain.schedule import Layer, Schedule
 from pipeline.chain.transition import posterior_scale
 from pipeline.precision import full_float32

@@ -2,35 +2,41 @@
 
 import hashlib
 import io
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
+
+if TYPE_CHECKING:  # torch takes two seconds, which those who read and write need not spend
+    from torch import Tensor
 
 # Steps between 0 and 1 of an 8-bit value.
 LEVELS = 255
 
 
-def to_unit(images: np.ndarray) -> Tensor:
+def to_unit(images: np.ndarray) -> "Tensor":
     """uint8 ``[N, H, W, C]`` to float32 ``[N, C, H, W]`` in [0, 1]."""
+    import torch
+
     # always a copy: stored and streamed pictures are read-only, which torch does not know
     nchw = np.array(np.moveaxis(images, -1, 1), order="C")
     return torch.from_numpy(nchw).float() / 255
 
 
-def to_signed(images: np.ndarray) -> Tensor:
+def to_signed(images: np.ndarray) -> "Tensor":
     """uint8 ``[N, H, W, C]`` to float32 ``[N, C, H, W]`` in [-1, 1]."""
     return to_unit(images) * 2 - 1
 
 
-def from_unit(x: Tensor) -> np.ndarray:
+def from_unit(x: "Tensor") -> np.ndarray:
     """Floats ``[N, C, H, W]`` in [0, 1] to uint8 ``[N, H, W, C]``: clipped, rounded to nearest."""
+    import torch
+
     levels = (x.detach().cpu().double().clamp(0, 1) * 255).round().to(torch.uint8)
     return np.ascontiguousarray(np.moveaxis(levels.numpy(), 1, -1))
 
 
-def from_signed(x: Tensor) -> np.ndarray:
+def from_signed(x: "Tensor") -> np.ndarray:
     """Floats ``[N, C, H, W]`` in [-1, 1] to uint8 ``[N, H, W, C]``: clipped, rounded to nearest."""
     return from_unit((x.double() + 1) / 2)
 

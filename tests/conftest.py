@@ -36,33 +36,43 @@ def with_ray(file: str) -> bool:
     return "mark.ray" in (ROOT / file).read_text(encoding="utf-8")
 
 
+# The tests with Ray that a process runs one after another, by the beginnings of their files' paths;
+# about as long as one another on two cores. The first need no Ray session: they bring up clusters.
+_RAY_LOTS = {
+    "clusters": ("tests/faults/test_lost_node.py", "tests/faults/test_two_hosts.py"),
+    "faults and streams": (
+        "tests/faults/",
+        "tests/jobs/test_stream.py",
+        "tests/jobs/test_sharded.py",
+    ),
+    "the others": ("tests/",),
+}
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """How processes share the tests: those with Ray in two lots, which go first.
+    """How processes share the tests: those with Ray in three lots, which go first.
 
-    So Ray starts twice in all, each in a process of its own, which has it for its lot alone. Of the
+    So Ray starts rarely, each time in a process of its own, which has it for its lot alone. Of the
     others a file is a unit, so that what its tests share is made once.
     (The groups of pytest-xdist 3.8 would say so more plainly; pytest 9.2 passes over them.)
     """
     from xdist.scheduler import LoadFileScheduling
 
-    class RayInTwoLots(LoadFileScheduling):
+    class RayInLots(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file: str = super()._split_scope(nodeid)
             if not with_ray(file):
                 return file
-            return _RAY_LOTS[file.startswith("tests/faults/")]
+            return next(lot for lot, files in _RAY_LOTS.items() if file.startswith(files))
 
         def _assign_work_unit(self, node: Any) -> None:
-            for lot in _RAY_LOTS:
+            for lot in reversed(_RAY_LOTS):
                 if lot in self.workqueue:
                     self.workqueue.move_to_end(lot, last=False)
             super()._assign_work_unit(node)
 
-    return RayInTwoLots(config, log)
-
-
-_RAY_LOTS = ("ray", "ray and faults")
+    return RayInLots(config, log)
 
 
 class _OneRay:

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import torch
+from ranks import run_ranks
 
 from jobs.common.pools import Pool
 from jobs.common.records import finished_record
@@ -38,12 +39,15 @@ def generate_here(patched: pytest.MonkeyPatch) -> None:
 
 
 def train_here(patched: pytest.MonkeyPatch) -> None:
-    """`train_stack` and `train_classifier` with neither Ray Train nor Ray Data, one worker here."""
+    """`train_stack` and `train_classifier` with neither Ray Train nor Ray Data.
+
+    One worker is here; several are processes of their own (`ranks`). All hold the split in memory.
+    """
     one = SimpleNamespace(get_world_rank=lambda: 0, get_world_size=lambda: 1)
     patched.setattr("ray.train.get_context", lambda: one)
     patched.setattr("ray.train.report", lambda _: None)
     patched.setattr("ray.train.torch.get_device", lambda: torch.device("cpu"))
-    patched.setattr("jobs.common.stream.read_split", _read_here)
+    patched.setattr("jobs.common.stream.read_split", read_here)
     patched.setattr("jobs.train_stack._publish", _publish_here)
     patched.setattr("jobs.train_stack.ray.cluster_resources", dict)
     for job in ("train_stack", "train_classifier"):
@@ -59,12 +63,16 @@ def _run_here(
     workers: Workers,
     progress: Callable[[dict[str, Any]], str],
 ) -> None:
-    assert workers.num_workers == 0
     with _Follower(output, progress, lambda: None):
-        loop(loop_config)
+        if not workers.num_workers:
+            loop(loop_config)
+        else:
+            assert isinstance(workers.num_workers, int)
+            run_ranks(loop, loop_config, workers.num_workers, output / "ranks")
 
 
-def _read_here(data: TrainingData) -> Batch:
+def read_here(data: TrainingData) -> Batch:
+    """What `read_split` does."""
     table = pa.concat_tables(iterate(data.info.path, data.info.splits[data.split], data.columns))
     columns = {"image": images_of(table)}
     return {**columns, "label": labels_of(table)} if data.labelled else columns

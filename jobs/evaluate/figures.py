@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from jobs.evaluate.config import EvaluateConfig
-from pipeline.chain.noise import Purpose, keyed_permutation
+from pipeline.chain.permutation import Purpose, keyed_permutation
 from pipeline.chain.schedule import build_schedule, split_layers
 from pipeline.classifier import Classifier
 from pipeline.errors import UserError

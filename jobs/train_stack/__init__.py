@@ -20,7 +20,7 @@ from noisestack.command import Command
 from noisestack.config import describe
 from noisestack.resources import Waiting, require
 from noisestack.session import ray_session
-from pipeline.chain.noise import Purpose, keyed_permutation
+from pipeline.chain.permutation import Purpose, keyed_permutation
 from pipeline.conditions import CONDITIONS, ConditionSpec
 from pipeline.duration import duration
 from pipeline.errors import UserError

@@ -12,43 +12,18 @@ holds ``(block, index low, index high, layer << 8 | purpose)`` and the 64-bit ke
 
 import math
 from collections.abc import Sequence
-from enum import IntEnum
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from pipeline.chain.permutation import Purpose as Purpose  # part of each draw's key
 
 _WORD = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
 _MAX_LAYER = 1 << 24
-
-
-class Purpose(IntEnum):
-    """What a draw is for: draws of different purposes are independent.
-
-    The numbers are part of every draw's key: none is used again.
-    """
-
-    PRIOR = 0
-    STEP = 1
-    DETAIL = 2
-    ATTACK = 3
-    ORDER = 7
-    BOUND = 8
-    AUDIT = 11
-    PROBE = 12
-    GENERATED_ORDER = 13
-    UNIVERSAL_ORDER = 14
-    STATISTICS_ROWS = 15
-    ERROR_CURVE = 16
-    BOUND_ROWS = 17
-    EVALUATION_ROWS = 18
-    SMOOTHING = 19
-    SMOOTHING_BASE = 20
-    PURIFIER = 21
-    BOUNDARY = 22
 
 
 def philox4x32(counter: Sequence[Tensor], key: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -143,22 +118,3 @@ def keyed_normal(
     angle = (2.0 * math.pi) * uniform[:, half:]
     normal = torch.cat((radius * torch.cos(angle), radius * torch.sin(angle)), dim=1)
     return normal[:, :size].float().reshape(-1, *shape)
-
-
-def keyed_permutation(seed: int, index: int, purpose: Purpose, size: int) -> np.ndarray:
-    """A uniform permutation of ``range(size)``, int64, keyed by ``(seed, index, purpose)``.
-
-    The order of ``size`` raw words of Philox4x64-10. Their stream numpy promises to keep, which it
-    does not of its permutations.
-
-    Args:
-        seed: any integer; taken modulo 2**64.
-        index: which of the seed's permutations for this purpose, in [0, 2**64).
-        purpose: what is put in order: orders of different purposes are independent.
-        size: from 0 on.
-    """
-    # As uint64: a list with one number from 2**63 on would pass through float64 and lose its end.
-    key = np.array([seed % 2**64, index], np.uint64)
-    counter = np.array([0, 0, 0, purpose], np.uint64)
-    words = np.random.Philox(key=key, counter=counter).random_raw(size)
-    return np.argsort(words, kind="stable")

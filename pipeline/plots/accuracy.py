@@ -4,15 +4,17 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.ticker import PercentFormatter
 
 from pipeline.formats.shard import iterate, labels_of, shards_from_json
 from pipeline.intervals import clopper_pearson
 from pipeline.pictures import LEVELS
+from pipeline.plots.figures import ticker
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 TENTHS = 10  # sizes are counted in tenths of a level, rounded upwards, so memory stays flat
 NORM_NAMES = {
@@ -119,13 +121,13 @@ def reach(figures: SetFigures) -> float:
     return max(figures.eps * TENTHS / figures.unit, float(figures.accuracy_within()[0][-1]))
 
 
-def draw_curve(axes: Axes, figures: SetFigures, colour: str, end: float, label: str) -> None:
+def draw_curve(axes: "Axes", figures: SetFigures, colour: str, end: float, label: str) -> None:
     """The accuracy within each size of change, up to ``end``."""
     sizes, left = figures.accuracy_within()
     axes.step([*sizes, end], [*left, left[-1]], where="post", color=colour, label=label)
 
 
-def draw_point(axes: Axes, figures: SetFigures, colour: str, name: str = "") -> None:
+def draw_point(axes: "Axes", figures: SetFigures, colour: str, name: str = "") -> None:
     """The accuracy within a set's ball, with its interval."""
     left, eps = figures.accuracy_within()[1][-1], figures.eps * TENTHS / figures.unit
     low, high = clopper_pearson(round(left * figures.rows), figures.rows)
@@ -140,11 +142,13 @@ def draw_point(axes: Axes, figures: SetFigures, colour: str, name: str = "") -> 
     )
 
 
-def dress_accuracy(axes: Axes, norm: str, end: float, what: str = "right answers, at most") -> None:
+def dress_accuracy(
+    axes: "Axes", norm: str, end: float, what: str = "right answers, at most"
+) -> None:
     """Axes from no change to ``end``, and from none right to all."""
     axes.set_xlim(-0.02 * end, end)
     axes.set_ylim(-0.02, 1.02)
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.yaxis.set_major_formatter(ticker().PercentFormatter(1.0))
     axes.set_xlabel(NORM_NAMES[norm])
     axes.set_ylabel(what)
     axes.grid(visible=True, alpha=0.3)

@@ -3,11 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from pipeline.formats.certificate.curve import (
     UNIT,
@@ -20,6 +18,11 @@ from pipeline.formats.output import atomic_path
 from pipeline.formats.shard import shards_from_json
 from pipeline.intervals import clopper_pearson_band
 from pipeline.plots.accuracy import dress_accuracy
+from pipeline.plots.figures import new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 CERTIFIED_FILE = "certified.png"
 _COLOUR = "#1a7f37"
@@ -68,9 +71,9 @@ def draw_certified(directory: Path, manifest: Mapping[str, Any]) -> None:
         figure.savefig(temporary, format="png")
 
 
-def certified_figure(figures: CertifiedFigures, title: str) -> Figure:
+def certified_figure(figures: CertifiedFigures, title: str) -> "Figure":
     """One panel: certified accuracy against the radius."""
-    figure = Figure(figsize=(7.5, 5), dpi=110, layout="constrained")
+    figure = new_figure(figsize=(7.5, 5), dpi=110, layout="constrained")
     axes = figure.subplots()
     end = figures.reach * 1.05 or 1.0
     draw_certified_curve(axes, figures, _COLOUR, "certified, with its 95 % interval")
@@ -79,7 +82,7 @@ def certified_figure(figures: CertifiedFigures, title: str) -> Figure:
     return figure
 
 
-def draw_certified_curve(axes: Axes, figures: CertifiedFigures, colour: str, label: str) -> None:
+def draw_certified_curve(axes: "Axes", figures: CertifiedFigures, colour: str, label: str) -> None:
     """The curve, its interval, and points at the radii that the manifest names."""
     radii, accuracy = figures.accuracy_within()
     axes.step(radii, accuracy, where="post", color=colour, label=label, linewidth=1.2)

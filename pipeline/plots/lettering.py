@@ -3,7 +3,6 @@
 from functools import cache
 from pathlib import Path
 
-import matplotlib
 from PIL import ImageFont
 
 INK = (27, 27, 34)
@@ -13,6 +12,8 @@ PAPER = (255, 255, 255)
 @cache
 def typeface(size: int) -> ImageFont.FreeTypeFont:
     """The typeface with letters of ``size`` pixels. Unlike Pillow's own it has Greek letters."""
+    import matplotlib  # takes half a second, which workers that draw nothing need not spend
+
     path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
     return ImageFont.truetype(path, size)
 

@@ -3,9 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
 from pipeline.formats.output import atomic_path
+from pipeline.plots.figures import new_figure
 
 LOSSES_FILE = "losses.png"  # in the directory of a training run
 
@@ -20,7 +19,7 @@ def plot_losses(
         losses: each curve's name and values, positive.
     """
     # Figure, not pyplot: no global state, no display, safe in a worker's thread
-    figure = Figure(figsize=(6, 3.5), dpi=120, layout="constrained")
+    figure = new_figure(figsize=(6, 3.5), dpi=120, layout="constrained")
     axes = figure.subplots()
     for name, values in losses.items():
         axes.plot(steps, values, label=name, linewidth=1.5)

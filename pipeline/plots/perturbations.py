@@ -2,15 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from pipeline.formats.perturbation.distances import linf_levels
 from pipeline.formats.shard import images_of, labels_of
+from pipeline.plots.figures import new_figure
 from pipeline.plots.lettering import truncated
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _GAIN = 10
 _DPI, _POINTS = 110, 9
@@ -84,7 +88,7 @@ def gain_for(clean: np.ndarray, stored: np.ndarray) -> int:
     return min(_GAIN, largest_gain(largest))
 
 
-def perturbation_figure(examples: PerturbationExamples, title: str) -> Figure:
+def perturbation_figure(examples: PerturbationExamples, title: str) -> "Figure":
     """Three columns a picture, two pictures side by side if there are more than four.
 
     What the classifier says stands above each picture, green where it is right.
@@ -94,7 +98,9 @@ def perturbation_figure(examples: PerturbationExamples, title: str) -> Figure:
     headings = ("original", f"perturbation × {gain}", "perturbed")
     abreast = 2 if num > 4 else 1
     num_rows = -(-num // abreast)
-    figure = Figure(figsize=(4.6 * abreast, 0.8 + 1.7 * num_rows), dpi=_DPI, layout="constrained")
+    figure = new_figure(
+        figsize=(4.6 * abreast, 0.8 + 1.7 * num_rows), dpi=_DPI, layout="constrained"
+    )
     blocks = figure.subfigures(1, abreast, squeeze=False)[0]
     for number, block in enumerate(blocks):
         axes = block.subplots(num_rows, 3, squeeze=False)
@@ -111,7 +117,9 @@ def perturbation_figure(examples: PerturbationExamples, title: str) -> Figure:
     return figure
 
 
-def _draw_example(axes: Sequence[Axes], examples: PerturbationExamples, i: int, gain: int) -> None:
+def _draw_example(
+    axes: Sequence["Axes"], examples: PerturbationExamples, i: int, gain: int
+) -> None:
     clean, stored = examples.images[i], examples.adversarial[i]
     truth = int(examples.labels[i])
     show_pixels(axes[0], clean)
@@ -145,7 +153,7 @@ def _title_text(text: str, inches: float) -> str:
     return truncated(" ".join(text.split()), round(_POINTS * _DPI / 72), round(inches * _DPI))
 
 
-def show_pixels(axis: Axes, picture: np.ndarray) -> None:
+def show_pixels(axis: "Axes", picture: np.ndarray) -> None:
     """A picture, uint8 ``[H, W, C]``, with its pixels as squares and no scales."""
     axis.imshow(
         picture[:, :, 0] if picture.shape[-1] == 1 else picture,

@@ -2,12 +2,9 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter, MaxNLocator
 
 from pipeline.formats.output import atomic_path
 from pipeline.plots.accuracy import (
@@ -21,7 +18,12 @@ from pipeline.plots.accuracy import (
     median,
     reach,
 )
+from pipeline.plots.figures import new_figure, ticker
 from pipeline.plots.titles import attack_title
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 ROBUSTNESS_FILE = "robustness.png"
 _BROKEN, _STANDING = "#cf222e", "#1f6feb"
@@ -37,10 +39,10 @@ def draw_robustness(directory: Path, manifest: Mapping[str, Any]) -> SetFigures:
     return figures
 
 
-def robustness_figure(figures: SetFigures, title: str) -> Figure:
+def robustness_figure(figures: SetFigures, title: str) -> "Figure":
     """Three panels: accuracy against size, sizes of the changes, passes a picture."""
     # Placed by hand: matplotlib's own layout draws everything twice, which costs 0.2 CPU-s.
-    figure = Figure(figsize=(14, 4.3), dpi=110)
+    figure = new_figure(figsize=(14, 4.3), dpi=110)
     figure.subplots_adjust(left=0.055, right=0.99, bottom=0.13, top=0.85, wspace=0.17)
     curve, sizes, cost = figure.subplots(1, 3)
     _draw_accuracy(curve, figures)
@@ -50,7 +52,7 @@ def robustness_figure(figures: SetFigures, title: str) -> Figure:
     return figure
 
 
-def _draw_accuracy(axes: Axes, figures: SetFigures) -> None:
+def _draw_accuracy(axes: "Axes", figures: SetFigures) -> None:
     end = reach(figures) * 1.05 or 1.0
     if figures.eps:
         at_eps = figures.eps * TENTHS / figures.unit
@@ -66,7 +68,7 @@ def _draw_accuracy(axes: Axes, figures: SetFigures) -> None:
     dress_accuracy(axes, figures.norm, end)
 
 
-def _draw_sizes(axes: Axes, figures: SetFigures) -> None:
+def _draw_sizes(axes: "Axes", figures: SetFigures) -> None:
     axes.set_title("how much the broken pictures changed", fontsize=10)
     axes.set_xlabel(NORM_NAMES[figures.norm])
     _count_pictures(axes)
@@ -94,11 +96,11 @@ def _draw_sizes(axes: Axes, figures: SetFigures) -> None:
     axes.axvline(middle, color="0.2", linestyle="--", label=f"median {middle:.4g}")
     axes.set_xlim(left=0)
     if figures.norm == "linf":
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(ticker().MaxNLocator(integer=True))
     axes.legend(fontsize=8)
 
 
-def _draw_cost(axes: Axes, figures: SetFigures) -> None:
+def _draw_cost(axes: "Axes", figures: SetFigures) -> None:
     axes.set_title("cost of a picture", fontsize=10)
     axes.set_xlabel("passes through the classifier, forward and backward")
     _count_pictures(axes)
@@ -127,18 +129,18 @@ def _draw_cost(axes: Axes, figures: SetFigures) -> None:
         axes.plot([], [], " ", label=f"{total / won:,.0f} passes in all for each success")
     axes.set_xscale("log")
     for which in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
-        which(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
+        which(ticker().LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
     axes.set_ylim(top=axes.get_ylim()[1] * 1.3)  # room for the legend
     axes.legend(fontsize=8)
 
 
-def _count_pictures(axes: Axes) -> None:
+def _count_pictures(axes: "Axes") -> None:
     """The upward axis counts pictures: matplotlib would mark halves of a few."""
     axes.set_ylabel("pictures")
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_locator(ticker().MaxNLocator(integer=True))
 
 
-def _say_none(axes: Axes, text: str) -> None:
+def _say_none(axes: "Axes", text: str) -> None:
     axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, color="0.4")
     axes.set_xticks([])
     axes.set_yticks([])

@@ -1,24 +1,27 @@
 """The picture of a universal set's one perturbation, amplified around grey."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from pipeline.formats.output import atomic_path
 from pipeline.formats.perturbation.universal import read_delta
 from pipeline.perturbation_terms import UNIVERSAL
+from pipeline.plots.figures import new_figure
 from pipeline.plots.perturbations import around_grey, largest_gain, show_pixels
 from pipeline.plots.titles import target_title
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 UNIVERSAL_PICTURE_FILE = "universal.png"
 
 
-def universal_figure(delta: np.ndarray, title: str) -> Figure:
+def universal_figure(delta: np.ndarray, title: str) -> "Figure":
     """The perturbation, int16 ``[H, W, C]``, by the largest factor that clips nothing."""
     gain = largest_gain(int(np.abs(delta).max()))
-    figure = Figure(figsize=(4.6, 5.0), dpi=110, layout="constrained")
+    figure = new_figure(figsize=(4.6, 5.0), dpi=110, layout="constrained")
     axis = figure.subplots()
     show_pixels(axis, around_grey(delta, gain))
     axis.set_xlabel(f"perturbation × {gain}; grey is no change", fontsize=9)

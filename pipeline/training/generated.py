@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.chain.noise import Purpose, keyed_permutation
+from pipeline.chain.permutation import Purpose, keyed_permutation
 from pipeline.errors import UserError
 from pipeline.formats.dataset import DatasetInfo, check_fits
 from pipeline.formats.sample_set import SampleSet, iterate_samples, open_sample_set

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.chain.noise import Purpose, keyed_permutation
+from pipeline.chain.permutation import Purpose, keyed_permutation
 
 _GROUP_ROWS, _GROUP_BYTES = 65536, 256 << 20
 # A worker among many, with a few rows of each batch, would read whole windows for them: then groups

@@ -8,13 +8,8 @@ import pytest
 import torch
 from scipy import stats
 
-from pipeline.chain.noise import (
-    Purpose,
-    keyed_normal,
-    keyed_permutation,
-    keyed_uniform,
-    philox4x32,
-)
+from pipeline.chain.noise import Purpose, keyed_normal, keyed_uniform, philox4x32
+from pipeline.chain.permutation import keyed_permutation
 
 SHAPE = (5, 20)
 ROOT = Path(__file__).parents[2]

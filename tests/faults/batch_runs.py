@@ -1,23 +1,25 @@
 """Batch commands on small inputs, to be killed: what was finished then, and what came of it."""
 
-import shutil
+import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pyarrow.parquet as pq
+import pytest
+import ray
 from digit_models import digit_network
 from digit_set import CLASSES, write_digits
+from in_this_process import in_this_process
 from small_stack import small_stack
-from training_runs import ROOT, kill, own_environment, processes_titled, wait_until
+from training_runs import ROOT, kill, processes_titled, wait_until
 
 from jobs import generate, ingest, perturb
 from jobs.common.records import ATTEMPTED, RECORDS
@@ -60,22 +62,28 @@ class Batch:
         command: Any = _MODULES[self.module].COMMAND
         return int(command.run(self.arguments(**changes), prog=self.module))
 
+    def run_whole(self) -> Path:
+        """Makes the set without Ray, which nothing can interrupt, and moves it aside."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_MODULES[self.module], "run_shards", in_this_process)
+            patch.setattr(_MODULES[self.module], "ray_session", nullcontext)
+            assert self.run() == 0
+        return self.output.rename(self.output.with_name("whole"))
+
     @contextmanager
-    def started(self, environment: Mapping[str, str] | None = None) -> Iterator[psutil.Popen]:
-        """`python -m jobs.NAME` in a process of its own; what it started is ended with it."""
-        # Not pytest's own folder: the name of a socket of its Ray would not fit behind it.
-        scratch = Path(tempfile.mkdtemp(prefix="ns", dir="/tmp"))
+    def started(self) -> Iterator[psutil.Popen]:
+        """`python -m jobs.NAME` in a process of its own, on this process' Ray; ended at the end."""
         process = psutil.Popen(
             [sys.executable, "-m", f"jobs.{self.module}", *self.arguments()],
             cwd=ROOT,
-            env={**own_environment(scratch), **(environment or {})},
+            env={**os.environ, "RAY_ADDRESS": ray.get_runtime_context().gcs_address},
             stdin=subprocess.DEVNULL,
         )
         try:
-            with family(process):
-                yield process
+            yield process
         finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            kill(process)
+            process.wait()
 
     def finished(self) -> Held:
         """The files of the shards that are finished, record and all."""
@@ -121,18 +129,19 @@ def kill_an_actor_in_a_shard(batch: Batch) -> Held:
     what was finished then, which is returned.
     """
     wait_until(lambda: len(batch.records()) >= FINISHED_FIRST, "the first shards")
+    wait_until(lambda: any(map(_in_a_call, actors())), "an actor at work")
     for _ in range(_LOOKS):
-        actors = processes_titled(psutil.Process().children(recursive=True), ACTOR)
+        held_still = actors()
         try:
-            for actor in actors:
+            for actor in held_still:
                 actor.send_signal(signal.SIGSTOP)
-            busy = [actor for actor in actors if _title(actor).endswith(".submit")]
+            busy = [actor for actor in held_still if _in_a_call(actor)]
             if busy and len(batch.attempts()) == len(busy):
                 held = batch.finished()
                 busy[0].kill()
                 return held
         finally:
-            for actor in actors:
+            for actor in held_still:
                 if actor.is_running():
                     actor.send_signal(signal.SIGCONT)
         time.sleep(0.002)
@@ -145,6 +154,11 @@ def check_whole(batch: Batch, whole: Path, held: Held) -> None:
     assert {file for file in ours.keys() | theirs if ours.get(file) != theirs.get(file)} == set()
     ids = [row for file in batch.output.rglob("*.parquet") for row in _ids(file)]
     assert len(ids) == len(set(ids)) == batch.num_rows
+    check_held(batch, held)
+
+
+def check_held(batch: Batch, held: Held) -> None:
+    """These files, of which there are some, were not written again."""
     assert held
     now = {file: (batch.output / file).stat() for file in held}
     assert {file: (stat.st_ino, stat.st_mtime_ns) for file, stat in now.items()} == held
@@ -159,35 +173,17 @@ def hashes(directory: Path) -> dict[str, str]:
     }
 
 
-@contextmanager
-def family(process: psutil.Popen) -> Iterator[None]:
-    """Ends a process and all that it ever started, once the block is left."""
-    seen: set[psutil.Process] = set()
+def actors() -> list[psutil.Process]:
+    """The actors of batch jobs on this process' Ray."""
+    return processes_titled(psutil.Process().children(recursive=True), ACTOR)
+
+
+def _in_a_call(actor: psutil.Process) -> bool:
+    """Whether an actor is at a shard, or between two pieces of one."""
     try:
-        yield
-    finally:
-        if process.poll() is None:
-            seen |= set(process.children(recursive=True))
-            process.kill()
-        process.wait()
-        for child in seen:
-            kill(child)
-
-
-def kill_the_driver(process: psutil.Popen) -> None:
-    """Kills a command as `kill -9` does, and the orphans that it leaves."""
-    orphans = process.children(recursive=True)
-    process.kill()
-    process.wait()
-    for orphan in orphans:
-        kill(orphan)
-
-
-def _title(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline()).strip()
+        return " ".join(actor.cmdline()).strip().endswith(".submit")
     except psutil.Error:
-        return ""
+        return False
 
 
 def _ids(file: Path) -> list[str]:

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 from digit_set import write_digits
+from in_this_process import train_here
 
 from jobs.train_stack import COMMAND
 
-pytest.register_assert_rewrite("training_runs")
+pytest.register_assert_rewrite("training_runs", "batch_runs")
+from batch_runs import Batch, make_batch  # noqa: E402
 from training_runs import arguments  # noqa: E402
 
 
@@ -23,15 +25,34 @@ def fault_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def whole_run(
-    fault_digits: Path, tmp_path_factory: pytest.TempPathFactory, ray_cluster: None
+    fault_digits: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[int], Path]:
-    """The output of a run of so many workers that nothing interrupted; one run for each number."""
+    """The output of a run of so many workers that nothing interrupted; one run for each number.
+
+    Without Ray, which may change no bit.
+    """
 
     @cache
     def train(num_workers: int) -> Path:
         output = tmp_path_factory.mktemp("whole") / "run"
-        words = arguments(fault_digits, output, num_workers=num_workers)
-        assert COMMAND.run(words, "train-stack") == 0
+        here = {"num_workers": num_workers if num_workers > 1 else 0, "data": "resident"}
+        with pytest.MonkeyPatch.context() as patch:
+            train_here(patch)
+            assert COMMAND.run(arguments(fault_digits, output, **here), "train-stack") == 0
         return output
 
     return train
+
+
+@pytest.fixture(scope="session")
+def whole_batch(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[str], tuple[Batch, Path]]:
+    """A batch job without its output, and the set that it made when nothing interrupted it."""
+
+    @cache
+    def make(job: str) -> tuple[Batch, Path]:
+        batch = make_batch(job, tmp_path_factory.mktemp("batch"))
+        return batch, batch.run_whole()
+
+    return make

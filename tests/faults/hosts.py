@@ -76,6 +76,7 @@ class Hosts:
         token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         self.environment = {**own_environment(self._scratch), **token, **environment}
         self._hosts: list[Host] = []
+        self._up: list[Host] = []  # but the head
         self._commands: list[psutil.Popen] = []
         try:
             self.head = self._new_host()
@@ -96,33 +97,26 @@ class Hosts:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def join(self, cpus: int) -> Host:
-        """A new host, whose Ray has joined."""
+    def up(self) -> Host:
+        """A host that is up: the one that was neither killed nor cut off, or a new one."""
+        return self._up[0] if self._up else self.join()
+
+    def join(self) -> Host:
+        """A new host of three CPUs, whose Ray has joined."""
         host = self._new_host()
         cable, plug = f"cable{host.address.rpartition('.')[2]}", "eth0"
         words = ["link", "add", cable, "type", "veth", "peer", "name", plug, "netns", host.name]
         ip("-n", self.head.name, *words)
         ip("-n", self.head.name, "link", "set", cable, "master", _SWITCH, "up")
         self._plug_in(host, plug)
-        self._start(host, f"--address={self.environment['RAY_ADDRESS']}", f"--num-cpus={cpus}")
+        self._start(host, f"--address={self.environment['RAY_ADDRESS']}", "--num-cpus=3")
+        self._up.append(host)
         return host
 
-    def run(self, module: str, *words: str) -> psutil.Popen:
-        """Starts `python -m module` on the head; `close` ends it, if nothing else does."""
-        with open(self._scratch / module, "wb") as printed:
-            command = psutil.Popen(
-                [*self.on_head(), sys.executable, "-m", module, *words],
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=printed,
-                stderr=subprocess.STDOUT,
-            )
-        self._commands.append(command)
-        return command
-
-    def printed(self, module: str) -> str:
-        """What the command of this module that was started last has said."""
-        return (self._scratch / module).read_text(errors="replace")
+    def kill(self, host: Host) -> None:
+        """Ends all that runs on a host, at once."""
+        self._up.remove(host)
+        host.kill_all()
 
     def cut(self, host: Host) -> None:
         """Takes down the cable to a host, on the switch's side, as when its plug is pulled.
@@ -131,6 +125,7 @@ class Hosts:
         neither end is told; a new one finds no route after some 3 s.
         """
         cable = f"cable{host.address.rpartition('.')[2]}"
+        self._up.remove(host)
         ip("-n", self.head.name, "link", "set", cable, "down")
 
     def close(self) -> None:

@@ -40,18 +40,20 @@ class RayNodes:
     """A head without CPUs, and nodes; leaving it ends them all.
 
     Attributes:
-        environment: what a command needs to join as a driver, the token among it.
+        environment: all of a command's environment that joins as a driver, the token among it.
     """
 
     def __init__(self) -> None:
         self._scratch = tempfile.TemporaryDirectory(prefix="ns", dir="/tmp")
         token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-        self.environment = {**token, **NOTICE_SOON}
+        scratch = own_environment(Path(self._scratch.name))
+        self.environment = {**scratch, **token, **NOTICE_SOON}
+        self._up: list[int] = []
         # Ray 2.60's Cluster needs this folder, and does not make it.
         Path("/tmp/ray").mkdir(exist_ok=True)
         self._process = psutil.Popen(
             [sys.executable, __file__],
-            env={**own_environment(Path(self._scratch.name)), **self.environment},
+            env=self.environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -75,12 +77,15 @@ class RayNodes:
         wait_until(lambda: not any(map(runs, tree)), "the end of the nodes", 30)
         self._scratch.cleanup()
 
-    def add(self, cpus: int) -> int:
-        """Adds a node of so many CPUs; returns the id of its raylet's process."""
-        return int(self._ask(add=cpus)["raylet"])
+    def two(self) -> list[int]:
+        """The ids of the processes of two raylets that are up, with three CPUs each."""
+        while len(self._up) < 2:
+            self._up.append(int(self._ask(add=3)["raylet"]))
+        return list(self._up)
 
     def remove(self, raylet: int) -> None:
         """Ends a node as a power cut does."""
+        self._up.remove(raylet)
         self._ask(remove=raylet)
 
     def training(self, raylet: int) -> int:

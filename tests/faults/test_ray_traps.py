@@ -5,8 +5,6 @@ about the trap may go.
 """
 
 import ast
-import json
-import math
 import signal
 import sys
 import time
@@ -25,16 +23,14 @@ import ray.data
 from digit_set import write_digits
 from numbers_worker import Numbers, shards
 from ray.data._internal.execution.streaming_executor import StreamingExecutor
-from training_runs import ROOT, arguments
+from training_runs import ROOT
 
 from jobs.common import stream
 from jobs.common.pools import Pool, pool_sizes
 from jobs.common.sharded import run_shards
 from jobs.common.stream import Batch, RunReader, TrainingData, training_batches
 from jobs.common.training import _interruptible
-from jobs.train_stack import COMMAND
 from pipeline.formats.dataset import DatasetInfo
-from pipeline.formats.metrics import read_metrics
 from pipeline.pictures import to_signed
 from pipeline.training.stream import Order
 
@@ -315,7 +311,8 @@ def test_write_parquet_which_deletes_before_it_overwrites_is_not_used() -> None:
     assert not {"write_parquet", "SaveMode"} & names_in_our_code()
 
 
-# --- Metrics through JSON, batches that are read-only, workers that change directory
+# --- Metrics through JSON, batches that are read-only
+# (Workers that change directory: tests/jobs/test_train_stack.py.)
 
 
 def test_checkpoint_metrics_through_json_none_are_given_to_ray_train() -> None:
@@ -332,22 +329,6 @@ def test_read_only_batches_become_tensors_of_their_own() -> None:
     before = pictures.copy()
     to_signed(pictures).zero_()
     assert np.array_equal(pictures, before)
-
-
-@pytest.mark.ray
-@pytest.mark.usefixtures("ray_cluster")
-def test_workers_change_directory_and_relative_paths_are_still_the_commands(
-    info: DatasetInfo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "digits").symlink_to(info.path)
-    words = arguments(Path("digits"), Path("run"), steps=3, num_workers=1)
-    assert COMMAND.run(words, "train-stack") == 0
-    lines = read_metrics(tmp_path / "run" / "metrics.jsonl")
-    assert [line["step"] for line in lines] == [1, 2, 3]
-    assert all(math.isfinite(loss) for line in lines for loss in line["loss"].values())
-    assert (tmp_path / "run" / "model" / "card.json").exists()
-    assert json.loads((tmp_path / "run" / "model" / "card.json").read_text())["steps"] == 3
 
 
 # --- Ctrl-C, which Ray Train makes a good end

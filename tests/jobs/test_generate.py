@@ -117,7 +117,7 @@ def test_a_pool_of_actors_for_each_stage_makes_the_same_bytes(
     whole = SampleJob(model, tmp_path / "whole", SEED, all_in_turn(SPEC.classes), SamplingOptions())
     worker = StackWorker(whole)
     shards = shards_from_json([worker(shard) for shard in RowRanges(COUNT, 8)], whole.output)
-    main(config(model, tmp_path / "actors", pools="stages", num_workers=5))
+    main(config(model, tmp_path / "actors", pools="stages", num_workers=3))
     assert open_sample_set(tmp_path / "actors").shards == shards  # hashes of the files among them
     request.getfixturevalue("without_ray")
     main(config(model, tmp_path / "here", pools="stages"))

@@ -185,16 +185,12 @@ def test_weights_that_are_not_finite_are_never_kept(
     assert found[0] == 4
 
 
-@pytest.mark.ray
-@pytest.mark.slow
-@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.usefixtures("without_ray")
 def test_two_workers_take_the_step_of_the_whole_batch(dataset: Path, tmp_path: Path) -> None:
     # In one step each holds half of the batch; the mean of their gradients is that of the whole.
     # Shifts and starting points are drawn by row, so both see the same perturbed pictures.
     same = {"steps": 1, "adversarial_loss": "pgd", "eps": 0.1}
-    with pytest.MonkeyPatch.context() as patch:
-        train_here(patch)
-        one = main(config(dataset, tmp_path / "one", **same))
+    one = main(config(dataset, tmp_path / "one", **same))
     two = main(config(dataset, tmp_path / "two", num_workers=2, **same))
     images = digits()[0][:64]
     torch.testing.assert_close(

@@ -208,7 +208,10 @@ def test_a_finished_run_goes_on_to_more_steps_and_keeps_its_model_until_then(
 def test_a_worker_of_ray_train_that_dies_is_replaced_and_ends_at_the_same_bits(
     dataset: Path, whole_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """And relative paths are the command's own, though workers change their directory."""
     died = tmp_path / "died"
+    (tmp_path / "digits").symlink_to(dataset)
+    monkeypatch.chdir(tmp_path)
 
     def dying(loop_config: dict[str, Any]) -> None:  # goes to the worker by value
         import os
@@ -228,7 +231,7 @@ def test_a_worker_of_ray_train_that_dies_is_replaced_and_ends_at_the_same_bits(
         train_worker(loop_config)
 
     monkeypatch.setattr("jobs.train_stack.train_worker", dying)
-    main(config(dataset, tmp_path / "run", num_workers=1))
+    main(config(Path("digits"), Path("run"), num_workers=1))
     assert died.exists()
     assert same_weights(tmp_path / "run", whole_run)
     lines = [m["step"] for m in read_metrics(tmp_path / "run" / "metrics.jsonl")]
@@ -247,20 +250,18 @@ def weights(output: Path) -> dict[str, Tensor]:
     }
 
 
-@pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_ray")
 def test_workers_that_share_a_batch_end_at_the_weights_of_a_single_process(
-    dataset: Path, tmp_path: Path, ray_cluster: None
+    dataset: Path, tmp_path: Path
 ) -> None:
     """After 50 steps, to 1e-5: three workers, whose shares are not equal, each in parts.
 
-    (Two, whole and streamed: tests/faults/test_lost_node.py.)
+    (Two, whole, on Ray Train and streamed: tests/faults/test_kill_training.py.)
     """
     settings = {"steps": 50, "batch_size": 16, "grid_rows": 0, "checkpoint_every": 50}
-    settings |= {"stage_share": (1.0, 0.5), "warmup_steps": 10, "data": "resident"}
-    with pytest.MonkeyPatch.context() as patch:
-        train_here(patch)
-        main(config(dataset, tmp_path / "alone", **settings))
+    settings |= {"stage_share": (1.0, 0.5), "warmup_steps": 10}
+    main(config(dataset, tmp_path / "alone", **settings))
     main(config(dataset, tmp_path / "three", **settings, num_workers=3, accumulate=3))
     alone, shared = weights(tmp_path / "alone"), weights(tmp_path / "three")
     assert shared.keys() == alone.keys()
@@ -328,6 +329,7 @@ def test_compiled_and_channels_last_networks_learn_the_same(
 ) -> None:
     # In this process: others would first import torch.
     monkeypatch.setattr("torch._inductor.config.compile_threads", 1)
+    monkeypatch.setattr("torch._inductor.config.cpp_cache_precompile_headers", False)
     # One stage: the compiler takes some 20 s for each.
     settings: dict[str, Any] = {"stages": (8,), "widths": (8,), "blocks": (1,), "layers": (2,)}
     settings |= {"grid_rows": 0, "dropout": 0.1, "steps": 4}

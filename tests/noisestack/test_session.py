@@ -43,12 +43,17 @@ def started_here():
         if any(os.environ["TMPDIR"] in word for word in process.info["cmdline"] or []):
             yield process.pid
 
-seen = {"threads": [], "addresses": [], "left": []}
+def log_monitors():
+    commands = (" ".join(process.cmdline()) for process in psutil.Process().children())
+    return sum("log_monitor.py" in command for command in commands)
+
+seen = {"threads": [], "addresses": [], "left": [], "log monitors": []}
 for _ in range(2):
     with ray_session(num_cpus=4):
         remote = ray.remote(threads)
         seen["threads"].append(ray.get([remote.options(num_cpus=n).remote() for n in (1, 2)]))
         seen["addresses"] += set(listening_addresses())
+        seen["log monitors"].append(log_monitors())
     seen["left"] += [name for name in os.environ if "RAY_AUTH" in name or "RAY_ENABLE" in name]
     seen["left"] += [*started_here(), *os.listdir(os.environ["TMPDIR"]), *os.listdir()]
 print(json.dumps(seen))
@@ -74,6 +79,7 @@ def test_a_private_session_keeps_to_loopback_and_leaves_nothing_behind():
     seen = json.loads(done.stdout)
     assert seen["threads"] == [[1, 2], [1, 2]]  # a torch thread for each CPU that was asked for
     assert set(seen["addresses"]) == {"127.0.0.1"}
+    assert seen["log monitors"] == [0, 0]  # no output is asked for
     assert seen["left"] == []
 
 

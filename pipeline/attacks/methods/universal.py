@@ -18,7 +18,8 @@ from pipeline.attacks.base import MOST_RESTARTS, MOST_STEPS, Model, Norm, row_no
 from pipeline.attacks.engine.queries import Asker
 from pipeline.attacks.geometry.ball import Ball
 from pipeline.attacks.geometry.projection import within_box
-from pipeline.chain.noise import Purpose, keyed_permutation, keyed_uniform
+from pipeline.chain.noise import Purpose, keyed_uniform
+from pipeline.chain.permutation import keyed_permutation
 from pipeline.errors import UserError
 from pipeline.perturbation_terms import MARGIN, NO_TARGET, RULES, UNIVERSAL
 from pipeline.pictures import LEVELS

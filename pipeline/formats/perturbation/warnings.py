@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from scipy.stats import binom
 
 from pipeline.formats.perturbation.target import UNTARGETED
 from pipeline.formats.perturbation.verdict import stated_threshold
@@ -150,6 +149,8 @@ def _is_chance(right: int, rows: int, num_classes: int) -> bool:
     That is: guessing would be right as often, and the interval's upper end lies at most half way
     from there to no mistake at all.
     """
+    from scipy.stats import binom  # takes a second to import, in each worker too
+
     guessing = 1 / num_classes
     enough = clopper_pearson(right, rows)[1] < (1 + guessing) / 2
     return bool(enough and binom.sf(right - 1, rows, guessing) > _CHANCE)
