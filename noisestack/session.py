@@ -22,6 +22,7 @@ from ray.data import DataContext
 from noisestack.own_packages import come_first, hiding
 from noisestack.paths import joins_cluster
 from noisestack.ray_directory import ray_directory
+from pipeline.errors import UserError
 
 LEAST_CPUS = 4  # a Ray Data pipeline with an actor pool needs a spare logical CPU or two to move
 _ITERATING = "iter_threaded"  # what Ray Data calls the threads that fetch and format blocks
@@ -122,7 +123,10 @@ def _private_ray(num_cpus: int, log_to_driver: bool) -> Iterator[None]:
             ):
                 _read_environment()
                 try:
-                    with _stderr_without("Set ray log level from environment variable"):
+                    with (
+                        _stderr_without("Set ray log level from environment variable"),
+                        _late_start_told(),
+                    ):
                         ray.init(
                             address="local",
                             num_cpus=num_cpus,
@@ -138,6 +142,20 @@ def _private_ray(num_cpus: int, log_to_driver: bool) -> Iterator[None]:
                     ray.shutdown()
         finally:
             _read_environment()
+
+
+@contextmanager
+def _late_start_told() -> Iterator[None]:
+    """Ray 2.60 gives its own processes 30 s; beside much other work they may take longer."""
+    try:
+        yield
+    except Exception as error:
+        if "timed out during startup" not in str(error):
+            raise
+        raise UserError(
+            f"Ray did not start within 30 s: this machine is busy (load {os.getloadavg()[0]:.0f} "
+            f"on {os.cpu_count()} CPUs); run the same command when it is less so, nothing is lost"
+        ) from error
 
 
 def _read_environment() -> None:

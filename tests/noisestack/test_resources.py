@@ -18,6 +18,7 @@ from jobs.generate.config import GenerateConfig
 from jobs.generate.pools import make_pools
 from noisestack import resources
 from noisestack.resources import Demand, Supply, Waiting, refuse_impossible
+from noisestack.session import ray_session
 from pipeline.errors import UserError
 
 HEAD, GPU_NODE = {"CPU": 4.0}, {"CPU": 8.0, "GPU": 2.0}
@@ -129,3 +130,16 @@ def test_no_command_waits_for_a_gpu_that_a_machine_does_not_have(tmp_path: Path)
     with pytest.raises(UserError, match="9 workers need 1 CPU and 0 GPUs each"):
         run_training(print, {}, output=tmp_path, workers=Workers(9), progress=str)
     assert time.monotonic() - start < 10
+
+
+def test_a_ray_that_starts_too_late_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Ray 2.60 says it, beside much other work."""
+
+    def late(**_: object) -> None:
+        raise Exception("The current node timed out during startup. This could happen because ...")
+
+    monkeypatch.setattr("ray.init", late)
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    late_start = "did not start within 30 s: this machine is busy"
+    with pytest.raises(UserError, match=late_start), ray_session():
+        pass
