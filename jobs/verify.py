@@ -31,7 +31,7 @@ FAULTS_FOUND = 1
 
 
 class VerifyConfig(JobConfig):
-    """Check a dataset, a sample, perturbation or certificate set, a model, an evaluation or a run.
+    """Check a dataset, a set, a model, an evaluation, a boundary or a training run.
 
     Every file is hashed, every id compared with all others, every label and number looked at; of a
     perturbation set what each row's pictures and columns imply; of a certificate set every bound

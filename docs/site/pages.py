@@ -16,7 +16,15 @@ TOP = {
 
 # The menu. Pages that are not named here come last, so that a new one is never lost.
 MENU = {
-    "Use": ["own_pictures", "python", "attacks", "own_models", "adversarial_training", "serving"],
+    "Use": [
+        "own_pictures",
+        "python",
+        "attacks",
+        "own_models",
+        "adversarial_training",
+        "boundary",
+        "serving",
+    ],
     "Run": ["training", "cluster", "scale", "faults", "refused"],
     "Know": ["mathematics", "formats", "results", "glossary", "tree", "testing"],
 }

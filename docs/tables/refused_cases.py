@@ -149,10 +149,15 @@ CASES = (
     Case("certify --dataset dataset --classifier classifiers:nan --output out --sigma 0.25"),
     Case("certify --dataset dataset --classifier classifiers:chance --output out --sigma 0.25"),
     Case("certify --dataset dataset --classifier classifiers:mixing --output out --sigma 0.25"),
-    # evaluate, compare, verify, export, serve
+    # evaluate, compare, boundary, verify, export, serve
     Case("evaluate --samples nowhere --dataset dataset --classifier classifier --output out"),
     Case("evaluate --samples samples --dataset dataset --classifier wide --output out"),
     Case("compare --sets dataset,samples --output out"),
+    Case("boundary --dataset dataset --output out"),
+    Case("boundary --dataset dataset --classifiers a=wide --output out"),
+    Case("boundary --dataset dataset --classifiers a=classifier --sigmas b=0.25 --output out"),
+    Case("boundary --dataset dataset --classifiers a=classifier --sigmas a=64 --output out"),
+    Case("boundary --dataset dataset --classifiers a=classifier --row 999 --output out"),
     Case("verify"),
     Case("verify nowhere"),
     Case("verify empty"),

@@ -117,7 +117,7 @@ def verify_directory(
 
 
 def _verify_what_has_no_rows(path: Path, faults: Faults) -> Verification | None:
-    """The check of a model, an evaluation or a training run; None for any other directory."""
+    """The check of a model, an evaluation, a boundary or a training run; None for others."""
     if (path / CARD_FILE).is_file():
         kind, num_files = check_model(path, faults)
         return Verification(kind, 0, 0, num_files, faults, in_rows=False)
