@@ -16,6 +16,7 @@ from pipeline.perturbation_terms import TrustWarning
 from pipeline.smoothing.base import OfClassifier, SmoothingBase
 from pipeline.smoothing.bases import BASES
 from pipeline.smoothing.bases.entry import BaseOptions
+from pipeline.smoothing.denoised import OfDenoised
 from pipeline.smoothing.noise import GaussianNoise
 from pipeline.user_models.load import load_classifier
 
@@ -86,7 +87,8 @@ def _open(config: BoundaryConfig, name: str, info: DatasetInfo, split: str) -> O
             info, classifier=spec, weights=weights, rows_per_call=config.rows_per_call, stack=stack
         )
         base = BASES[kind].open(options, sigma, "cpu")
-        model = getattr(base, "logits", None)  # the stack's own answer has no gradient
+        # The stack's own answer has no gradient.
+        model = base.logits if isinstance(base, OfDenoised) else None
     rule = smoothed_rule(
         base,
         model,

@@ -166,4 +166,8 @@ class OfDenoised:
 
     def answers(self, x: Tensor, keys: DrawKeys) -> np.ndarray:
         """See `SmoothingBase`; the keys are not used, since nothing is drawn."""
-        return highest(self._classifier(self._denoised(x.to(self._device))), self.classes)
+        return highest(self.logits(x), self.classes)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """The logits ``[N, K]`` that the votes are the highest of, with a gradient by ``x``."""
+        return self._classifier(self._denoised(x.to(self._device)))
