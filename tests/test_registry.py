@@ -116,7 +116,7 @@ def test_a_job_is_a_command_by_its_file_and_one_without_a_summary_is_none(tmp_pa
 
 
 # Registered names that are also plain words of other things.
-_WORDS = {"none", "label", "stage", "folder", "parquet", "square", "uniform"}
+_WORDS = {"none", "gaussian", "label", "stage", "folder", "parquet", "square", "uniform"}
 _SPELLING = ("pipeline/report/reading.py", "ascent")  # how a name is written, and no choice
 
 
