@@ -23,7 +23,7 @@ def certify_config(inputs: Path, output: Path, **change: Any) -> CertifyConfig:
 def make_certificates(task: Task, output: Path) -> list[dict[str, Any]]:
     """The records of a task's shards, made in this process."""
     worker = Certifier(**task.pool(output).worker_args)
-    shards = RowRanges(task.stop, task.config.rows_per_shard)
+    shards = RowRanges(task.stop, task.config.shard_rows)
     return [{**worker(shard), "index": shard["index"]} for shard in shards]
 
 

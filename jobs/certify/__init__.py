@@ -46,7 +46,7 @@ def main(config: CertifyConfig) -> Path:
         with ray_session():
             records = run_shards(
                 task.pool(output.directory),
-                RowRanges(task.stop, config.rows_per_shard),
+                RowRanges(task.stop, config.shard_rows),
                 output.directory,
                 describe="certify",
                 counted="draws",

@@ -67,7 +67,7 @@ class Task:
             "base": {key: value for key, value in self.identity.items() if key != "classifier"},
             "split": self.split,
             "rows": self.stop,
-            "rows_per_shard": self.config.rows_per_shard,
+            "rows_per_shard": self.config.shard_rows,
             **asdict(self.settings),
         }
 

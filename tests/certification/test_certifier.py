@@ -66,7 +66,7 @@ def test_rows_are_the_same_in_one_shard_and_in_four_and_in_calls_of_7_and_of_256
 def test_a_killed_run_goes_on_with_the_same_bytes(inputs: Path, tmp_path: Path) -> None:
     write_certificates(inputs, tmp_path / "whole", radii=(0.2,))
     task = Task.read(certify_config(inputs, tmp_path / "set", radii=(0.2,)))
-    shards = RowRanges(task.stop, task.config.rows_per_shard)
+    shards = RowRanges(task.stop, task.config.shard_rows)
 
     def runner() -> ShardRunner:
         arguments = task.pool(tmp_path / "set").worker_args
