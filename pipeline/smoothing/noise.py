@@ -20,19 +20,25 @@ values a version may change.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from hashlib import blake2b
 from itertools import pairwise
 from typing import Literal, Protocol, get_args
 
 import numpy as np
 import torch
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtri
 from torch import Tensor
 
 from pipeline.chain.noise import Purpose, philox4x32
 from pipeline.errors import UserError
 from pipeline.pictures import LEVELS
+from pipeline.smoothing.tables import (
+    CELLS,
+    OUTER,
+    gaussian_cells,
+    lattice_cells,
+    lattice_limits,
+)
 
 NoiseName = Literal["gaussian", "lattice"]
 NOISES: tuple[NoiseName, ...] = get_args(NoiseName)
@@ -40,8 +46,6 @@ LARGEST_SIGMA = 10.0  # ten times a pixel's range: nothing of a picture is left
 SMALLEST_SIGMA = 1e-3  # a quarter of a level
 # The number of a draw shares a 32-bit word of the counter with its purpose.
 MOST_DRAWS = 1 << 24
-_CELLS = 1 << 16
-_OUTER = 64  # cells at each end, where the normal distribution's inverse is not near a line
 _WORD = 0xFFFFFFFF
 
 
@@ -119,11 +123,11 @@ class GaussianNoise:
     def __init__(self, sigma: float) -> None:
         check_sigma(sigma)
         self.sigma = sigma
-        self._cells = _gaussian_cells(sigma)
+        self._cells = gaussian_cells(sigma)
 
     def draw(self, keys: DrawKeys, shape: Sequence[int]) -> Tensor:
         size = math.prod(shape)
-        spare = _spare_words(size * 2 * _OUTER / _CELLS)
+        spare = _spare_words(size * 2 * OUTER / CELLS)
         words = _raw_words(keys, -(-size // 2) + spare)
         halves = words.view(np.uint16).reshape(len(keys), -1, 2)[:, :size]
         cells = halves[..., 1]
@@ -144,9 +148,9 @@ class GaussianNoise:
     def _tail(self, cells: np.ndarray, words: np.ndarray) -> np.ndarray:
         """Values of the outermost cells, by 64 more bits."""
         within = (words.astype(np.float64) + 0.5) / 2.0**64
-        upper = cells >= _CELLS // 2
+        upper = cells >= CELLS // 2
         # near 1 a float64 has no room for small differences: the upper end by symmetry
-        share = (np.where(upper, _CELLS - 1 - cells, cells) + within) / _CELLS
+        share = (np.where(upper, CELLS - 1 - cells, cells) + within) / CELLS
         tail = self.sigma * ndtri(share)
         return np.asarray(np.where(upper, -tail, tail))
 
@@ -163,7 +167,7 @@ class LatticeNoise:
         check_sigma(sigma)
         self.sigma = sigma
         self._limits, self._lowest = lattice_limits(sigma)
-        self._cells = _lattice_cells(self._limits, self._lowest)
+        self._cells = lattice_cells(self._limits, self._lowest)
         self._open_share = float(np.isnan(self._cells).mean())
 
     def levels(self, keys: DrawKeys, shape: Sequence[int]) -> Tensor:
@@ -271,41 +275,3 @@ def _further_words(keys: DrawKeys, rows: np.ndarray, places: np.ndarray) -> np.n
     key = (torch.tensor([seed & _WORD]), torch.tensor([seed >> 32]))
     high, low = (word.numpy().astype(np.uint64) for word in philox4x32(counter, key)[:2])
     return np.asarray((high << np.uint64(32)) | low)
-
-
-@lru_cache(maxsize=8)
-def _gaussian_cells(sigma: float) -> np.ndarray:
-    """Each cell's start, and its slope over 16 more bits: complex64, so that one look takes both.
-
-    NaN in the outermost cells at each end.
-    """
-    edges = np.full(_CELLS + 1, np.nan)
-    edges[_OUTER:-_OUTER] = sigma * ndtri(np.arange(_OUTER, _CELLS + 1 - _OUTER) / _CELLS)
-    slopes = np.diff(edges) / _CELLS
-    cells = np.empty(_CELLS, np.complex64)
-    cells.real, cells.imag = edges[:-1] + slopes / 2, slopes
-    return cells
-
-
-@lru_cache(maxsize=8)
-def lattice_limits(sigma: float) -> tuple[np.ndarray, int]:
-    """Where the shares of whole levels end, in parts of 2**64, and the lowest level.
-
-    Level ``lowest + i`` has the shares from ``limits[i - 1]`` to ``limits[i]``, whose differences
-    are ``Φ((j + ½)/s) − Φ((j − ½)/s)`` with ``s = 255 sigma``; uint64 ``[2 |lowest|]``.
-    """
-    scale = LEVELS * sigma
-    lowest = -int(np.ceil(9.5 * scale + 1))  # what lies beyond is less than 2**-64
-    lower = [round(float(ndtr((j + 0.5) / scale)) * 2**64) for j in range(lowest, 0)]
-    # Above a half a float64 has fewer bits than a limit: by symmetry.
-    limits = [*lower, *(2**64 - limit for limit in reversed(lower))]
-    # The last ones may be 2**64 itself, which no share reaches.
-    return np.array([min(limit, 2**64 - 1) for limit in limits], np.uint64), lowest
-
-
-def _lattice_cells(limits: np.ndarray, lowest: int) -> np.ndarray:
-    """float32 ``[65536]``: the level that a share's first 16 bits decide, NaN where they do not."""
-    first = np.arange(_CELLS, dtype=np.uint64) << np.uint64(48)
-    last = first | np.uint64(2**48 - 1)
-    low, high = (np.searchsorted(limits, share, "right") for share in (first, last))
-    return np.where(low == high, lowest + low, np.nan).astype(np.float32)

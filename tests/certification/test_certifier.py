@@ -113,7 +113,7 @@ def linear() -> nn.Module:
 
 
 def write_two_classes(path: Path, labels: list[int] | None = None) -> Path:
-    levels = np.array([10, 60, 110, 126, 129, 160, 200, 250], np.uint8)
+    levels = np.array([10, 60, 110, 127, 128, 160, 200, 250], np.uint8)
     images = np.broadcast_to(levels[:, None, None, None], (8, 2, 2, 1)).copy()
     right = (levels > 127).astype(np.int64).tolist() if labels is None else labels
     ids = [f"level-{level}" for level in levels]

@@ -14,10 +14,10 @@ from pipeline.smoothing.noise import (
     GaussianNoise,
     LatticeNoise,
     check_sigma,
-    lattice_limits,
     noise_of,
     row_keys_of,
 )
+from pipeline.smoothing.tables import lattice_limits
 
 SHAPE = (1, 7, 5)
 
