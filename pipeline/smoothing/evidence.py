@@ -120,8 +120,9 @@ class Passes:
 class EvidenceClassifier:
     """The class of least ``-log p_a(y | c)`` by `Look`s with noise of its own, keyed.
 
-    All classes of a row meet the same noise. A class that lags the row's best by more than
-    ``leave`` nats after a look is asked no more, and a row with one class left is decided.
+    All classes of a row meet the same noise. A class is asked no more once it would lag the row's
+    best by more than ``leave`` nats, were the rest of the integral as the looks so far; and a row
+    with one class left is decided.
 
     Args:
         staged: the denoiser.
@@ -154,6 +155,9 @@ class EvidenceClassifier:
         self._staged, self._conditions = staged, conditions
         self._level, self._looks, self._leave = SIGNED * sigma, tuple(looks), leave
         self._rows_per_call = rows_per_call
+        # The whole integral's weight as a multiple of that of the looks so far.
+        weights = np.cumsum([look.weight for look in self._looks])
+        self._projection = weights[-1] / weights
         num = len(conditions)
         self._candidates = np.ones(num, bool) if candidates is None else candidates
         if self._candidates.sum() < 2:
@@ -191,7 +195,8 @@ class EvidenceClassifier:
             if not np.isfinite(added).all():
                 raise UserError("the denoiser answers with what is no number; mend its weights")
             nats[rows, classes] += added
-            nats[nats - nats.min(axis=1, keepdims=True) > self._leave] = np.inf
+            lag = nats - nats.min(axis=1, keepdims=True)
+            nats[lag * self._projection[number] > self._leave] = np.inf
         return nats
 
     def _errors(

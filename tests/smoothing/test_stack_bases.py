@@ -41,7 +41,7 @@ def options(path: Path, info: DatasetInfo | None = None, **other: object) -> Bas
 
 def opened(path: Path, kind: str) -> SmoothingBase:
     classifier = None if kind == "stack" else str(path / "classifier")
-    return BASES[kind].open(options(path, classifier=classifier), 0.25, "cpu")
+    return BASES[kind].open(options(path, classifier=classifier, looks=(0, 1)), 0.25, "cpu")
 
 
 @pytest.mark.parametrize("kind", ["denoised", "stack"])

@@ -16,8 +16,8 @@ from pipeline.stack import Stack
 
 HIGHEST = 12.0
 """Above this level of a stack's units its classes look alike: all is their mean picture."""
-LEAVE = 8.0
-"""Nats by which a class may lag after a look and still be asked about."""
+LEAVE = 20.0
+"""Nats by which a class may be going to lag and still be asked about; see `EvidenceClassifier`."""
 
 
 class OfStack:
@@ -26,7 +26,8 @@ class OfStack:
     Args:
         stack: conditioned on labels.
         sigma: the certificate's noise level in [0, 1] units.
-        looks: pairs of denoising errors in each stage, coarsest first; None for one in each.
+        looks: pairs of denoising errors in each stage, coarsest first; None for one in each, and
+            two in the last.
         leave: see `LEAVE`; None for that, infinite to ask about all classes at each look.
 
     Raises:
@@ -48,7 +49,7 @@ class OfStack:
             )
         self._stack, self._device = stack, stack.device
         self._leave = LEAVE if leave is None else leave
-        self._counts = (1,) * len(spec.stages) if looks is None else looks
+        self._counts = (*(1,) * (len(spec.stages) - 1), 2) if looks is None else looks
         labels = np.arange(len(spec.classes))
         conditions = spec.condition.rule.read({"label": labels})
         assert conditions is not None
