@@ -91,11 +91,11 @@ def _draw(
         )
         for name, opened in zip(names, sets, strict=True)
     ]
-    attacked += [one.drawn for one in found if one.drawn is not None]
+    asked = [one.drawn for one in found if one.drawn is not None]
     curves = [
         (base_title(one.manifest), CertifiedFigures.of(one.path, one.manifest)) for one in certified
     ]
-    figure = comparison_figure(attacked, curves)
+    figure = comparison_figure(attacked, curves, asked)
     with atomic_path(directory / PICTURE_FILE) as temporary:
         figure.savefig(temporary, format="png")
 

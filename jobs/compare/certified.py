@@ -111,7 +111,7 @@ def beside(
         "smoothed_right_on_attacked": right,
         "contradicted_rows": wrong.tolist(),
     }
-    drawn = (f"{name}, {what}", _figures(asked, attacked))
+    drawn = (f"{what}, smoothed, about {name}'s pictures", _figures(asked, attacked))
     lines = [line, _bounds_line(certified, attacked, what, name, right, len(asked.rows))]
     if len(wrong):
         told = ", ".join(str(row) for row in wrong[:_TOLD].tolist())
