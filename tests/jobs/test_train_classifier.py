@@ -147,6 +147,22 @@ def test_an_interrupted_run_ends_with_the_same_model_as_one_without_interruption
 
 
 @pytest.mark.usefixtures("without_ray")
+def test_training_under_noise_says_its_sigma_and_the_card_keeps_it(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    noise = {"adversarial_loss": "cat_rs", "noise_sigma": 0.25, "eps_l2": 0.5}
+    card = read_json(main(config(dataset, tmp_path / "run", steps=2, **noise)) / "card.json")
+    said = capsys.readouterr().out
+    assert (
+        "smooth training, cat_rs, 2 copies of a picture under noise of sigma 0.25 "
+        "(pixels in [0, 1]), within 0.5 in L2"
+    ) in said
+    assert "accuracy under noise" in said
+    assert {key: card["training"][key] for key in noise} == noise
+    assert card["pgd"] is None
+
+
+@pytest.mark.usefixtures("without_ray")
 def test_a_loss_that_is_not_finite_stops_at_its_step_and_keeps_the_last_good_checkpoint(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
