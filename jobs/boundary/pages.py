@@ -152,6 +152,8 @@ class _Sheet:
             note = f"wrong from the start: says {self.classes[answer]}"
             return MapPanel(title, drawn, note, marks=marks)
         nearest = drawn.nearest_other(middle.label)
+        if kind == OWN or (kind == SAME and number == 0):  # along the axis, to a hundredth of it
+            nearest = min(nearest, self.planes.headings[number].distance)
         note = f"boundary {nearest:.2f} away" if np.isfinite(nearest) else "no boundary on the map"
         if direction != CHOSEN:
             note += f" ({direction} direction)"
@@ -176,6 +178,6 @@ def _examples(task: Task, planes: Planes) -> list[NoisyPicture]:
     shown = [(x, "no noise"), *found]
     answers = [int(rule.decide(noisy, rows)[0]) for noisy, _ in shown]
     return [
-        NoisyPicture(from_unit(noisy)[0], heading_, f"{classes[answer]}", answer == middle.label)
-        for (noisy, heading_), answer in zip(shown, answers, strict=True)
+        NoisyPicture(from_unit(noisy)[0], said, classes[answer], answer == middle.label)
+        for (noisy, said), answer in zip(shown, answers, strict=True)
     ]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from pipeline.boundary.survey import Survey
 
@@ -62,7 +62,9 @@ def _draw_distances(axes: Axes, named: Sequence[tuple[str, Survey]]) -> None:
                 )  # fmt: skip
         axes.plot([], [], "s", color=colour, alpha=0.6, label=label)
     axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xticks(range(len(_WAYS)), [text for _, text in _WAYS])
     axes.set_xlim(-0.5, len(_WAYS) - 0.5)
     axes.set_ylabel("distance to the boundary (L2)")
@@ -70,7 +72,7 @@ def _draw_distances(axes: Axes, named: Sequence[tuple[str, Survey]]) -> None:
         "how far off the boundary is, by direction\n(box: half of the pictures; % above: none met)",
         fontsize=10, pad=16,
     )  # fmt: skip
-    axes.grid(visible=True, axis="y", which="both", alpha=0.25)
+    axes.grid(visible=True, axis="y", alpha=0.25)
     for text in axes.legend(fontsize=8.5, loc="upper left").get_texts():
         text.set_parse_math(False)
 

@@ -42,7 +42,7 @@ def test_the_quickstart_leaves_a_report_of_what_it_made_and_re_does_nothing(
     perturbations = json.loads((place / "perturbations" / "manifest.json").read_text())
     boundary = json.loads((place / "boundary" / "boundary.json").read_text())
     assert [one["name"] for one in boundary["classifiers"]] == ["natural", "denoised"]
-    assert report["boundary"][0]["right"] == boundary["classifiers"][0]["figures"]["right"] >= 7
+    assert report["boundary"][0]["right"] == boundary["classifiers"][0]["figures"]["right"] >= 5
     assert "The boundary, before and after" in page.read_text()
     samples = open_sample_set(place / "samples")
     assert samples.num_rows == 30
