@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 PEERS := .venv/.installed-bench
 SPHINX := .venv/.installed-docs
-SHARED := --numprocesses 3 --dist loadfile # tests with Ray in three lots, which go first (tests/conftest.py)
+SHARED := --numprocesses 2 --dist loadfile # tests with Ray in three lots, which go first (tests/conftest.py)
 MODEL ?= runs/quickstart/stack/model
 
 .DEFAULT_GOAL := help

@@ -122,12 +122,14 @@ _JOBS: dict[str, Job[Any]] = {
 }
 
 boundary: Job[Path]
+certify: Job[Path]
 compare: Job[Path]
 evaluate: Job[dict[str, Any]]
 export: Job[Path]
 generate: Job[Path]
 ingest: Job[Path]
 perturb: Job[Path]
+purification: Job[Path]
 quickstart: Job[Path]
 train_classifier: Job[Path]
 train_stack: Job[Path]

@@ -32,6 +32,13 @@ def perturb_here(patched: pytest.MonkeyPatch) -> None:
     patched.setattr("jobs.perturb.draw_robustness", lambda *_: sizes)
 
 
+def certify_here(patched: pytest.MonkeyPatch) -> None:
+    """`certify` with neither Ray nor the curve's picture."""
+    patched.setattr("jobs.certify.run_shards", in_this_process)
+    patched.setattr("jobs.certify.ray_session", contextlib.nullcontext)
+    patched.setattr("jobs.certify.draw_certified", lambda *_: None)
+
+
 def generate_here(patched: pytest.MonkeyPatch) -> None:
     """`generate` without Ray."""
     patched.setattr("jobs.generate.run_shards", in_this_process)

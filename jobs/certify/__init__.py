@@ -62,6 +62,4 @@ def main(config: CertifyConfig) -> Path:
     return output.path
 
 
-COMMAND = Command(
-    CertifyConfig, main, summary="radii within which a smoothed classifier's answers provably stay"
-)
+COMMAND = Command(CertifyConfig, main, summary="radii within which smoothed answers provably stay")

@@ -175,5 +175,5 @@ def _pair_line(pair: Difference, sets: Sequence[PerturbationSet], names: Sequenc
 
 
 COMMAND = Command(
-    CompareConfig, main, summary="sets side by side: accuracy against ε, attacked and certified"
+    CompareConfig, main, summary="sets side by side: accuracy by size, attacked or certified"
 )

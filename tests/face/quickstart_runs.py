@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from digit_models import digit_network
 from digit_set import CLASSES, write_digits
-from in_this_process import generate_here, perturb_here
+from in_this_process import certify_here, generate_here, perturb_here
 from small_stack import small_stack
 
 import noisestack as ns
@@ -28,6 +28,7 @@ def write_quickstart(root: Path) -> Path:
     with pytest.MonkeyPatch.context() as patched:
         generate_here(patched)
         perturb_here(patched)
+        certify_here(patched)
         ns.jobs.generate(model=runs / "stack/model", output=runs / "samples", count=20)
         ns.jobs.perturb(
             dataset=runs / "dataset",
@@ -35,5 +36,14 @@ def write_quickstart(root: Path) -> Path:
             output=runs / "perturbations",
             eps="32/255",
             steps=5,
+        )
+        ns.jobs.certify(
+            dataset=runs / "dataset",
+            classifier=str(runs / "classifier/model"),
+            output=runs / "certificates",
+            sigma=0.25,
+            radii=(0.25, 0.5),
+            n=1000,
+            limit=20,
         )
     return runs
