@@ -183,7 +183,7 @@ def _praise(verification: Verification) -> str:
 COMMAND = Command(
     VerifyConfig,
     main,
-    summary="check a dataset, a set, a model or a run against its manifest",
+    summary="check a dataset, set, model or run against its manifest",
 )
 if __name__ == "__main__":
     raise SystemExit(COMMAND.run())
