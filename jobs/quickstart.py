@@ -4,6 +4,7 @@ Each step is a job of its own with a config that comes along; this script gives 
 what a person would type, and gathers what they leave into one page.
 """
 
+import json
 import shlex
 import time
 from importlib.metadata import version
@@ -149,8 +150,8 @@ def _run(quickstart: Quickstart, config: QuickstartConfig) -> None:
         boundary.COMMAND,
         "boundary_digits",
         **data,
-        classifiers=f'natural="{model}",denoised="{model}"',
-        stacks=f'denoised="{stack / "model"}"',
+        classifiers=json.dumps({"natural": str(model), "denoised": str(model)}),
+        stacks=json.dumps({"denoised": str(stack / "model")}),
         output=place / "boundary",
     )
 
