@@ -73,7 +73,7 @@ def _draw_distances(axes: Axes, named: Sequence[tuple[str, Survey]]) -> None:
         fontsize=10, pad=16,
     )  # fmt: skip
     axes.grid(visible=True, axis="y", alpha=0.25)
-    for text in axes.legend(fontsize=8.5, loc="upper left").get_texts():
+    for text in axes.legend(fontsize=8.5, loc="lower right").get_texts():
         text.set_parse_math(False)
 
 
