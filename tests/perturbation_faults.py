@@ -15,8 +15,9 @@ from pipeline.attacks.settings import AttackSettings
 from pipeline.classifier import Classifier, save_classifier
 from pipeline.formats.dataset import DatasetInfo, load_dataset
 from pipeline.formats.output import read_json, write_json
-from pipeline.formats.perturbation.set import MANIFEST_FILE, write_perturbation_manifest
+from pipeline.formats.perturbation.set import write_perturbation_manifest
 from pipeline.formats.perturbation.warnings import row_warnings
+from pipeline.formats.set_manifest import MANIFEST_FILE
 from pipeline.formats.shard import read_part, write_shard
 from pipeline.intervals import clopper_pearson
 from pipeline.perturbation.attack import SetAttack

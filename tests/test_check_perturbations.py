@@ -17,8 +17,9 @@ from perturbation_faults import plant, replace, settings, write_inputs, write_se
 
 from pipeline.attacks.base import Norm
 from pipeline.formats.output import read_json, write_json
-from pipeline.formats.perturbation.set import CLASSIFIER_FILE, MANIFEST_FILE
+from pipeline.formats.perturbation.set import CLASSIFIER_FILE
 from pipeline.formats.quarantine import BadRow, write_quarantine
+from pipeline.formats.set_manifest import MANIFEST_FILE
 from pipeline.formats.shard import image_column, images_of
 from pipeline.pictures import picture_hashes
 from pipeline.user_models.onnx_export import export_classifier

@@ -11,11 +11,11 @@ import pyarrow as pa
 
 from pipeline.allocator import keep_freed_memory
 from pipeline.certification.opened import open_base
-from pipeline.errors import UserError
 from pipeline.formats.certificate.rows import contradictions, tally_of
 from pipeline.formats.certificate.set import CertificateColumns, certificate_table
-from pipeline.formats.dataset import images_of, labels_of, load_dataset, read_rows
-from pipeline.formats.quarantine import BadRow, write_quarantine
+from pipeline.formats.dataset import images_of, labels_of, load_dataset
+from pipeline.formats.labelled_rows import read_labelled
+from pipeline.formats.quarantine import write_quarantine
 from pipeline.formats.shard import read_part, write_shard
 from pipeline.smoothing.bases.entry import BaseOptions
 from pipeline.smoothing.certifier import CertifySettings, certify_rows
@@ -81,18 +81,22 @@ class Certifier:
             RuntimeError: a row read back from the stored shard is not what it claims to be.
         """
         start, stop, file = int(shard["start"]), int(shard["stop"]), str(shard["file"])
-        table = read_rows(self._info, self._split, start, stop)
-        bad = self._bad_rows(table, start)
-        if bad and not self._quarantine:
-            raise UserError(bad[0].message)
-        rows = np.setdiff1d(np.arange(start, stop, dtype=np.int64), [row.row for row in bad])
-        made = self._made(table.take(pa.array(rows - start)), rows, file)
+        found = read_labelled(
+            self._info,
+            self._split,
+            start,
+            stop,
+            num_classes=len(self._base.classes),
+            need="certified accuracy needs",
+            quarantine=self._quarantine,
+        )
+        made = self._made(found.table, found.rows, file)
         return {
             "start": start,
             "stop": stop,
             **made,
-            "num_quarantined": len(bad),
-            "quarantine": write_quarantine(bad, self._output, file),
+            "num_quarantined": len(found.bad),
+            "quarantine": write_quarantine(found.bad, self._output, file),
         }
 
     def _made(self, clean: pa.Table, rows: np.ndarray, file: str) -> dict[str, Any]:
@@ -136,17 +140,3 @@ class Certifier:
         wrong = [kind for kind, mask in faults.items() if mask.any()]
         if wrong:
             raise RuntimeError(f"{self._output / file}, read back: {wrong[0]}")
-
-    def _bad_rows(self, table: pa.Table, start: int) -> list[BadRow]:
-        """The rows without a label among the classes; row 0 of the table is row `start`."""
-        labels, highest = labels_of(table), len(self._base.classes) - 1
-        bad = []
-        for index in np.flatnonzero((labels < 0) | (labels > highest)).tolist():
-            origin = f"row {start + index} of {self._info.path}, split {self._split}"
-            reason = (
-                f"{origin}, has label {labels[index]}; certified accuracy needs labels from 0 to "
-                f"{highest}"
-            )
-            name = str(table.column("id")[index].as_py())
-            bad.append(BadRow(name, start + index, origin, reason))
-        return bad

@@ -1,7 +1,6 @@
 """A certificate set held against its dataset, and rows of it voted on again by its base."""
 
 from collections import Counter
-from hashlib import sha256
 from heapq import nsmallest
 
 import numpy as np
@@ -9,7 +8,9 @@ import pyarrow as pa
 
 from pipeline.errors import UserError
 from pipeline.formats.certificate.set import CertificateSet, votes_of
-from pipeline.formats.dataset import DatasetInfo, images_of, labels_of, read_rows
+from pipeline.formats.dataset import DatasetInfo, images_of, labels_of
+from pipeline.formats.keyed_sample import sample_key
+from pipeline.formats.rows_at import rows_at
 from pipeline.formats.shard import iterate
 from pipeline.pictures import picture_hashes
 from pipeline.smoothing.base import SmoothingBase
@@ -35,7 +36,7 @@ def dataset_faults(opened: CertificateSet, info: DatasetInfo) -> tuple[str, ...]
         table, row = table.filter(pa.array(in_range)), row[in_range]
         if not len(row):
             continue
-        clean = _dataset_rows(info, opened.split, row)
+        clean = rows_at(info, opened.split, row)
         hashes = np.array(picture_hashes(images_of(clean)), object)
         wrong = {
             "id is not the dataset's": table["id"].to_numpy() != clean["id"].to_numpy(),
@@ -64,7 +65,7 @@ def redraw_faults(
     if not sample.num_rows:
         return ()
     rows = sample.column("row").to_numpy()
-    images = images_of(_dataset_rows(info, opened.split, rows))
+    images = images_of(rows_at(info, opened.split, rows))
     ids = sample.column("id").to_pylist()
     found = certify_rows(base, images, row_keys_of(ids), settings_of(opened.certificate))
     n, n_a = sample.column("n").to_numpy(), sample.column("n_a").to_numpy()
@@ -97,9 +98,7 @@ def _sample(opened: CertificateSet, num: int, seed: int) -> pa.Table:
     keys: list[tuple[bytes, int]] = []
     for table in iterate(opened.path, opened.shards, ["id", "row"]):
         pairs = zip(table["id"].to_pylist(), table["row"].to_pylist(), strict=True)
-        keys = nsmallest(
-            num, [*keys, *((sha256(f"{seed}:{i}".encode()).digest(), r) for i, r in pairs)]
-        )
+        keys = nsmallest(num, [*keys, *((sample_key(seed, i), r) for i, r in pairs)])
     chosen = {row for _, row in keys}
     parts = [
         table.filter(pa.array([row in chosen for row in table["row"].to_pylist()]))
@@ -108,8 +107,3 @@ def _sample(opened: CertificateSet, num: int, seed: int) -> pa.Table:
     if not parts:
         raise UserError(f"{opened.path} has no rows to draw again")
     return pa.concat_tables(parts).combine_chunks()
-
-
-def _dataset_rows(info: DatasetInfo, split: str, rows: np.ndarray) -> pa.Table:
-    start, stop = int(rows.min()), int(rows.max()) + 1
-    return read_rows(info, split, start, stop).take(pa.array(rows - start)).combine_chunks()

@@ -62,6 +62,11 @@ def keyed_sample(
     return Sample(tuple(ids), images, labels)
 
 
+def sample_key(seed: int, row_id: object) -> bytes:
+    """By which rows are chosen, the lowest first: the SHA-256 of the text ``seed:id``."""
+    return sha256(f"{seed}:{row_id}".encode()).digest()
+
+
 def _keys(
     info: DatasetInfo, split: str, seed: int, columns: list[str], num_classes: int | None
 ) -> Iterator[tuple[bytes, int, int]]:
@@ -74,4 +79,4 @@ def _keys(
             good = np.flatnonzero((labels >= 0) & (labels < num_classes)).tolist()
         ids = table.column("id").to_pylist()
         for row in good:
-            yield sha256(f"{seed}:{ids[row]}".encode()).digest(), number, row
+            yield sample_key(seed, ids[row]), number, row

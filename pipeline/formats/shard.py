@@ -3,7 +3,7 @@
 Pictures are stored as Arrow's `fixed_shape_tensor` of uint8, height x width x channels.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -165,6 +165,15 @@ def shards_from_json(entries: Any, described_in: Path) -> tuple[Shard, ...]:
             f"{described_in} does not list its shards with file, num_rows, sha256 and num_bytes; "
             "make it anew"
         ) from None
+
+
+def table_of(values: Mapping[str, Any], schema: pa.Schema) -> pa.Table:
+    """A table of columns, in the schema's order, each an Arrow array or what makes one."""
+    arrays = [
+        value if isinstance(value, pa.Array) else pa.array(value, schema.field(name).type)
+        for name, value in values.items()
+    ]
+    return pa.table(arrays, schema=schema)
 
 
 def image_column(images: NDArray[np.uint8]) -> pa.FixedShapeTensorArray:

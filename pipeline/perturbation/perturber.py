@@ -13,15 +13,15 @@ import pyarrow as pa
 import torch
 
 from pipeline.allocator import keep_freed_memory
-from pipeline.errors import UserError
-from pipeline.formats.dataset import images_of, labels_of, read_rows
+from pipeline.formats.dataset import images_of, labels_of
+from pipeline.formats.labelled_rows import read_labelled
 from pipeline.formats.perturbation.check import RowCheck, check_rows
 from pipeline.formats.perturbation.distances import linf_levels, squared_l2_levels
 from pipeline.formats.perturbation.set import perturbation_table
 from pipeline.formats.perturbation.target import targets_of
 from pipeline.formats.perturbation.trivial_pictures import count_trivial
 from pipeline.formats.perturbation.warnings import doubtful_rows
-from pipeline.formats.quarantine import BadRow, write_quarantine
+from pipeline.formats.quarantine import write_quarantine
 from pipeline.formats.shard import read_part, write_shard
 from pipeline.perturbation.attack import CleanRows, PerturbedRows, SetAttack
 from pipeline.perturbation.columns import judged_columns
@@ -79,18 +79,22 @@ class Perturber:
             RuntimeError: a row read back from the stored shard is not what it claims to be.
         """
         start, stop, file = int(shard["start"]), int(shard["stop"]), str(shard["file"])
-        table = read_rows(self._place.info, self._split, start, stop)
-        bad = self._bad_rows(table, start)
-        if bad and not self._quarantine:
-            raise UserError(bad[0].message)
-        rows = np.setdiff1d(np.arange(start, stop, dtype=np.int64), [row.row for row in bad])
-        record = self._made(table.take(pa.array(rows - start)), rows, file, first=start == 0)
+        found = read_labelled(
+            self._place.info,
+            self._split,
+            start,
+            stop,
+            num_classes=len(self._place.classifier.classes),
+            need="an attack needs",
+            quarantine=self._quarantine,
+        )
+        record = self._made(found.table, found.rows, file, first=start == 0)
         return {
             "start": start,
             "stop": stop,
             **record,
-            "num_quarantined": len(bad),
-            "quarantine": write_quarantine(bad, self._place.output, file),
+            "num_quarantined": len(found.bad),
+            "quarantine": write_quarantine(found.bad, self._place.output, file),
         }
 
     def _made(self, clean: pa.Table, rows: np.ndarray, file: str, *, first: bool) -> dict[str, Any]:
@@ -157,19 +161,6 @@ class Perturber:
                 f"not what they claim to be; first {check.faults[:1]}"
             )
         return check
-
-    def _bad_rows(self, table: pa.Table, start: int) -> list[BadRow]:
-        """The rows without a label among the classes; row 0 of the table is row `start`."""
-        labels, highest = labels_of(table), len(self._place.classifier.classes) - 1
-        bad = []
-        for index in np.flatnonzero((labels < 0) | (labels > highest)).tolist():
-            origin = f"row {start + index} of {self._place.info.path}, split {self._split}"
-            reason = (
-                f"{origin}, has label {labels[index]}; an attack needs labels from 0 to {highest}"
-            )
-            name = str(table.column("id")[index].as_py())
-            bad.append(BadRow(name, start + index, origin, reason))
-        return bad
 
 
 def _sizes(images: np.ndarray, stored: np.ndarray) -> dict[str, float]:

@@ -6,8 +6,9 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.formats.certificate.rows import contradictions, tally_of, wrong_figures
-from pipeline.formats.certificate.set import MANIFEST_FILE, CertificateSet
+from pipeline.formats.certificate.set import CertificateSet
 from pipeline.formats.perturbation.rows import Tally, add_tally
+from pipeline.formats.set_manifest import MANIFEST_FILE
 from pipeline.smoothing.record import RuleRecount
 from pipeline.verification.faults import Faults
 

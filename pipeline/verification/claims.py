@@ -15,9 +15,10 @@ from pipeline.formats.perturbation.rows import (
     tally_of,
     wrong_figures,
 )
-from pipeline.formats.perturbation.set import MANIFEST_FILE, PerturbationSet
+from pipeline.formats.perturbation.set import PerturbationSet
 from pipeline.formats.perturbation.universal import DELTA_FILE, read_delta
 from pipeline.formats.perturbation.warnings import NOT_REPEATABLE, ROW_CODES, row_warnings
+from pipeline.formats.set_manifest import MANIFEST_FILE
 from pipeline.perturbation_terms import UNIVERSAL
 from pipeline.sampling.labels import plan_of
 from pipeline.verification.faults import Faults

@@ -19,8 +19,9 @@ from pipeline.errors import UserError
 from pipeline.formats.dataset import load_dataset
 from pipeline.formats.output import read_json
 from pipeline.formats.perturbation.check import verify_perturbation_set
-from pipeline.formats.perturbation.set import MANIFEST_FILE, content_hash, open_perturbation_set
+from pipeline.formats.perturbation.set import content_hash, open_perturbation_set
 from pipeline.formats.perturbation.verdict import margins_of
+from pipeline.formats.set_manifest import MANIFEST_FILE
 from pipeline.formats.shard import images_of, labels_of, read_range
 from pipeline.perturbation.transfer import TransferAttack
 from pipeline.verification.directory import verify_directory

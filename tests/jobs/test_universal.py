@@ -24,8 +24,9 @@ from pipeline.errors import UserError
 from pipeline.formats.dataset import dataset_table, load_dataset, write_dataset_info, write_shard
 from pipeline.formats.output import read_json
 from pipeline.formats.perturbation.check import verify_perturbation_set
-from pipeline.formats.perturbation.set import CLASSIFIER_FILE, MANIFEST_FILE, open_perturbation_set
+from pipeline.formats.perturbation.set import CLASSIFIER_FILE, open_perturbation_set
 from pipeline.formats.perturbation.universal import DELTA_FILE, NOT_DELTA, with_delta
+from pipeline.formats.set_manifest import MANIFEST_FILE
 from pipeline.formats.shard import image_column, images_of, labels_of, read_range
 from pipeline.perturbation.perturber import Perturber
 from pipeline.perturbation.preparer import Preparer

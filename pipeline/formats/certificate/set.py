@@ -16,15 +16,19 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.errors import UserError
-from pipeline.formats.output import read_json, sha256_of_json, write_json
-from pipeline.formats.seal import sealed
-from pipeline.formats.shard import Shard, check_present, shards_from_json
+from pipeline.formats.output import read_json
+from pipeline.formats.set_manifest import (
+    MANIFEST_FILE,
+    hash_with_rows,
+    read_manifest,
+    write_manifest,
+)
+from pipeline.formats.shard import Shard, check_present, shards_from_json, table_of
 from pipeline.pictures import picture_hashes
 
-MANIFEST_FILE = "manifest.json"
 FORMAT = 1
 KIND = "certificate-set"
+_MARKS = {"format": FORMAT, "kind": KIND}
 
 
 @dataclass(frozen=True)
@@ -144,12 +148,7 @@ def certificate_table(columns: CertificateColumns, certificate: dict[str, Any]) 
         "draws": np.asarray(columns.n, np.int64) + int(certificate["n0"]),
         "seed": [int(certificate["seed"])] * num,
     }
-    wanted = schema(num_classes)
-    arrays = [
-        value if isinstance(value, pa.Array) else pa.array(value, wanted.field(name).type)
-        for name, value in values.items()
-    ]
-    return pa.table(arrays, schema=wanted)
+    return table_of(values, schema(num_classes))
 
 
 def votes_of(table: pa.Table) -> np.ndarray:
@@ -167,19 +166,13 @@ def write_certificate_manifest(path: Path, manifest: dict[str, Any]) -> None:
         manifest: base, dataset, certificate, shards and quarantine, as `CertificateSet` names them,
             and any further keys.
     """
-    stated = {"format": FORMAT, "kind": KIND, **manifest}
-    stated["content_sha256"] = content_hash(stated)
-    write_json(path / MANIFEST_FILE, sealed(stated))
+    write_manifest(path, {**_MARKS, **manifest}, content_hash)
 
 
 def content_hash(manifest: dict[str, Any]) -> str:
     """The identity of a certificate set: a hash over base, dataset, certificate and all rows."""
-    rows = {
-        name: [[shard[key] for key in ("file", "num_rows", "sha256")] for shard in manifest[name]]
-        for name in ("shards", "quarantine")
-    }
-    return sha256_of_json(
-        {**{key: manifest[key] for key in ("base", "dataset", "certificate")}, **rows}
+    return hash_with_rows(
+        {key: manifest[key] for key in ("base", "dataset", "certificate")}, manifest
     )
 
 
@@ -206,30 +199,20 @@ def read_certificate_manifest(path: Path | str) -> CertificateSet:
     Raises:
         UserError: the set is missing or unfinished.
     """
-    path = Path(path).absolute()
-    if not (path / MANIFEST_FILE).is_file():
-        raise UserError(
-            f"{path} holds no finished certificate set (there is no {MANIFEST_FILE}); "
-            "give the same `certify` command again to finish it"
-        )
-    manifest = read_json(path / MANIFEST_FILE)
-    try:
-        if manifest["format"] != FORMAT or manifest["kind"] != KIND:
-            raise KeyError("format")
-        dataset = manifest["dataset"]
-        return CertificateSet(
-            path,
-            dict(manifest["base"]),
-            str(dataset["sha256"]),
-            str(dataset["split"]),
-            int(dataset["start"]),
-            int(dataset["stop"]),
-            dict(manifest["certificate"]),
-            shards_from_json(manifest["shards"], path / MANIFEST_FILE),
-            shards_from_json(manifest["quarantine"], path / MANIFEST_FILE),
-            manifest,
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{path / MANIFEST_FILE} is not a certificate set's ({error!r}); make it anew"
-        ) from None
+    return read_manifest(path, _opened, marks=_MARKS, what="certificate set", job="certify")
+
+
+def _opened(path: Path, manifest: dict[str, Any]) -> CertificateSet:
+    dataset = manifest["dataset"]
+    return CertificateSet(
+        path,
+        dict(manifest["base"]),
+        str(dataset["sha256"]),
+        str(dataset["split"]),
+        int(dataset["start"]),
+        int(dataset["stop"]),
+        dict(manifest["certificate"]),
+        shards_from_json(manifest["shards"], path / MANIFEST_FILE),
+        shards_from_json(manifest["quarantine"], path / MANIFEST_FILE),
+        manifest,
+    )

@@ -25,6 +25,7 @@ from pipeline.formats.perturbation.verdict import (
     successes,
     threshold_of,
 )
+from pipeline.formats.rows_at import rows_at
 from pipeline.formats.shard import read_part
 from pipeline.perturbation_terms import NO_TARGET, UNIVERSAL
 
@@ -218,7 +219,7 @@ def verify_perturbation_set(
         if in_range.any():
             check = check_rows(
                 table.filter(pa.array(in_range)),
-                _dataset_rows(info, opened, row[in_range]),
+                rows_at(info, opened.split, row[in_range]),
                 opened.split,
                 opened.attack,
                 judge,
@@ -272,11 +273,6 @@ def _threshold_differs(opened: PerturbationSet, judge: Judge, info: DatasetInfo)
         return str(error)
     same = abs(stated - threshold) <= THRESHOLD_TOLERANCE * threshold
     return "" if same else f"{stated:.6g} is {threshold:.6g}"
-
-
-def _dataset_rows(info: DatasetInfo, opened: PerturbationSet, row: np.ndarray) -> pa.Table:
-    start, stop = int(row.min()), int(row.max()) + 1
-    return read_rows(info, opened.split, start, stop).take(pa.array(row - start))
 
 
 def _holds(logits: np.ndarray, recorded: np.ndarray, tie: float) -> np.ndarray:

@@ -18,8 +18,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.errors import UserError
-from pipeline.formats.output import read_json, sha256_of_json, write_json
 from pipeline.formats.perturbation.distances import (
     changed_values,
     l1_levels,
@@ -28,14 +26,25 @@ from pipeline.formats.perturbation.distances import (
 )
 from pipeline.formats.perturbation.target import UNTARGETED
 from pipeline.formats.perturbation.verdict import stated_threshold, successes
-from pipeline.formats.seal import sealed
-from pipeline.formats.shard import Shard, check_present, image_column, shards_from_json
+from pipeline.formats.set_manifest import (
+    MANIFEST_FILE,
+    hash_with_rows,
+    read_manifest,
+    write_manifest,
+)
+from pipeline.formats.shard import (
+    Shard,
+    check_present,
+    image_column,
+    shards_from_json,
+    table_of,
+)
 from pipeline.pictures import LEVELS, picture_hashes
 
-MANIFEST_FILE = "manifest.json"
 CLASSIFIER_FILE = "classifier.onnx"  # for checks without this code, where it was asked for
 FORMAT = 3
 KIND = "perturbation-set"
+_MARKS = {"format": FORMAT, "kind": KIND}
 
 
 @dataclass(frozen=True)
@@ -179,12 +188,7 @@ def perturbation_table(columns: PerturbationColumns, attack: dict[str, Any]) -> 
         "forwards": columns.forwards,
         "backwards": columns.backwards,
     }
-    wanted = schema(columns.images.shape[1:])
-    arrays = [
-        value if isinstance(value, pa.Array) else pa.array(value, wanted.field(name).type)
-        for name, value in values.items()
-    ]
-    return pa.table(arrays, schema=wanted)
+    return table_of(values, schema(columns.images.shape[1:]))
 
 
 def write_perturbation_manifest(path: Path, manifest: dict[str, Any]) -> None:
@@ -194,25 +198,15 @@ def write_perturbation_manifest(path: Path, manifest: dict[str, Any]) -> None:
         manifest: model, dataset, attack, shards and quarantine, as `PerturbationSet` names them,
             and any further keys.
     """
-    stated = {"format": FORMAT, "kind": KIND, **manifest}
-    stated["content_sha256"] = content_hash(stated)
-    write_json(path / MANIFEST_FILE, sealed(stated))
+    write_manifest(path, {**_MARKS, **manifest}, content_hash)
 
 
 def content_hash(manifest: dict[str, Any]) -> str:
-    """The identity of a perturbation set: a hash over model, dataset, attack and all rows.
-
-    The rows that could not be attacked count too: without them the set would claim to cover rows
-    that it does not hold.
-    """
-    rows = {
-        name: [[shard[key] for key in ("file", "num_rows", "sha256")] for shard in manifest[name]]
-        for name in ("shards", "quarantine")
-    }
+    """The identity of a perturbation set: a hash over model, dataset, attack and all rows."""
     parts = {key: manifest[key] for key in ("model", "dataset", "attack")}
     # Not where the classifier came from, nor as what another program wrote it.
     parts["model"] = {key: manifest["model"][key] for key in ("sha256", "classes")}
-    return sha256_of_json({**parts, **rows})
+    return hash_with_rows(parts, manifest)
 
 
 def open_perturbation_set(path: Path | str) -> PerturbationSet:
@@ -232,30 +226,20 @@ def read_perturbation_manifest(path: Path | str) -> PerturbationSet:
     Raises:
         UserError: the set is missing or unfinished.
     """
-    path = Path(path).absolute()
-    if not (path / MANIFEST_FILE).is_file():
-        raise UserError(
-            f"{path} holds no finished perturbation set (there is no {MANIFEST_FILE}); "
-            "give the same `perturb` command again to finish it"
-        )
-    manifest = read_json(path / MANIFEST_FILE)
-    try:
-        if manifest["format"] != FORMAT or manifest["kind"] != KIND:
-            raise KeyError("format")
-        dataset = manifest["dataset"]
-        return PerturbationSet(
-            path,
-            str(manifest["model"]["sha256"]),
-            str(dataset["sha256"]),
-            str(dataset["split"]),
-            int(dataset["start"]),
-            int(dataset["stop"]),
-            dict(manifest["attack"]),
-            shards_from_json(manifest["shards"], path / MANIFEST_FILE),
-            shards_from_json(manifest["quarantine"], path / MANIFEST_FILE),
-            manifest,
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{path / MANIFEST_FILE} is not a perturbation set's ({error!r}); make it anew"
-        ) from None
+    return read_manifest(path, _opened, marks=_MARKS, what="perturbation set", job="perturb")
+
+
+def _opened(path: Path, manifest: dict[str, Any]) -> PerturbationSet:
+    dataset = manifest["dataset"]
+    return PerturbationSet(
+        path,
+        str(manifest["model"]["sha256"]),
+        str(dataset["sha256"]),
+        str(dataset["split"]),
+        int(dataset["start"]),
+        int(dataset["stop"]),
+        dict(manifest["attack"]),
+        shards_from_json(manifest["shards"], path / MANIFEST_FILE),
+        shards_from_json(manifest["quarantine"], path / MANIFEST_FILE),
+        manifest,
+    )

@@ -16,8 +16,8 @@ from pipeline.errors import UserError
 from pipeline.formats.dataset import DatasetInfo, load_dataset
 from pipeline.formats.output import read_json, write_json
 from pipeline.formats.perturbation.check import TIE, check_rows, verify_perturbation_set
-from pipeline.formats.perturbation.set import MANIFEST_FILE
 from pipeline.formats.perturbation.verdict import margins_of
+from pipeline.formats.set_manifest import MANIFEST_FILE
 from pipeline.formats.shard import image_column, images_of, read_part
 from pipeline.perturbation_terms import MARGIN
 
