@@ -1,22 +1,16 @@
 """The manifest of a certificate set: what was certified of what, the shards, the figures."""
 
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.metadata import version
 from typing import Any
 
-import numpy as np
-import ray
 import scipy
-import torch
 
 from jobs.certify.task import Task
 from jobs.common.records import Record
-from noisestack import __version__
+from jobs.common.set_manifest import check_counts, dataset_of, files_of, versions
 from noisestack.config import describe
 from pipeline.certification.doubts import row_warnings
-from pipeline.errors import UserError
 from pipeline.formats.certificate.rows import COUNTED, figures_of
 from pipeline.perturbation_terms import TrustWarning
 
@@ -44,51 +38,25 @@ def manifest_of(
         "quarantined": sum(record["num_quarantined"] for record in records),
         **{name: int(tally[name]) for name in COUNTED},
     }
-    if counts["rows"] + counts["quarantined"] != task.stop:
-        raise RuntimeError(
-            f"{task.stop} rows were read, {counts['rows']} certified and {counts['quarantined']} "
-            "set aside"
-        )
-    if not counts["rows"]:
-        raise UserError(
-            f"none of the {task.stop} rows of {task.info.path}, split {task.split}, has a label "
-            "among the classes; there is no certified accuracy to state"
-        )
+    check_counts(
+        counts,
+        task.info,
+        task.split,
+        made="certified",
+        lost="there is no certified accuracy to state",
+    )
     certificate = task.certificate
     warnings = [*first_warnings, *row_warnings(counts, certificate, len(task.base.classes))]
     return {
         "config": describe(task.config),
         "base": task.identity,
-        "dataset": {
-            "sha256": task.info.sha256,
-            "shape": list(task.info.shape),
-            "split": task.split,
-            "start": 0,
-            "stop": task.stop,
-        },
+        "dataset": dataset_of(task.info, task.split, task.stop),
         "certificate": certificate,
         "warnings": [asdict(warning) for warning in warnings],
         "counts": counts,
         "draws_a_row": counts["draws"] / counts["rows"],
         **figures_of(tally, certificate),
         "seconds": sum(record["seconds"] for record in records),
-        "shards": [
-            {key: value for key, value in record.items() if key != "quarantine"}
-            for record in records
-            if record["num_rows"]
-        ],
-        "quarantine": [entry for record in records for entry in record["quarantine"]],
-        "versions": _versions(),
-    }
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "noisestack": __version__,
-        "torch": torch.__version__,
-        "ray": ray.__version__,
-        "numpy": np.__version__,
-        "scipy": scipy.__version__,
-        "pyarrow": version("pyarrow"),
-        "python": platform.python_version(),
+        **files_of(records),
+        "versions": {**versions(), "scipy": scipy.__version__},
     }

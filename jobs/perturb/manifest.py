@@ -1,21 +1,14 @@
 """The manifest of a perturbation set: what was done to what, the shards, the counts over them."""
 
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from importlib.metadata import version
 from typing import Any
 
-import numpy as np
-import ray
-import torch
-
 from jobs.common.records import Record
+from jobs.common.set_manifest import check_counts, dataset_of, files_of, versions
 from jobs.perturb.task import Task
-from noisestack import __version__
 from noisestack.config import describe
 from pipeline.attacks.trust.repeatability import Repeat
-from pipeline.errors import UserError
 from pipeline.formats.perturbation.warnings import row_warnings
 from pipeline.intervals import clopper_pearson
 from pipeline.perturbation.attack import Totals
@@ -65,13 +58,7 @@ def manifest_of(
             **task.classifier.origin,
             **({"onnx_sha256": onnx_sha256} if onnx_sha256 else {}),
         },
-        "dataset": {
-            "sha256": task.info.sha256,
-            "shape": list(task.info.shape),
-            "split": task.split,
-            "start": 0,
-            "stop": task.stop,
-        },
+        "dataset": dataset_of(task.info, task.split, task.stop),
         "attack": attack,
         "warnings": [asdict(warning) for warning in warnings],
         "counts": counts,
@@ -79,7 +66,7 @@ def manifest_of(
         **_accuracy("clean", clean_right, rows),
         **_accuracy("robust", clean_right - counts["successes"], rows),
         **_of_shards(records, rows),
-        "versions": _versions(),
+        "versions": versions(),
         "devices": sorted({record["device"] for record in records if "device" in record}),
     }
 
@@ -91,16 +78,7 @@ def _counts(task: Task, records: Sequence[Record]) -> dict[str, int]:
         "quarantined": sum(record["num_quarantined"] for record in records),
         **{name: sum(record[name] for record in records) for name in COUNTED},
     }
-    if counts["rows"] + counts["quarantined"] != task.stop:
-        raise RuntimeError(
-            f"{task.stop} rows were read, {counts['rows']} attacked and {counts['quarantined']} "
-            "set aside"
-        )
-    if counts["rows"] == 0:
-        raise UserError(
-            f"none of the {task.stop} rows of {task.info.path}, split {task.split}, has a label "
-            "among the classes; there is nothing to attack"
-        )
+    check_counts(counts, task.info, task.split, made="attacked", lost="there is nothing to attack")
     return counts
 
 
@@ -117,21 +95,5 @@ def _of_shards(records: Sequence[Record], rows: int) -> dict[str, Any]:
             "l2_max": max(record["l2_max"] for record in records),
             "l2_mean": sum(record["l2_sum"] for record in records) / rows,
         },
-        "shards": [
-            {key: value for key, value in record.items() if key not in ("quarantine", "repeat")}
-            for record in records
-            if record["num_rows"]
-        ],
-        "quarantine": [entry for record in records for entry in record["quarantine"]],
-    }
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "noisestack": __version__,
-        "torch": torch.__version__,
-        "ray": ray.__version__,
-        "numpy": np.__version__,
-        "pyarrow": version("pyarrow"),
-        "python": platform.python_version(),
+        **files_of(records, "repeat"),
     }
