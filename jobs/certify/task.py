@@ -16,7 +16,6 @@ from pipeline.smoothing.base import SmoothingBase
 from pipeline.smoothing.bases.entry import BaseOptions
 from pipeline.smoothing.certifier import CertifySettings
 from pipeline.smoothing.record import record_of
-from pipeline.user_models.load import load_classifier
 
 
 @dataclass(frozen=True)
@@ -73,17 +72,8 @@ class Task:
 
     def look(self) -> list[TrustWarning]:
         """What a look at the base shows; UserError where nothing can be certified of it."""
-        config = self.config
-        classifier = None
-        if config.classifier is not None:
-            classifier = load_classifier(
-                config.classifier,
-                self.info,
-                weights=config.weights,
-                rows_per_call=config.rows_per_call,
-            )
         images = images_of(read_rows(self.info, self.split, 0, min(self.stop, 16)))
-        return look_at_base(self.base, images, self.settings, classifier=classifier)
+        return look_at_base(self.base, images, self.settings)
 
     def pool(self, output: Path) -> Pool:
         """Actors that hold the base and write shards into a directory."""

@@ -7,12 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.classifier import FrozenClassifier
 from pipeline.errors import UserError
 from pipeline.perturbation_terms import TrustWarning
 from pipeline.pictures import to_unit
 from pipeline.precision import full_float32
-from pipeline.smoothing.base import SmoothingBase
+from pipeline.smoothing.base import Logits, SmoothingBase
 from pipeline.smoothing.certifier import CertifySettings
 from pipeline.smoothing.noise import DrawKeys
 
@@ -23,17 +22,12 @@ _HALF = 0.5
 
 
 def look_at_base(
-    base: SmoothingBase,
-    images: np.ndarray,
-    settings: CertifySettings,
-    *,
-    classifier: FrozenClassifier | None = None,
+    base: SmoothingBase, images: np.ndarray, settings: CertifySettings
 ) -> list[TrustWarning]:
     """Asks a base, and the classifier inside it, about one call of noisy pictures, and again.
 
     Args:
         images: uint8 ``[N, H, W, C]``, N >= 1, of which the first are used.
-        classifier: inside the base, where there is one.
 
     Returns:
         A warning of code training_mode, or nothing.
@@ -42,7 +36,7 @@ def look_at_base(
         UserError: its answers are not a function of the picture: it is randomised, or it mixes the
             rows of a call; a score is not a number.
     """
-    size = base.rows_per_call
+    size, classifier = base.rows_per_call, base.classifier
     rows = np.arange(size) % len(images)
     keys = DrawKeys(settings.seed, rows, np.arange(size) // len(images))
     x = settings.make_noise().noisy(to_unit(images[rows]), keys)
@@ -71,7 +65,7 @@ _MIXES = (
 )
 
 
-def _look_at_logits(classifier: FrozenClassifier, x: Tensor) -> None:
+def _look_at_logits(classifier: Logits, x: Tensor) -> None:
     """Logits say sooner than votes that a classifier is random, or mixes rows."""
     logits, again = classifier(x), classifier(x)
     size = (logits.amax() - logits.amin()).clamp_min(1e-30) * _SAME

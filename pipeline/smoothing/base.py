@@ -11,6 +11,19 @@ from pipeline.errors import UserError
 from pipeline.smoothing.noise import DrawKeys
 
 
+class Logits(Protocol):
+    """A classifier that sees pictures, as `pipeline.classifier.FrozenClassifier` does."""
+
+    classes: tuple[str, ...]
+    shape: tuple[int, int, int]
+    sha256: str
+    rows_per_call: int
+    origin: dict[str, Any]
+    training_layers: tuple[str, ...]
+
+    def __call__(self, x: Tensor) -> Tensor: ...
+
+
 class SmoothingBase(Protocol):
     """Noisy pictures to classes. Of its votes alone are certificates made.
 
@@ -18,6 +31,7 @@ class SmoothingBase(Protocol):
         classes: the name of each class, at least two.
         shape: (height, width, channels) of a picture.
         rows_per_call: how many pictures each call holds, neither more nor fewer.
+        classifier: that is inside; None where there is none.
     """
 
     @property
@@ -28,6 +42,9 @@ class SmoothingBase(Protocol):
 
     @property
     def rows_per_call(self) -> int: ...
+
+    @property
+    def classifier(self) -> Logits | None: ...
 
     def record(self) -> dict[str, Any]:
         """The base's identity, as JSON can hold it: a set's manifest keeps it."""
@@ -50,18 +67,6 @@ class SmoothingBase(Protocol):
         ...
 
 
-class Logits(Protocol):
-    """A classifier that sees pictures, as `pipeline.classifier.FrozenClassifier` does."""
-
-    classes: tuple[str, ...]
-    shape: tuple[int, int, int]
-    sha256: str
-    rows_per_call: int
-    origin: dict[str, Any]
-
-    def __call__(self, x: Tensor) -> Tensor: ...
-
-
 class OfClassifier:
     """A classifier as it stands: the class of its highest logit, the first of equal ones.
 
@@ -70,7 +75,7 @@ class OfClassifier:
     """
 
     def __init__(self, classifier: Logits) -> None:
-        self._classifier = classifier
+        self.classifier = classifier
         self.classes = classifier.classes
         self.shape = classifier.shape
         self.rows_per_call = classifier.rows_per_call
@@ -78,13 +83,13 @@ class OfClassifier:
     def record(self) -> dict[str, Any]:
         return {
             "base": "classifier",
-            "classifier_sha256": self._classifier.sha256,
-            "classifier": dict(self._classifier.origin),
+            "classifier_sha256": self.classifier.sha256,
+            "classifier": dict(self.classifier.origin),
             "rows_per_call": self.rows_per_call,
         }
 
     def answers(self, x: Tensor, keys: DrawKeys) -> np.ndarray:
-        return highest(self._classifier(x), self.classes)
+        return highest(self.classifier(x), self.classes)
 
 
 def highest(scores: Tensor, classes: Sequence[str]) -> np.ndarray:

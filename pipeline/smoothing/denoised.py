@@ -148,7 +148,7 @@ class OfDenoised:
     ) -> None:
         staged = denoised.staged
         stage = staged.stages[staged.stage_of(denoised.sigma)]
-        self._denoised, self._classifier = denoised, classifier
+        self._denoised, self.classifier = denoised, classifier
         self._identity = {**identity, "side": stage.side, "denoiser_passes": 1}
         self._device = torch.device(device)
         self.classes, self.shape = classifier.classes, classifier.shape
@@ -158,8 +158,8 @@ class OfDenoised:
         """Who denoises and who classifies; ``side`` is the resolution that is denoised at."""
         return {
             "base": "denoised",
-            "classifier_sha256": self._classifier.sha256,
-            "classifier": dict(self._classifier.origin),
+            "classifier_sha256": self.classifier.sha256,
+            "classifier": dict(self.classifier.origin),
             "rows_per_call": self.rows_per_call,
             **self._identity,
         }
@@ -170,4 +170,4 @@ class OfDenoised:
 
     def logits(self, x: Tensor) -> Tensor:
         """The logits ``[N, K]`` that the votes are the highest of, with a gradient by ``x``."""
-        return self._classifier(self._denoised(x.to(self._device)))
+        return self.classifier(self._denoised(x.to(self._device)))

@@ -175,7 +175,7 @@ def look(network: nn.Module, **frozen: Any) -> list[str]:
     classifier = FrozenClassifier(network, ("dark", "light"), (2, 2, 1), rows_per_call=64, **frozen)
     images = np.random.default_rng(0).integers(0, 256, (5, 2, 2, 1), np.uint8)
     settings = CertifySettings(0.25, n0=10, n=100)
-    warnings = look_at_base(OfClassifier(classifier), images, settings, classifier=classifier)
+    warnings = look_at_base(OfClassifier(classifier), images, settings)
     return [warning.code for warning in warnings]
 
 

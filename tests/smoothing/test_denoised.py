@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from betrayer import Betrayer, ByBrightness
 from blind_stack import STAGES, blind_stack
 from oracles import GaussianStack
 from small_stack import SPEC, small_stack
-from torch import Tensor
 
 from pipeline.errors import UserError
 from pipeline.smoothing.bases.opened import staged, with_null
@@ -37,40 +37,15 @@ def test_a_picture_in_0_to_1_is_denoised_at_twice_its_sigma_and_comes_back() -> 
     )
 
 
-class Betrayer:
-    """A denoiser that paints the label it is conditioned on, and remembers what it was told."""
-
-    def __init__(self) -> None:
-        self.conditions: list[Tensor | None] = []
-        self.told: list[tuple[int, int, Tensor]] = []
-
-    def __call__(self, stage: int, z: Tensor, sigma: Tensor, condition: Tensor | None) -> Tensor:
-        self.conditions.append(condition)
-        self.told.append((stage, z.shape[-1], sigma))
-        if condition is None:
-            return torch.zeros_like(z)
-        return condition.to(z)[:, None, None, None].expand_as(z)
-
-
-class ByBrightness:
-    """Reads a painted label."""
-
-    classes, shape, sha256, rows_per_call = ("dark", "light"), (4, 4, 1), "b" * 64, 8
-
-    def __init__(self) -> None:
-        self.origin = {"kind": "test"}
-
-    def __call__(self, x: Tensor) -> Tensor:
-        light = (x.mean(dim=(1, 2, 3)) > 0.75).to(x)
-        return torch.stack((1 - light, light), dim=1)
-
-
 def betrayed(sigma: float, rows_per_call: int = 8) -> tuple[Betrayer, OfDenoised]:
-    betrayer = Betrayer()
+    betrayer = Betrayer(0.0)
     denoiser = StagedDenoiser(betrayer, STAGES, lambda stage: torch.zeros(3, 1))
     identity = {"stack_sha256": "a" * 64}
     base = OfDenoised(
-        Denoised(denoiser, sigma), ByBrightness(), identity=identity, rows_per_call=rows_per_call
+        Denoised(denoiser, sigma),
+        ByBrightness(0.75),
+        identity=identity,
+        rows_per_call=rows_per_call,
     )
     return betrayer, base
 
@@ -94,7 +69,7 @@ def test_the_denoiser_is_asked_once_at_exactly_sigma_and_never_about_a_label(
 
 def test_what_is_denoised_draws_nothing() -> None:
     stack = small_stack(rows_per_call=6)
-    classifier = ByBrightness()
+    classifier = ByBrightness(0.75)
     base = OfDenoised(
         Denoised(staged(stack), 0.25), classifier, identity={}, rows_per_call=stack.rows_per_call
     )

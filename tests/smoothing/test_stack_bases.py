@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from betrayer import Betrayer, ByBrightness
 from blind_stack import STAGES
 from digit_models import digit_network
 from digit_set import CLASSES, digits, write_digits
 from small_stack import SPEC, small_stack
-from torch import Tensor
 
 from pipeline.classifier import save_classifier
 from pipeline.errors import UserError
@@ -57,34 +57,10 @@ def test_rows_are_certified_alike_together_and_alone(made: Path, kind: str) -> N
     assert base.record() == opened(made, kind).record()
 
 
-class Betrayer:
-    """A denoiser that would tell the classifier the label, if it were ever told one."""
-
-    def __init__(self) -> None:
-        self.conditions: list[Tensor | None] = []
-
-    def __call__(self, stage: int, z: Tensor, sigma: Tensor, condition: Tensor | None) -> Tensor:
-        self.conditions.append(condition)
-        if condition is None:
-            return torch.full_like(z, -1)
-        return condition.to(z)[:, None, None, None].expand_as(z)
-
-
-class ByBrightness:
-    classes, shape, sha256, rows_per_call = ("dark", "light"), (4, 4, 1), "b" * 64, 8
-
-    def __init__(self) -> None:
-        self.origin = {"kind": "test"}
-
-    def __call__(self, x: Tensor) -> Tensor:
-        light = (x.mean(dim=(1, 2, 3)) > 0.5).to(x)
-        return torch.stack((1 - light, light), dim=1)
-
-
 def test_a_stack_that_would_betray_the_label_never_gets_it() -> None:
-    betrayer = Betrayer()
+    betrayer = Betrayer(-1.0)
     denoiser = StagedDenoiser(betrayer, STAGES, lambda stage: torch.zeros(3, 1))
-    base = OfDenoised(Denoised(denoiser, 0.25), ByBrightness(), identity={}, rows_per_call=8)
+    base = OfDenoised(Denoised(denoiser, 0.25), ByBrightness(0.5), identity={}, rows_per_call=8)
     # Half of the pictures are light: whoever gets all of them right knew their labels.
     images = np.zeros((8, 4, 4, 1), np.uint8)
     images[::2] = 255

@@ -5,21 +5,13 @@ from pipeline.smoothing.base import SmoothingBase
 from pipeline.smoothing.bases.entry import BaseEntry, BaseOptions
 from pipeline.smoothing.bases.opened import open_stack, staged, with_null
 from pipeline.smoothing.denoised import Denoised, OfDenoised
-from pipeline.user_models.load import load_same_classifier
 
 
 def _open(options: BaseOptions, sigma: float, device: str) -> SmoothingBase:
     if options.classifier is None:
         raise UserError("the base denoised needs a classifier, and none is given; name one")
     stack = with_null(open_stack(options.stack, options.info, device))
-    classifier = load_same_classifier(
-        options.classifier,
-        options.info,
-        options.classifier_sha256,
-        weights=options.weights,
-        rows_per_call=options.rows_per_call,
-        device=device,
-    )
+    classifier = options.same_classifier(device)
     return OfDenoised(
         Denoised(staged(stack), sigma),
         classifier,

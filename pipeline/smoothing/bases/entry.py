@@ -4,8 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.classifier import FrozenClassifier
 from pipeline.formats.dataset import DatasetInfo
 from pipeline.smoothing.base import SmoothingBase
+from pipeline.user_models.load import load_same_classifier
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,18 @@ class BaseOptions:
     stack: Path | None = None
     looks: tuple[int, ...] | None = None
     leave: float | None = None
+
+    def same_classifier(self, device: str) -> FrozenClassifier:
+        """The classifier that was named; UserError where it is another one, or does not fit."""
+        assert self.classifier is not None
+        return load_same_classifier(
+            self.classifier,
+            self.info,
+            self.classifier_sha256,
+            weights=self.weights,
+            rows_per_call=self.rows_per_call,
+            device=device,
+        )
 
 
 @dataclass(frozen=True)

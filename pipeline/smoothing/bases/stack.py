@@ -34,6 +34,8 @@ class OfStack:
         UserError: the stack has no labels, no stage for this noise, or too few trained classes.
     """
 
+    classifier = None
+
     def __init__(
         self,
         stack: Stack,
