@@ -8,9 +8,9 @@ from pipeline.boundary.figures import figures_of
 from pipeline.boundary.survey import Survey
 from pipeline.errors import UserError
 from pipeline.formats.boundary import BOUNDARY_FILE, read_arrays
-from pipeline.formats.claim import RUN_FILE
 from pipeline.formats.output import read_json, sha256_of_file
 from pipeline.verification.faults import Faults
+from pipeline.verification.made_from import check_made_from
 
 
 def check_boundary(path: Path, faults: Faults) -> int:
@@ -32,11 +32,7 @@ def check_boundary(path: Path, faults: Faults) -> int:
 
 
 def _check_files(path: Path, stored: dict[str, Any], faults: Faults) -> int:
-    if not (path / RUN_FILE).is_file():
-        faults.add("a missing file", RUN_FILE, "is missing")
-    elif read_json(path / RUN_FILE)["fingerprint"] != stored["made_from"]:
-        what = f"was made from something else than {RUN_FILE} says"
-        faults.add("files that contradict each other", BOUNDARY_FILE, what)
+    check_made_from(path, BOUNDARY_FILE, stored, faults)
     for file, sha256 in stored["files"].items():
         if not (path / file).is_file():
             faults.add("a missing file", file, "is missing")

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
-from pipeline.formats.claim import RUN_FILE
 from pipeline.formats.output import read_json
 from pipeline.intervals import clopper_pearson
 from pipeline.verification.faults import Faults
+from pipeline.verification.made_from import check_made_from
 
 EVALUATION_FILE = "evaluation.json"
 
@@ -22,18 +22,10 @@ def check_evaluation(path: Path, faults: Faults) -> None:
         stored = read_json(path / EVALUATION_FILE)
         if not isinstance(stored, dict):
             raise UserError("it is no JSON object")
-        _check_made_from(path, stored, faults)
+        check_made_from(path, EVALUATION_FILE, stored, faults)
         _check_figures(stored, faults)
     except (UserError, AttributeError, KeyError, TypeError, ValueError) as error:
         faults.add("figures that cannot be used", EVALUATION_FILE, f"lacks or spoils {error}")
-
-
-def _check_made_from(path: Path, stored: dict[str, Any], faults: Faults) -> None:
-    if not (path / RUN_FILE).is_file():
-        faults.add("a missing file", RUN_FILE, "is missing")
-    elif read_json(path / RUN_FILE)["fingerprint"] != stored["made_from"]:
-        what = f"was made from something else than {RUN_FILE} says"
-        faults.add("files that contradict each other", EVALUATION_FILE, what)
 
 
 def _check_figures(stored: dict[str, Any], faults: Faults) -> None:

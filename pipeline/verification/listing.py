@@ -148,9 +148,7 @@ def _perturbations(directory: Path, stored: dict[str, Any], faults: Faults) -> L
     opened = perturbation_set.read_perturbation_manifest(directory)
     if perturbation_set.content_hash(stored) != stored.get("content_sha256"):
         _content_differs(faults, MANIFEST_FILE)
-    counts = quarantine.counts_of(opened.shards, opened.quarantine)
-    for key, name in (("read", "read"), ("rows", "written"), ("quarantined", "quarantined")):
-        _compare(faults, MANIFEST_FILE, f"rows {name}", stored["counts"][key], counts[name])
+    _compare_counts(opened.shards, opened.quarantine, stored, faults)
     _check_onnx(directory, stored["model"], faults)
     schema = perturbation_set.schema(tuple(int(size) for size in stored["dataset"]["shape"]))
     claims: Claims | None = None
@@ -169,9 +167,7 @@ def _certificates(directory: Path, stored: dict[str, Any], faults: Faults) -> Li
     opened = certificate_set.read_certificate_manifest(directory)
     if certificate_set.content_hash(stored) != stored.get("content_sha256"):
         _content_differs(faults, MANIFEST_FILE)
-    counts = quarantine.counts_of(opened.shards, opened.quarantine)
-    for key, name in (("read", "read"), ("rows", "written"), ("quarantined", "quarantined")):
-        _compare(faults, MANIFEST_FILE, f"rows {name}", stored["counts"][key], counts[name])
+    _compare_counts(opened.shards, opened.quarantine, stored, faults)
     schema = certificate_set.schema(len(opened.classes))
     claims: Claims | None = None
     try:
@@ -213,6 +209,14 @@ def _compare(faults: Faults, file: str, what: str, stated: Any, actual: int) -> 
         faults.add(
             "counts that do not add up", file, f"says {stated} {what}, and its files hold {actual}"
         )
+
+
+def _compare_counts(
+    shards: tuple[Shard, ...], set_aside: tuple[Shard, ...], stored: dict[str, Any], faults: Faults
+) -> None:
+    counts = quarantine.counts_of(shards, set_aside)
+    for key, name in (("read", "read"), ("rows", "written"), ("quarantined", "quarantined")):
+        _compare(faults, MANIFEST_FILE, f"rows {name}", stored["counts"][key], counts[name])
 
 
 def _rows(shards: tuple[Shard, ...]) -> int:
