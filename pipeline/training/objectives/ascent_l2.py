@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import UserError
+from pipeline.training.objectives.inner import check_step_size, grown
 
 
 @dataclass(frozen=True)
@@ -30,15 +31,11 @@ class AscentL2:
             raise UserError(f"eps_l2 must be above 0 (in [0, 1] pixel units), not {self.eps:g}")
         if self.steps < 1 or self.warmup_steps < 0:
             raise ValueError(f"{self} has no steps")
-        if not 0 < self.step_size <= 2:
-            raise UserError(
-                f"attack_step_size must be above 0 and at most 2 (in units of eps_l2), not "
-                f"{self.step_size:g}"
-            )
+        check_step_size(self.step_size, "eps_l2")
 
     def radius(self, step: int) -> float:
         """ε of optimiser step ``step`` (from 0)."""
-        return self.eps * min(1.0, (step + 1) / max(1, self.warmup_steps))
+        return self.eps * grown(step, self.warmup_steps)
 
     def __call__(
         self, loss: Callable[[Tensor], Tensor], centre: Tensor, step: int, *, boxed: bool

@@ -16,6 +16,20 @@ from pipeline.pictures import LEVELS
 from pipeline.training.objectives.base import StepRows
 
 
+def grown(step: int, warmup_steps: int) -> float:
+    """The part of its full size that a ball has at an optimiser step, from 0; it grows evenly."""
+    return min(1.0, (step + 1) / max(1, warmup_steps))
+
+
+def check_step_size(step_size: float, unit: str) -> None:
+    """UserError for a step that is none; ``unit`` is the key of the radius that it is a part of."""
+    if not 0 < step_size <= 2:
+        raise UserError(
+            f"attack_step_size must be above 0 and at most 2 (in units of {unit}), not "
+            f"{step_size:g}"
+        )
+
+
 @dataclass(frozen=True)
 class InnerAttack:
     """Projected gradient ascent in L∞ from a random point.
@@ -40,16 +54,11 @@ class InnerAttack:
     def __post_init__(self) -> None:
         if self.levels < 1 or self.steps < 1 or self.warmup_steps < 0:
             raise ValueError(f"{self} has no ball or no steps")
-        if not 0 < self.step_size <= 2:
-            raise UserError(
-                f"attack_step_size must be above 0 and at most 2 (in units of eps), not "
-                f"{self.step_size:g}"
-            )
+        check_step_size(self.step_size, "eps")
 
     def radius(self, step: int) -> float:
         """ε of optimiser step ``step`` (from 0), in [0, 1] units."""
-        grown = min(1.0, (step + 1) / max(1, self.warmup_steps))
-        return grown * self.levels / LEVELS
+        return grown(step, self.warmup_steps) * self.levels / LEVELS
 
     def __call__(
         self, network: nn.Module, loss: Callable[[Tensor], Tensor], rows: StepRows
