@@ -6,17 +6,15 @@ actor's first call to the end of its last, as in `generate_throughput`: what com
 processes, imports, the classifier) is told apart.
 """
 
-import os
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from benchmarks.actors import noted, one_beside_two, timed
 from benchmarks.classifiers import FOLDERS, Subject, subjects
-from benchmarks.common import alternate, read_options, report
-from benchmarks.generate_throughput import Call, JobTimes, calls_of, note, whole_speed
-from benchmarks.perturb_throughput import figures
+from benchmarks.common import read_options, report
+from benchmarks.generate_throughput import JobTimes
 from jobs import certify
 from jobs.certify import task
 from jobs.certify.config import CertifyConfig
@@ -32,40 +30,30 @@ class TimedCertifier(Certifier):
     """The job's worker, and a line about each call."""
 
     def __call__(self, shard: dict[str, Any]) -> dict[str, Any]:
-        start = time.time()
-        record = super().__call__(shard)
-        note(self._output, Call(os.getpid(), 0, start, time.time(), record["num_rows"]))
-        return record
+        return noted(super().__call__, shard, self._output)
 
 
 def run_job(subject: Subject, output: Path, *, shards: int, quick: bool, actors: int) -> JobTimes:
     """The job as a person runs it, with a Ray of its own."""
     rows = QUICK_SHARD_ROWS if quick else SHARD_ROWS
-    begun = time.time()
-    certify.main(
-        CertifyConfig(
-            dataset=subject.dataset,
-            classifier=str(subject.folder),
-            output=output,
-            split=subject.split,
-            limit=shards * rows,
-            sigma=SIGMA,
-            n=QUICK_DRAWS if quick else DRAWS,
-            rows_per_shard=rows,
-            num_workers=actors,
-        )
+    config = CertifyConfig(
+        dataset=subject.dataset,
+        classifier=str(subject.folder),
+        output=output,
+        split=subject.split,
+        limit=shards * rows,
+        sigma=SIGMA,
+        n=QUICK_DRAWS if quick else DRAWS,
+        rows_per_shard=rows,
+        num_workers=actors,
     )
-    ended = time.time()
-    calls = calls_of(output)
-    first, last = min(call.start for call in calls), max(call.stop for call in calls)
-    return JobTimes(whole_speed(calls), first - begun, ended - last)
+    return timed(lambda: certify.main(config), output)
 
 
 def main() -> None:
     """Measures both sides in turn and prints the figures as one line of JSON, the last."""
     options = read_options(__doc__, folders=FOLDERS)
     shards = QUICK_SHARDS if options.quick else SHARDS
-    jobs: dict[str, list[JobTimes]] = {"one": [], "two": []}
     with (
         patch.object(task, "Certifier", TimedCertifier),
         tempfile.TemporaryDirectory(prefix="certify-") as directory,
@@ -73,16 +61,16 @@ def main() -> None:
         place = Path(directory)
         subject = subjects(options, place)["natural"]
 
-        def job(name: str, actors: int) -> None:
-            output = place / f"{name}-{len(jobs[name])}"
-            jobs[name].append(
-                run_job(subject, output, shards=actors * shards, quick=options.quick, actors=actors)
-            )
-
-        alternate({"one": lambda: job("one", 1), "two": lambda: job("two", 2)}, options.repeats)
+        found = one_beside_two(
+            lambda actors, output: run_job(
+                subject, output, shards=actors * shards, quick=options.quick, actors=actors
+            ),
+            place,
+            options.repeats,
+        )
     report(
         "certify_throughput",
-        {"draws_per_row": QUICK_DRAWS if options.quick else DRAWS, **figures(jobs)},
+        {"draws_per_row": QUICK_DRAWS if options.quick else DRAWS, **found},
         options=options,
         targets={"ratio_two_actors": 1.85},
     )

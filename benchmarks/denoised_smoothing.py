@@ -74,12 +74,25 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
 
 
-def _options(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+def parser_of_models(description: str | None) -> argparse.ArgumentParser:
+    """What a benchmark takes of a dataset, a stack and a classifier; its first line is the help."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0] if description else "")
     runs = Path("runs/fashion_mnist")
     parser.add_argument("--dataset", type=Path, default=runs / "dataset")
     parser.add_argument("--stack", type=Path, default=runs / "stack" / "model")
     parser.add_argument("--classifier", type=Path, default=runs / "classifier" / "model")
+    parser.add_argument("--quick", action="store_true", help="see that it works, measure nothing")
+    parser.add_argument("--repeats", type=int, help="not heeded: nothing is timed side by side")
+    return parser
+
+
+def whole_numbers(text: str) -> tuple[int, ...]:
+    """Whole numbers with commas between them."""
+    return tuple(int(part) for part in text.split(","))
+
+
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = parser_of_models(__doc__)
     parser.add_argument("--gaussian", action="append", default=[], metavar="SIGMA=DIR")
     parser.add_argument("--sigmas", type=_numbers, default=(0.25, 0.5))
     parser.add_argument("--rows", type=int, default=500)
@@ -89,20 +102,14 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--draws", type=int, default=10_000, help="at most, of a row")
     parser.add_argument("--reach", type=float, default=3.0, help="of sigma: largest radius asked")
     parser.add_argument("--n0", type=int, default=100)
-    parser.add_argument("--looks", type=_whole, default=None)
+    parser.add_argument("--looks", type=whole_numbers, default=None)
     parser.add_argument("--leave", type=float, default=None)
     parser.add_argument("--only", default="", help="names of bases, with commas; none for all")
-    parser.add_argument("--quick", action="store_true", help="see that it works, measure nothing")
-    parser.add_argument("--repeats", type=int, help="not heeded: nothing is timed side by side")
     return parser.parse_args(argv)
 
 
 def _numbers(text: str) -> tuple[float, ...]:
     return tuple(float(part) for part in text.split(","))
-
-
-def _whole(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(","))
 
 
 def _bases(

@@ -6,17 +6,15 @@ end of its last, as in `generate_throughput`: what comes before (Ray, the proces
 classifier) and what a first call prepares are told apart.
 """
 
-import os
 import tempfile
-import time
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from benchmarks.actors import noted, one_beside_two, timed
 from benchmarks.classifiers import FOLDERS, Subject, subjects
-from benchmarks.common import alternate, median, read_options, report
-from benchmarks.generate_throughput import Call, JobTimes, calls_of, note, whole_speed
+from benchmarks.common import read_options, report
+from benchmarks.generate_throughput import JobTimes
 from jobs import perturb
 from jobs.perturb.config import PerturbConfig
 from pipeline.perturbation.perturber import Perturber
@@ -29,44 +27,22 @@ class TimedPerturber(Perturber):
     """The job's worker, and a line about each call."""
 
     def __call__(self, shard: dict[str, Any]) -> dict[str, Any]:
-        start = time.time()
-        record = super().__call__(shard)
-        note(self._place.output, Call(os.getpid(), 0, start, time.time(), record["num_rows"]))
-        return record
+        return noted(super().__call__, shard, self._place.output)
 
 
 def run_job(subject: Subject, output: Path, shards: int, rows: int, actors: int) -> JobTimes:
     """The job as a person runs it, with a Ray of its own."""
-    begun = time.time()
-    perturb.main(
-        PerturbConfig(
-            dataset=subject.dataset,
-            classifier=str(subject.folder),
-            output=output,
-            split=subject.split,
-            limit=shards * rows,
-            eps=subject.levels / 255,
-            rows_per_shard=rows,
-            num_workers=actors,
-        )
+    config = PerturbConfig(
+        dataset=subject.dataset,
+        classifier=str(subject.folder),
+        output=output,
+        split=subject.split,
+        limit=shards * rows,
+        eps=subject.levels / 255,
+        rows_per_shard=rows,
+        num_workers=actors,
     )
-    ended = time.time()
-    calls = calls_of(output)
-    first, last = min(call.start for call in calls), max(call.stop for call in calls)
-    return JobTimes(whole_speed(calls), first - begun, ended - last)
-
-
-def figures(jobs: Mapping[str, Sequence[JobTimes]]) -> dict[str, float]:
-    """Medians, and their ratio: of the sides ``one`` and ``two``."""
-    found: dict[str, float] = {}
-    for name, runs in jobs.items():
-        found[f"{name}_rows_per_second"] = median([run.samples_per_second for run in runs])
-        found[f"{name}_startup_seconds"] = median([run.startup_seconds for run in runs])
-        found[f"{name}_finish_seconds"] = median([run.finish_seconds for run in runs])
-    return {
-        **found,
-        "ratio_two_actors": found["two_rows_per_second"] / found["one_rows_per_second"],
-    }
+    return timed(lambda: perturb.main(config), output)
 
 
 def main() -> None:
@@ -75,7 +51,6 @@ def main() -> None:
     rows, shards = (
         (QUICK_SHARD_ROWS, QUICK_SHARDS) if options.quick else (SHARD_ROWS, SHARDS)
     )  # fmt: skip
-    jobs: dict[str, list[JobTimes]] = {"one": [], "two": []}
     with (
         patch.object(perturb, "Perturber", TimedPerturber),
         tempfile.TemporaryDirectory(prefix="perturb-") as directory,
@@ -83,14 +58,14 @@ def main() -> None:
         place = Path(directory)
         subject = subjects(options, place)["trained"]
 
-        def job(name: str, actors: int) -> None:
-            output = place / f"{name}-{len(jobs[name])}"
-            jobs[name].append(run_job(subject, output, actors * shards, rows, actors))
-
-        alternate({"one": lambda: job("one", 1), "two": lambda: job("two", 2)}, options.repeats)
+        found = one_beside_two(
+            lambda actors, output: run_job(subject, output, actors * shards, rows, actors),
+            place,
+            options.repeats,
+        )
     report(
         "perturb_throughput",
-        {"rows_per_shard": rows, "shards_per_actor": shards, **figures(jobs)},
+        {"rows_per_shard": rows, "shards_per_actor": shards, **found},
         options=options,
         targets={"ratio_two_actors": 1.9},
     )

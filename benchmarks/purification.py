@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import Options, report
-from benchmarks.denoised_smoothing import quick_models
+from benchmarks.denoised_smoothing import parser_of_models, quick_models, whole_numbers
 from pipeline.attacks.base import Norm
 from pipeline.attacks.settings import AttackSettings
 from pipeline.classifier import FrozenClassifier
@@ -55,26 +55,16 @@ _QUICK = {"rows": 4, "steps": 2, "draws": (1, 2), "queries": 4, "purifications":
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    runs = Path("runs/fashion_mnist")
-    parser.add_argument("--dataset", type=Path, default=runs / "dataset")
-    parser.add_argument("--stack", type=Path, default=runs / "stack" / "model")
-    parser.add_argument("--classifier", type=Path, default=runs / "classifier" / "model")
+    parser = parser_of_models(__doc__)
     parser.add_argument("--layers", type=int, default=LAYERS, help="of the chain, down and up")
     parser.add_argument("--norm", type=Norm, default=Norm.LINF)
     parser.add_argument("--eps", type=int, default=8, help="levels of 1/255")
     parser.add_argument("--rows", type=int, default=50)
     parser.add_argument("--steps", type=int, default=20, help="of the gradient attacks")
-    parser.add_argument("--draws", type=_whole, default=(1, 4, 16), help="the ladder")
+    parser.add_argument("--draws", type=whole_numbers, default=(1, 4, 16), help="the ladder")
     parser.add_argument("--queries", type=int, default=200, help="of square")
     parser.add_argument("--purifications", type=int, default=20, help="fresh ones a picture")
-    parser.add_argument("--quick", action="store_true", help="see that it works, measure nothing")
-    parser.add_argument("--repeats", type=int, help="not heeded: nothing is timed side by side")
     return parser.parse_args(argv)
-
-
-def _whole(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(","))
 
 
 def _measured(given: argparse.Namespace) -> dict[str, Any]:

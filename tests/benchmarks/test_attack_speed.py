@@ -10,6 +10,7 @@ import torch
 for library in ("adv_lib", "foolbox", "pyautoattack", "torchattacks"):
     pytest.importorskip(library, reason="only `make bench` installs the libraries")
 
+from benchmarks.actors import figures  # noqa: E402
 from benchmarks.attack_speed import (  # noqa: E402
     PEERS,
     Outcome,
@@ -24,7 +25,7 @@ from benchmarks.attack_speed import (  # noqa: E402
 from benchmarks.attack_strength import behind, median_length  # noqa: E402
 from benchmarks.classifiers import subjects  # noqa: E402
 from benchmarks.common import Options  # noqa: E402
-from benchmarks.perturb_throughput import JobTimes, figures  # noqa: E402
+from benchmarks.generate_throughput import JobTimes  # noqa: E402
 
 
 def outcome(seconds: float, *standing: int) -> Outcome:
