@@ -16,6 +16,9 @@ from pipeline.errors import UserError
 
 # A quoted beginning, if there is one, and the rest up to the next comma.
 _ITEM = re.compile(r'\s*(?:"((?:[^"]|"")*)")?([^,]*)(,|$)', re.DOTALL)
+# The same, where a quoted value may end it; and such a value with the key before it.
+_PAIR = re.compile(r'\s*(?:"((?:[^"]|"")*)")?([^,"]*=\s*"(?:[^"]|"")*"\s*|[^,]*)(,|$)', re.DOTALL)
+_QUOTED_VALUE = re.compile(r'([^"]*)=\s*"((?:[^"]|"")*)"', re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -63,12 +66,18 @@ def mapping_of(texts: Sequence[str], flag: str) -> Any:
         if _in_brackets(text, "{}"):
             pairs += _flow_pairs(text, flag)
             continue
-        for item in _items(text, flag):
-            # A value here has no equals sign: an unquoted key may have some.
-            key, sign, value = item.rest.rpartition("=")
-            if not sign or (item.quoted is not None and key):
+        for item in _items(text, flag, _PAIR):
+            if quoted := _QUOTED_VALUE.fullmatch(item.rest):
+                key, sign, value = quoted[1], "=", quoted[2].replace('""', '"')
+            else:
+                # A bare value has no equals sign: an unquoted key may have some.
+                key, sign, value = item.rest.rpartition("=")
+                value = value.strip()
+                if value.startswith('"'):
+                    raise UserError(f"{flag}: a quote in {text!r} does not close")
+            if not sign or (item.quoted is not None and key.strip()):
                 raise UserError(f"{flag}: {text!r} is not KEY=VALUE,KEY=VALUE")
-            pairs.append((key.strip() if item.quoted is None else item.quoted, value.strip()))
+            pairs.append((key.strip() if item.quoted is None else item.quoted, value))
     mapping: dict[str, Any] = {}
     for key, value in pairs:
         if key in mapping:
@@ -77,10 +86,10 @@ def mapping_of(texts: Sequence[str], flag: str) -> Any:
     return mapping
 
 
-def _items(text: str, flag: str) -> list[_Item]:
+def _items(text: str, flag: str, item: re.Pattern[str] = _ITEM) -> list[_Item]:
     items, at = [], 0
     while True:
-        match = _ITEM.match(text, at)
+        match = item.match(text, at)
         assert match is not None  # every part of it may be empty
         quoted, rest, end = match.groups()
         if quoted is None and rest.startswith('"'):

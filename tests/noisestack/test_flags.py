@@ -7,6 +7,7 @@ from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
 from noisestack.config import JobConfig
+from noisestack.flag_values import mapping_of
 from noisestack.flags import read_config
 from pipeline.errors import UserError
 
@@ -180,6 +181,27 @@ def test_a_value_with_a_dash_is_told_how_to_be_written():
 def test_a_wrong_file_is_told_with_its_name_and_line(yaml_file, text, told):
     file = yaml_file(text)
     assert message("--config", file).startswith(told.format(file=file))
+
+
+@pytest.mark.parametrize(
+    ("text", "mapping"),
+    [
+        ('a="x, y",b=z', {"a": "x, y", "b": "z"}),
+        ('a="k=v",b="say ""no"""', {"a": "k=v", "b": 'say "no"'}),
+        ('"p, q"="x,y" ,r= " s "', {"p, q": "x,y", "r": " s "}),
+        ("k=v=1", {"k=v": "1"}),
+        ('a=""', {"a": ""}),
+        ('a"b=1', {'a"b': "1"}),
+    ],
+)
+def test_a_mappings_value_in_quotes_may_hold_what_parts_pairs(text, mapping):
+    assert mapping_of([text], "--named") == mapping
+
+
+@pytest.mark.parametrize("text", ['a="x', 'a="x,b=1', '"a" b="x"', 'a="x" y'])
+def test_a_mapping_with_a_quote_that_does_not_close_or_with_more_than_a_value_is_refused(text):
+    with pytest.raises(UserError, match=r"--named: .*(does not close|is not KEY=VALUE)"):
+        mapping_of([text], "--named")
 
 
 def test_a_mapping_is_given_by_pairs_or_in_yaml(yaml_file):
