@@ -24,7 +24,7 @@ from pipeline.perturbation.judge import judge_of
 from pipeline.perturbation.through.entry import ThroughOptions
 from pipeline.perturbation.trust import stale_warnings
 from pipeline.perturbation.workplace import seen_through
-from pipeline.user_models.load import load_judge
+from pipeline.user_models.load import load_judge, rows_to_tell
 from pipeline.verification.directory import Verification, verify_directory
 
 FAULTS_FOUND = 1
@@ -127,10 +127,7 @@ def _comparison(config: VerifyConfig) -> Callable[[], tuple[str, ...]] | None:
     info = load_dataset(config.dataset)
     model = opened.manifest["model"]
     behind = model["classifier"] if model.get("kind") == "through" else model
-    # A Noisestack model carries its own number of rows a call; of others the set tells it.
-    rows = (
-        int(model["rows_per_call"]) if behind.get("kind") in ("function", "transformers") else None
-    )
+    rows = rows_to_tell(behind, int(model["rows_per_call"]))
     classifier = load_judge(config.classifier, info, weights=config.weights, rows_per_call=rows)
     if behind is not model:
         if config.stack is None or not isinstance(classifier, FrozenClassifier):

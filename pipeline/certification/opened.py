@@ -9,6 +9,7 @@ from pipeline.formats.dataset import DatasetInfo
 from pipeline.smoothing.base import SmoothingBase
 from pipeline.smoothing.bases import BASES
 from pipeline.smoothing.bases.entry import BaseOptions
+from pipeline.user_models.load import rows_to_tell
 
 
 def open_base(
@@ -56,10 +57,7 @@ def open_same_base(
     Raises:
         UserError: this is another one.
     """
-    # A Noisestack model carries its own number of rows a call; of others the set tells it.
-    origin = opened.base.get("classifier", {})
-    own = origin.get("kind") not in ("function", "transformers")
-    rows = None if own else int(opened.base["rows_per_call"])
+    rows = rows_to_tell(opened.base.get("classifier", {}), int(opened.base["rows_per_call"]))
     options = BaseOptions(info, rows_per_call=rows, **given)
     return open_base(str(opened.base["base"]), options, opened.sigma, device, record=opened.base)
 

@@ -1,5 +1,6 @@
 """Loads the classifier that a config names: Noisestack's own, a user's, or one of transformers."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,19 @@ def load_same_classifier(
             "where the job was started; a function that draws its weights needs --weights"
         )
     return classifier
+
+
+def rows_to_tell(origin: Mapping[str, Any], rows_per_call: int) -> int | None:
+    """The rows a call that a classifier of an earlier run is loaded with again.
+
+    Args:
+        origin: of the classifier, as its set's manifest has it.
+        rows_per_call: that it had.
+
+    Returns:
+        The same, or None for a Noisestack model, which carries its own number.
+    """
+    return rows_per_call if origin.get("kind") in ("function", "transformers") else None
 
 
 def load_judge(

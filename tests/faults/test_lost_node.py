@@ -4,6 +4,7 @@ One cluster serves them all; a node that a test has ended is replaced before the
 """
 
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,6 +27,10 @@ from training_runs import (
 )
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+# Ray 2.60 reads once in 20 s which nodes there are: training that begins sooner after a node has
+# joined begins without it, and takes it in a minute later.
+NODES_READ_EVERY = 21.0
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +94,7 @@ def test_a_range_of_workers_trains_with_as_many_as_fit_and_with_fewer_when_a_nod
     nodes, driver = ray_nodes
     log = StepLog(output := tmp_path / "run")
     raylets = nodes.two()  # a node holds one worker of two CPUs
+    time.sleep(NODES_READ_EVERY)
     words = arguments(fault_digits, output, num_workers="1,2", cpus_per_worker=2)
     ended = driver.start("jobs.train_stack", words)
     log.wait_for_step(KILL_AT, ended)
