@@ -31,6 +31,7 @@ from torch import Tensor
 
 from benchmarks.classifiers import MODELS, ingested_fashion_mnist, made_by_job, subjects
 from benchmarks.common import Options, alternate, median, read_options, report
+from pipeline.allocator import keep_freed_memory
 from pipeline.classifier import Classifier
 from pipeline.formats.dataset import images_of, load_dataset, read_rows
 from pipeline.formats.splits import TEST, TRAIN
@@ -273,6 +274,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measures, and prints the figures as one line, the last."""
     numbers = {"rows": "test pictures of ours", "their-rows": "test pictures of theirs"}
     options = read_options(__doc__, argv, folders=FOLDERS, numbers=numbers)
+    keep_freed_memory()  # as the job's workers do; both sides have it
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as place:
         classifier, images = subject(options, Path(place))
