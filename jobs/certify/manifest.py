@@ -56,7 +56,6 @@ def manifest_of(
         "counts": counts,
         "draws_a_row": counts["draws"] / counts["rows"],
         **figures_of(tally, certificate),
-        "seconds": sum(record["seconds"] for record in records),
         **files_of(records),
         "versions": {**versions(), "scipy": scipy.__version__},
     }

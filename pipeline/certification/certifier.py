@@ -1,6 +1,5 @@
 """One shard of a certificate set: read, vote, bound, store, read back, recount. No Ray."""
 
-import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -101,11 +100,9 @@ class Certifier:
 
     def _made(self, clean: pa.Table, rows: np.ndarray, file: str) -> dict[str, Any]:
         """Certify rows of the dataset, store them, and recount what was stored."""
-        began = time.perf_counter()
         images = images_of(clean)
         ids = [str(value) for value in clean.column("id").to_pylist()]
         found = certify_rows(self._base, images, row_keys_of(ids), self._settings)
-        seconds = time.perf_counter() - began
         columns = CertificateColumns(
             ids,
             self._split,
@@ -123,10 +120,10 @@ class Certifier:
         table = certificate_table(columns, self._certificate)
         tally = tally_of(table, self._certificate)
         if not len(rows):
-            return {"num_rows": 0, "files": [], **tally, "seconds": seconds}
+            return {"num_rows": 0, "files": [], **tally}
         written = write_shard(table, self._output, file)
         self._check(file, len(rows))
-        return {**asdict(written), **tally, "seconds": seconds}
+        return {**asdict(written), **tally}
 
     def _check(self, file: str, num: int) -> None:
         """Recounts a shard that was read back; RuntimeError where it is not what it claims."""

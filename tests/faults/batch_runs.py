@@ -21,18 +21,18 @@ from in_this_process import in_this_process
 from small_stack import small_stack
 from training_runs import ROOT, kill, processes_titled, wait_until
 
-from jobs import generate, ingest, perturb
+from jobs import certify, generate, ingest, perturb
 from jobs.common.records import ATTEMPTED, RECORDS
 from noisestack.flags import flag_of
 from pipeline.classifier import save_classifier
 from pipeline.formats.output import sha256_of_file
 from pipeline.stack import save_stack
 
-JOBS = ("generate", "generate in stages", "perturb", "ingest")
+JOBS = ("generate", "generate in stages", "perturb", "certify", "ingest")
 FINISHED_FIRST = 3  # records that are there before anything is killed
 ACTOR = "ray::MapWorker(Map(ShardRunner))"
 _LOOKS = 2000  # with 2 ms between them: no job here takes so long
-_MODULES = {"generate": generate, "perturb": perturb, "ingest": ingest}
+_MODULES = {"generate": generate, "perturb": perturb, "certify": certify, "ingest": ingest}
 
 Held = dict[str, tuple[int, int]]  # of each file: its inode and its time of change
 
@@ -113,11 +113,13 @@ def make_batch(job: str, path: Path) -> Batch:
         flags |= {"model": path / "model", "count": 200, "rows_per_shard": 5, "layers": "9,12"}
         flags |= {"pools": "stages" if job.endswith("stages") else "whole"}
         return Batch("generate", flags, path / "set", 200)
-    if job == "perturb":
+    if job in ("perturb", "certify"):
         write_digits(path / "digits", num_train=10, num_test=360)
         save_classifier(path / "classifier", digit_network(), CLASSES, {})
         flags |= {"dataset": path / "digits", "classifier": path / "classifier"}
-        return Batch("perturb", {**flags, "rows_per_shard": 10}, path / "set", 360)
+        if job == "certify":
+            flags |= {"sigma": 0.25, "radii": "0.1", "n0": 20, "n": 300}
+        return Batch(job, {**flags, "rows_per_shard": 10}, path / "set", 360)
     flags |= {"source": "digits", "resize": 32, "rows_per_shard": 10}
     return Batch("ingest", flags, path / "set", 1797)
 

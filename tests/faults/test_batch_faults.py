@@ -1,9 +1,9 @@
 """Batch jobs whose driver or actor is killed: the set is the uninterrupted one, bit for bit.
 
 Each test is one and the same for `generate`, with the stack whole in an actor and spread over a
-chain of pools, for `perturb` and for `ingest`: they are the same kind of job. One set goes through
-all of it: its driver is killed; the command that goes on loses an actor, and is interrupted before
-it writes the manifest; then a file is damaged.
+chain of pools, for `perturb`, `certify` and `ingest`: they are the same kind of job. One set goes
+through all of it: its driver is killed; the command that goes on loses an actor, and is interrupted
+before it writes the manifest; then a file is damaged.
 """
 
 import importlib
