@@ -127,7 +127,7 @@ def _comparison(config: VerifyConfig) -> Callable[[], tuple[str, ...]] | None:
     info = load_dataset(config.dataset)
     model = opened.manifest["model"]
     behind = model["classifier"] if model.get("kind") == "through" else model
-    rows = rows_to_tell(behind, int(model["rows_per_call"]))
+    rows = rows_to_tell(behind, model)
     classifier = load_judge(config.classifier, info, weights=config.weights, rows_per_call=rows)
     if behind is not model:
         if config.stack is None or not isinstance(classifier, FrozenClassifier):

@@ -57,7 +57,7 @@ def open_same_base(
     Raises:
         UserError: this is another one.
     """
-    rows = rows_to_tell(opened.base.get("classifier", {}), int(opened.base["rows_per_call"]))
+    rows = rows_to_tell(opened.base.get("classifier", {}), opened.base)
     options = BaseOptions(info, rows_per_call=rows, **given)
     return open_base(str(opened.base["base"]), options, opened.sigma, device, record=opened.base)
 

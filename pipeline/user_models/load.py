@@ -78,17 +78,18 @@ def load_same_classifier(
     return classifier
 
 
-def rows_to_tell(origin: Mapping[str, Any], rows_per_call: int) -> int | None:
+def rows_to_tell(origin: Mapping[str, Any], told: Mapping[str, Any]) -> int | None:
     """The rows a call that a classifier of an earlier run is loaded with again.
 
     Args:
         origin: of the classifier, as its set's manifest has it.
-        rows_per_call: that it had.
+        told: the manifest's record that holds "rows_per_call", where the classifier needs it.
 
     Returns:
-        The same, or None for a Noisestack model, which carries its own number.
+        That number, or None for a Noisestack model, which carries its own.
     """
-    return rows_per_call if origin.get("kind") in ("function", "transformers") else None
+    own = origin.get("kind") not in ("function", "transformers")
+    return None if own else int(told["rows_per_call"])
 
 
 def load_judge(
