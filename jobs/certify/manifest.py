@@ -10,8 +10,8 @@ from jobs.certify.task import Task
 from jobs.common.records import Record
 from jobs.common.set_manifest import check_counts, dataset_of, files_of, versions
 from noisestack.config import describe
-from pipeline.certification.doubts import row_warnings
 from pipeline.formats.certificate.rows import COUNTED, figures_of
+from pipeline.formats.certificate.warnings import row_warnings
 from pipeline.perturbation_terms import TrustWarning
 
 
@@ -54,7 +54,6 @@ def manifest_of(
         "certificate": certificate,
         "warnings": [asdict(warning) for warning in warnings],
         "counts": counts,
-        "draws_a_row": counts["draws"] / counts["rows"],
         **figures_of(tally, certificate),
         **files_of(records),
         "versions": {**versions(), "scipy": scipy.__version__},

@@ -1,7 +1,6 @@
-"""What speaks against certificates: seen by a look at the base before, and in the rows after."""
+"""What speaks against certificates before any is made: seen by a look at the base."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -18,7 +17,6 @@ from pipeline.smoothing.noise import DrawKeys
 # Of the spread of a call's logits: what another order of sums may change on a GPU.
 _SAME = 1e-4
 _NEAR = 0.02  # of a call's votes
-_HALF = 0.5
 
 
 def look_at_base(
@@ -88,36 +86,3 @@ def _training_mode(names: Sequence[str]) -> list[TrustWarning]:
         "evaluation mode, which is what is certified"
     )
     return [TrustWarning("training_mode", len(names), len(names), text)]
-
-
-def row_warnings(
-    counts: Mapping[str, int], certificate: Mapping[str, Any], num_classes: int
-) -> list[TrustWarning]:
-    """The warnings that follow from counts over all rows.
-
-    Args:
-        counts: rows, right, abstained and at_ceiling, as `formats.certificate.rows.tally_of` has
-            them.
-        certificate: of the manifest.
-    """
-    rows, warnings = counts["rows"], []
-    if (count := counts["abstained"]) > _HALF * rows:
-        text = (
-            f"{count:,} of {rows:,} rows abstained, as with most classifiers that were not trained "
-            f"on noise of sigma {certificate['sigma']:g}: train on it, denoise first, or take a "
-            "smaller sigma"
-        )
-        warnings.append(TrustWarning("abstained", count, rows, text))
-    if (count := counts["right"]) * num_classes <= rows:
-        text = (
-            f"{count:,} of {rows:,} rows are certified with the right class, no more than guesses "
-            f"among {num_classes} classes would be right"
-        )
-        warnings.append(TrustWarning("chance", count, rows, text))
-    if certificate["rule"] != "radii" and (count := counts["at_ceiling"]) > _HALF * rows:
-        text = (
-            f"{count:,} of {rows:,} rows have the largest radius that {certificate['n']:,} draws "
-            f"can show, {certificate['ceiling']:g}: their true one may be larger; raise n to see"
-        )
-        warnings.append(TrustWarning("ceiling", count, rows, text))
-    return warnings

@@ -29,6 +29,9 @@ def dataset_faults(opened: CertificateSet, info: DatasetInfo) -> tuple[str, ...]
     first: dict[str, int] = {}
     if info.sha256 != opened.dataset_sha256:
         return ("the dataset is not the one that the set names",)
+    if list(opened.manifest["dataset"]["shape"]) != list(info.shape):
+        shape = "x".join(map(str, info.shape))
+        return (f"the set names another shape than the dataset's pictures have, {shape}",)
     columns = ["id", "row", "label", "clean_sha256"]
     for table in iterate(opened.path, opened.shards, columns):
         row = table.column("row").to_numpy()

@@ -11,8 +11,16 @@ from pipeline.errors import UserError
 from pipeline.pictures import to_unit
 from pipeline.precision import full_float32
 from pipeline.smoothing.base import SmoothingBase
-from pipeline.smoothing.noise import MOST_DRAWS, DrawKeys, Noise, NoiseName, check_sigma, noise_of
-from pipeline.smoothing.rules import Rule, RuleName, rule_of
+from pipeline.smoothing.noise import (
+    MOST_DRAWS,
+    NOISES,
+    DrawKeys,
+    Noise,
+    NoiseName,
+    check_sigma,
+    noise_of,
+)
+from pipeline.smoothing.rules import RULES, Rule, RuleName, rule_of
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,9 @@ class CertifySettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for what, name, known in (("rule", self.rule, RULES), ("noise", self.noise, NOISES)):
+            if name not in known:
+                raise UserError(f"there is no {what} {name!r}, only {', '.join(known)}")
         check_sigma(self.sigma)
         if not 0 < self.alpha < 0.5:
             raise UserError(f"alpha must lie between 0 and 1/2, not {self.alpha}; 0.001 is usual")

@@ -60,10 +60,13 @@ def settings_of(record: Mapping[str, Any]) -> CertifySettings:
     """The settings in a manifest's ``certificate``.
 
     Raises:
-        KeyError, TypeError, UserError: one is missing, or they are none.
+        UserError: one is missing, or they are none.
     """
-    values = {field.name: record[field.name] for field in fields(CertifySettings)}
-    return CertifySettings(**{**values, "radii": tuple(values["radii"])})
+    try:
+        values = {field.name: record[field.name] for field in fields(CertifySettings)}
+        return CertifySettings(**{**values, "radii": tuple(values["radii"])})
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"its certificate lacks or spoils something: {error!r}") from None
 
 
 class RuleRecount:
@@ -74,7 +77,7 @@ class RuleRecount:
         num_values: of a picture.
 
     Raises:
-        KeyError, TypeError, UserError: the record is not one of this version's.
+        KeyError, TypeError, ValueError, UserError: the record is not one of this version's.
     """
 
     def __init__(self, record: Mapping[str, Any], num_values: int) -> None:
@@ -90,6 +93,11 @@ class RuleRecount:
                 raise UserError(
                     f"its certificate's {name} is {record.get(name)}, not {due.get(name)}"
                 )
+        if record["states"] != due["states"]:
+            raise UserError(
+                f"its certificate states what one by {settings.noise} noise does not: "
+                f"{record['states']}"
+            )
 
     def p_lower(self, n: np.ndarray, n_a: np.ndarray) -> np.ndarray:
         """The bound of n_a votes among n draws, each int64 ``[N]``; float64 ``[N]``."""

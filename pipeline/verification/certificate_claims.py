@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pyarrow as pa
 
-from pipeline.formats.certificate.rows import contradictions, tally_of, wrong_figures
+from pipeline.formats.certificate.rows import COUNTED, contradictions, tally_of, wrong_figures
 from pipeline.formats.certificate.set import CertificateSet
+from pipeline.formats.certificate.warnings import ROW_CODES, row_warnings
 from pipeline.formats.perturbation.rows import Tally, add_tally
 from pipeline.formats.set_manifest import MANIFEST_FILE
 from pipeline.smoothing.record import RuleRecount
@@ -14,7 +15,7 @@ from pipeline.verification.faults import Faults
 
 
 class CertificateClaims:
-    """Votes, bounds, radii, abstention and figures of a certificate set.
+    """Votes, bounds, radii, abstention, figures and warnings of a certificate set.
 
     Args:
         opened: what the manifest says.
@@ -41,5 +42,26 @@ class CertificateClaims:
         whole: Tally = {}
         for tally in tallies:
             add_tally(whole, tally)
-        for line in wrong_figures(self._opened.manifest, whole):
-            faults.add("a figure that its rows do not give", MANIFEST_FILE, line)
+        try:
+            for line in wrong_figures(self._opened.manifest, whole):
+                faults.add("a figure that its rows do not give", MANIFEST_FILE, line)
+            self._check_warnings(whole, faults)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            what = f"lacks or spoils a figure: {error!r}"
+            faults.add("figures that cannot be used", MANIFEST_FILE, what)
+
+    def _check_warnings(self, whole: Tally, faults: Faults) -> None:
+        if not whole.get("rows"):
+            return
+        counts = {name: int(whole[name]) for name in COUNTED}
+        listed = [one for one in self._opened.manifest["warnings"] if one["code"] in ROW_CODES]
+        stated = [(one["code"], one["count"], one["of"]) for one in listed]
+        for due in row_warnings(counts, self._opened.certificate, len(self._opened.classes)):
+            if (one := (due.code, due.count, due.of)) in stated:
+                stated.remove(one)
+            else:
+                what = f"leaves out a warning: {due.text}"
+                faults.add("a warning that is left out", MANIFEST_FILE, what)
+        for code, *_ in stated:
+            what = f"has a warning, {code}, for which its rows give no reason"
+            faults.add("a warning without a reason", MANIFEST_FILE, what)

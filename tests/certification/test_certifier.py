@@ -19,10 +19,11 @@ from jobs.common.records import gather
 from jobs.common.row_ranges import RowRanges
 from jobs.common.shard_runner import ALREADY_DONE, DONE, NUMBER, ShardRunner
 from pipeline.certification.certifier import Certifier
-from pipeline.certification.doubts import look_at_base, row_warnings
+from pipeline.certification.doubts import look_at_base
 from pipeline.classifier import FrozenClassifier
 from pipeline.errors import UserError
 from pipeline.formats.certificate.set import open_certificate_set, write_certificate_manifest
+from pipeline.formats.certificate.warnings import row_warnings
 from pipeline.formats.dataset import (
     dataset_table,
     images_of,

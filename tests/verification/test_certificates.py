@@ -175,3 +175,63 @@ def test_a_set_of_another_model_is_refused_in_one_line(
     assert verify(inputs / "fixed", *arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "this is not the base that was smoothed: classifier_sha256 is" in line
+
+
+def _claims_all(manifest: dict[str, Any]) -> None:
+    """Before the point of radius 0 that is true stands one by which every row is right."""
+    manifest["curve"].insert(0, {**manifest["curve"][0], "right": 60, "accuracy": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (_claims_all, "says of radius 0 "),
+        (lambda m: m["curve"].append(m["curve"][0]), "has radius 0 more than once in its curve"),
+        (lambda m: m.update(draws_a_row=12.0), "says draws_a_row 12.0, and its rows give 120"),
+        (lambda m: m["certificate"].update(states=["proved"]), "states what one by gaussian noise"),
+        (lambda m: m["certificate"].update(noise="none"), "there is no noise 'none'"),
+        (lambda m: m["certificate"].update(rule="none"), "there is no rule 'none'"),
+        (lambda m: m["certificate"].pop("radii"), "its certificate lacks or spoils something"),
+        (lambda m: m.pop("average_certified_radius"), "lacks or spoils a figure"),
+        (lambda m: m.pop("curve"), "lacks or spoils a figure"),
+        (lambda m: m["curve"][0].pop("radius"), "lacks or spoils a figure"),
+        (lambda m: m.update(curve=7), "lacks or spoils a figure"),
+        (
+            lambda m: m["warnings"].append({"code": "ceiling", "count": 5, "of": 60, "text": ""}),
+            "has a warning, ceiling, for which its rows give no reason",
+        ),
+        (lambda m: m["dataset"].update(shape=[4, 4, 4]), "another shape than the dataset's"),
+    ],
+)
+def test_a_manifest_that_was_edited_is_a_fault_with_its_hashes_made_anew(
+    inputs: Path,
+    copied: Path,
+    change: Callable[[dict[str, Any]], object],
+    told: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    manifest = read_json(manifest_file(copied))
+    change(manifest)
+    rehash(copied, manifest)
+    assert verify(copied, *models(inputs)) == 1
+    assert told in capsys.readouterr().out
+
+
+def test_a_warning_that_was_taken_out_is_a_fault(
+    inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = write_certificates(inputs, tmp_path / "few", n=20, sigma=0.02)
+    assert [warning["code"] for warning in made["warnings"]] == ["ceiling"]
+    rehash(tmp_path / "few", {**read_json(tmp_path / "few" / "manifest.json"), "warnings": []})
+    assert verify(tmp_path / "few") == 1
+    assert "manifest.json: leaves out a warning: " in capsys.readouterr().out
+
+
+def test_a_sigma_that_is_no_number_is_refused_in_one_line(
+    inputs: Path, copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = read_json(manifest_file(copied))
+    manifest["certificate"]["sigma"] = "much"
+    rehash(copied, manifest)
+    assert verify(copied, *models(inputs)) == 2
+    assert "is not a certificate set's" in capsys.readouterr().err

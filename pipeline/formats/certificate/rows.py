@@ -22,6 +22,7 @@ from pipeline.formats.certificate.set import votes_of
 _BOUND = 1e-9
 _UNIT = 1e-6  # of a radius
 COUNTED = ("rows", "right", "abstained", "at_ceiling", "draws")
+_AVERAGES = ("average_certified_radius", "draws_a_row")
 
 
 class Recount(Protocol):
@@ -110,7 +111,7 @@ def figures_of(tally: Mapping[str, float], certificate: Mapping[str, Any]) -> di
 
     Returns:
         curve, as `CurvePoint`s in JSON; average_certified_radius, in which wrong rows and those
-        that abstained count as 0.
+        that abstained count as 0; draws_a_row.
     """
     rows = int(tally["rows"])
     points = [
@@ -120,11 +121,16 @@ def figures_of(tally: Mapping[str, float], certificate: Mapping[str, Any]) -> di
     return {
         "curve": [point.as_json() for point in points],
         "average_certified_radius": tally["radius_sum"] * _UNIT / rows,
+        "draws_a_row": tally["draws"] / rows,
     }
 
 
 def wrong_figures(manifest: Mapping[str, Any], tally: Mapping[str, float]) -> list[str]:
-    """One line for each of the manifest's figures that its rows contradict."""
+    """One line for each of the manifest's figures that its rows contradict.
+
+    Raises:
+        AttributeError, KeyError, TypeError, ValueError: one is missing, or is no figure.
+    """
     if not tally.get("rows"):
         return []
     lines = [
@@ -133,7 +139,11 @@ def wrong_figures(manifest: Mapping[str, Any], tally: Mapping[str, float]) -> li
         if manifest["counts"].get(name) != int(tally[name])
     ]
     due = figures_of(tally, manifest["certificate"])
-    stated = {float(point["radius"]): point for point in manifest["curve"]}
+    stated: dict[float, Any] = {}
+    for point in manifest["curve"]:
+        if (radius := float(point["radius"])) in stated:
+            lines.append(f"has radius {radius:g} more than once in its curve")
+        stated.setdefault(radius, point)
     for point in due["curve"]:
         said = stated.pop(point["radius"], None)
         same = said is not None and all(
@@ -144,12 +154,9 @@ def wrong_figures(manifest: Mapping[str, Any], tally: Mapping[str, float]) -> li
                 f"says of radius {point['radius']:g} {said}, and its rows give {point['right']}"
             )
     lines += [f"has a radius {radius:g} in its curve that was not asked for" for radius in stated]
-    average = due["average_certified_radius"]
-    if not abs(float(manifest["average_certified_radius"]) - average) <= 1e-9:
-        lines.append(
-            f"says average_certified_radius {manifest['average_certified_radius']}, and its rows "
-            f"give {average:.9g}"
-        )
+    for name in _AVERAGES:
+        if not abs(float(manifest[name]) - due[name]) <= 1e-9:
+            lines.append(f"says {name} {manifest[name]}, and its rows give {due[name]:.9g}")
     return lines
 
 

@@ -204,6 +204,7 @@ def read_certificate_manifest(path: Path | str) -> CertificateSet:
 
 def _opened(path: Path, manifest: dict[str, Any]) -> CertificateSet:
     dataset = manifest["dataset"]
+    float(manifest["certificate"]["sigma"])  # what all readers of a set take for a number
     return CertificateSet(
         path,
         dict(manifest["base"]),
