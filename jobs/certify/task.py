@@ -9,10 +9,12 @@ from jobs.common.pools import Pool
 from pipeline.certification.certifier import Certifier
 from pipeline.certification.doubts import look_at_base
 from pipeline.certification.opened import identity_of, open_base
+from pipeline.errors import UserError
 from pipeline.formats.dataset import DatasetInfo, images_of, load_dataset, read_rows
 from pipeline.formats.splits import judged_split
 from pipeline.perturbation_terms import TrustWarning
 from pipeline.smoothing.base import SmoothingBase
+from pipeline.smoothing.bases import BASES
 from pipeline.smoothing.bases.entry import BaseOptions
 from pipeline.smoothing.certifier import CertifySettings
 from pipeline.smoothing.record import record_of
@@ -40,6 +42,7 @@ class Task:
     def read(cls, config: CertifyConfig) -> "Task":
         """The task that a config spells; UserError where its parts do not fit each other."""
         settings = config.settings()
+        _refuse_idle(config)
         info = load_dataset(config.dataset)
         split = judged_split(info, config.split)
         base = open_base(config.base, BaseOptions(info, **_options(config)), config.sigma)
@@ -95,6 +98,17 @@ class Task:
             cpus_per_worker=config.cpus_per_worker,
             gpus_per_worker=config.gpus_per_worker,
         )
+
+
+def _refuse_idle(config: CertifyConfig) -> None:
+    """UserError for an option that the base does not look at: another base was meant."""
+    for name, value in _options(config).items():
+        if value is not None and name not in BASES[config.base].takes:
+            takers = " or ".join(kind for kind, entry in BASES.items() if name in entry.takes)
+            raise UserError(
+                f"the base {config.base} has no use for {name}: leave it out, or give --base "
+                f"{takers}"
+            )
 
 
 def _options(config: CertifyConfig) -> dict[str, Any]:

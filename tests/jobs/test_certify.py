@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from certificate_faults import certify_config, write_certificates
@@ -61,3 +62,21 @@ def test_another_perturbation_or_strange_files_in_the_output_are_left_alone(
     with pytest.raises(UserError, match="holds files that no run of this command made"):
         main(certify_config(inputs, tmp_path / "set"))
     assert sorted(file.name for file in (tmp_path / "set").rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"stack": "a"}, "the base classifier has no use for stack: leave it out, or give --base"),
+        (
+            {"base": "stack", "classifier": None, "stack": "a", "rows_per_call": 4},
+            "the base stack has no use for rows_per_call: leave it out, or give --base classifier",
+        ),
+    ],
+)
+def test_an_option_that_the_base_would_not_look_at_is_refused(
+    inputs: Path, tmp_path: Path, change: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(UserError, match=told):
+        main(certify_config(inputs, tmp_path / "set", **change))
+    assert not (tmp_path / "set").exists()

@@ -2,7 +2,7 @@
 
 from pipeline.errors import UserError
 from pipeline.smoothing.base import OfClassifier, SmoothingBase
-from pipeline.smoothing.bases.entry import BaseEntry, BaseOptions
+from pipeline.smoothing.bases.entry import CLASSIFIER_OPTIONS, BaseEntry, BaseOptions
 
 
 def _open(options: BaseOptions, sigma: float, device: str) -> SmoothingBase:
@@ -11,4 +11,6 @@ def _open(options: BaseOptions, sigma: float, device: str) -> SmoothingBase:
     return OfClassifier(options.same_classifier(device))
 
 
-ENTRY = BaseEntry("classifier", "the classifier's answer about the noisy picture", _open)
+ENTRY = BaseEntry(
+    "classifier", "the classifier's answer about the noisy picture", CLASSIFIER_OPTIONS, _open
+)

@@ -2,7 +2,7 @@
 
 from pipeline.errors import UserError
 from pipeline.smoothing.base import SmoothingBase
-from pipeline.smoothing.bases.entry import BaseEntry, BaseOptions
+from pipeline.smoothing.bases.entry import CLASSIFIER_OPTIONS, BaseEntry, BaseOptions
 from pipeline.smoothing.bases.opened import open_stack, staged, with_null
 from pipeline.smoothing.denoised import Denoised, OfDenoised
 
@@ -24,5 +24,6 @@ def _open(options: BaseOptions, sigma: float, device: str) -> SmoothingBase:
 ENTRY = BaseEntry(
     "denoised",
     "a classifier's answer about the picture as a stack denoises it, without a label, in one pass",
+    CLASSIFIER_OPTIONS | {"stack"},
     _open,
 )

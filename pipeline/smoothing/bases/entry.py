@@ -9,6 +9,8 @@ from pipeline.formats.dataset import DatasetInfo
 from pipeline.smoothing.base import SmoothingBase
 from pipeline.user_models.load import load_same_classifier
 
+CLASSIFIER_OPTIONS = frozenset({"classifier", "weights", "rows_per_call"})
+
 
 @dataclass(frozen=True)
 class BaseOptions:
@@ -51,9 +53,11 @@ class BaseEntry:
     Attributes:
         name: what configs call this kind of base.
         help: one clause that says what it is.
+        takes: the options of `BaseOptions` that a config may give it.
         open: from the options, the certificate's sigma in units of [0, 1], and a torch device.
     """
 
     name: str
     help: str
+    takes: frozenset[str]
     open: Callable[[BaseOptions, float, str], SmoothingBase]

@@ -99,5 +99,6 @@ ENTRY = BaseEntry(
     "stack",
     "the class under which a stack finds the noisy picture the likeliest, by pairs of denoising "
     "errors with noise of its own",
+    frozenset({"stack"}),
     _open,
 )
