@@ -7,6 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from jobs.common.user_classifier import CLASSIFIER, WEIGHTS, classifier_spec
 from noisestack.config import JobConfig
+from pipeline.smoothing.noise import MOST_DRAWS
 
 PICTURE_FILE, RESULTS_FILE = "accuracy.png", "comparison.json"
 
@@ -35,7 +36,10 @@ class CompareConfig(JobConfig):
     weights: Path | None = Field(None, description=WEIGHTS)
     stack: Path | None = Field(None, description="of a base that has one: the stack's directory")
     votes: int = Field(
-        1000, ge=100, description="draws on each of the attacks' pictures, where it is asked"
+        1000,
+        ge=100,
+        le=MOST_DRAWS // 2,
+        description="draws on each of the attacks' pictures, where it is asked",
     )
     output: Path = Field(description=f"directory that {PICTURE_FILE} and {RESULTS_FILE} go to")
     overwrite: bool = Field(False, description="replace the comparison of other sets")

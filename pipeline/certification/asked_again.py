@@ -62,12 +62,14 @@ def ask_again(
         num_votes: on each picture, with noise that the certificates did not meet.
     """
     stated = settings_of(certified.certificate)
-    # Its first draws are the votes; what follows them asks for as little as a rule can.
+    # Its first draws are the votes; what follows them asks for as little as a rule can, whatever
+    # the set's own alpha is.
     settings = replace(
         stated,
         seed=stated.seed + 1,
         n0=num_votes,
         n=num_votes,
+        alpha=0.001,
         rule="radii",
         radii=(0.0,),
         tolerance=None,

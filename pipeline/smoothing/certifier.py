@@ -22,6 +22,9 @@ from pipeline.smoothing.noise import (
 )
 from pipeline.smoothing.rules import RULES, Rule, RuleName, rule_of
 
+# Half of it is still a float64 of full precision.
+_LEAST_ALPHA = 1e-300
+
 
 @dataclass(frozen=True)
 class CertifySettings:
@@ -59,6 +62,11 @@ class CertifySettings:
         check_sigma(self.sigma)
         if not 0 < self.alpha < 0.5:
             raise UserError(f"alpha must lie between 0 and 1/2, not {self.alpha}; 0.001 is usual")
+        if self.alpha < _LEAST_ALPHA:
+            raise UserError(
+                f"alpha is {self.alpha}, of which floats keep too few digits: give {_LEAST_ALPHA} "
+                "or more; 0.001 is usual"
+            )
         if self.n0 < 1:
             raise UserError(f"n0 must be at least 1, not {self.n0}; 100 is usual")
         if self.n < self.n0:

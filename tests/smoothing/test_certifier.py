@@ -1,5 +1,7 @@
 """Certificates of rows: exact on a linear base, and the same whoever shares the calls."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -203,3 +205,10 @@ def test_logits_that_are_none_are_refused(logits, seen):
 def test_settings_that_cannot_be_are_refused(settings, seen):
     with pytest.raises(UserError, match=seen):
         CertifySettings(**{"sigma": 0.25, **settings})
+
+
+@pytest.mark.parametrize("rule", [{"radii": (0.1,)}, {"tolerance": 0.1}])
+def test_an_alpha_too_small_for_floats_is_refused_in_one_line(rule: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="alpha is 5e-324, of which floats keep too few digits"):
+        CertifySettings(sigma=0.25, alpha=5e-324, rule=next(iter(rule)), **rule)
+    assert CertifySettings(sigma=0.25, alpha=1e-300, rule=next(iter(rule)), **rule).alpha == 1e-300
