@@ -69,7 +69,9 @@ class BoundaryConfig(JobConfig):
     slope_draws: int = Field(
         8, ge=1, le=1 << 12, description="draws that an attack on a smoothed classifier averages"
     )
-    seed: int = Field(0, ge=0, description="keys random directions and the noise of smoothing")
+    seed: int = Field(
+        0, ge=0, lt=2**63, description="keys random directions and the noise of smoothing"
+    )
     overwrite: bool = Field(False, description="replace finished results of another config")
 
     @field_validator("classifiers", mode="before")

@@ -122,7 +122,7 @@ class PerturbConfig(JobConfig):
         description="how often an unbroken row, or the making of universal, begins anew; of "
         "apgd_targeted, its classes",
     )
-    seed: int = Field(0, ge=0, description="keys all that an attack draws")
+    seed: int = Field(0, ge=0, lt=2**63, description="keys all that an attack draws")
     export_onnx: bool = Field(
         False,
         description=f"also write {CLASSIFIER_FILE}, for checks without Noisestack; needs the extra "

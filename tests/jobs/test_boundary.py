@@ -158,3 +158,13 @@ def test_bad_input_is_one_line_and_leaves_nothing(
             parameter.fill_(torch.nan)
     save_classifier(tmp_path / "broken", small, CLASSES, {})
     assert "finite" in refused("--classifiers", f"broken={tmp_path / 'broken'}")
+
+
+def test_a_seed_that_is_no_int64_is_refused_before_any_work(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = ["--dataset", str(place / "dataset"), "--classifiers", f"a={place / 'natural'}"]
+    more = ["--output", str(tmp_path / "boundary"), "--seed", str(2**63)]
+    assert main(["boundary", *named, *QUICK, *more]) == 2
+    assert "--seed: " in capsys.readouterr().err
+    assert not (tmp_path / "boundary").exists()
