@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 
 from jobs.common.user_classifier import CLASSIFIER, ROWS_PER_CALL, WEIGHTS, classifier_spec
 from noisestack.command import Command
-from noisestack.config import JobConfig
+from noisestack.config import JobConfig, Seed
 from pipeline.errors import UserError
 from pipeline.formats.claim import claim_output
 from pipeline.formats.dataset import images_of, load_dataset
@@ -57,9 +57,7 @@ class PurificationConfig(JobConfig):
         "perturb --through purifier, and one at least without",
     )
     purifications: int = Field(20, ge=2, le=1024, description="fresh purifications of each picture")
-    seed: int = Field(
-        0, ge=0, description="keys the fresh purifications, which no attack's draws share"
-    )
+    seed: Seed = Field(0, description="keys the fresh purifications, which no attack's draws share")
     device: str = Field("cpu", description="where to compute: cpu, or cuda")
     output: Path = Field(description=f"directory that {RESULTS_FILE} goes to")
     overwrite: bool = Field(False, description="replace the results of other sets")

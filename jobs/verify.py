@@ -11,7 +11,7 @@ from pydantic_settings import CliPositionalArg
 from jobs.common.progress import Progress
 from jobs.common.user_classifier import WEIGHTS, classifier_spec
 from noisestack.command import Command
-from noisestack.config import JobConfig
+from noisestack.config import JobConfig, Seed
 from pipeline.certification.opened import open_same_base
 from pipeline.certification.redraw import dataset_faults, redraw_faults
 from pipeline.classifier import FrozenClassifier
@@ -59,8 +59,8 @@ class VerifyConfig(JobConfig):
     redraw: int = Field(
         8, ge=0, description="certificate set: rows that the base votes on again, with dataset"
     )
-    redraw_seed: int = Field(
-        0, ge=0, description="chooses these rows; take a number that the set's maker cannot know"
+    redraw_seed: Seed = Field(
+        0, description="chooses these rows; take a number that the set's maker cannot know"
     )
     limit: int = Field(10, ge=1, description="faults of each kind that are told in full")
     threads: int | None = Field(

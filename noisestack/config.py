@@ -6,14 +6,17 @@ A job declares a subclass of JobConfig; noisestack.flags reads one from a comman
 import re
 from fractions import Fraction
 from pathlib import Path, PurePath
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from noisestack.paths import as_path
 
 _FRACTION = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)\s*/\s*(\d+\.?\d*|\.\d+)\s*", re.ASCII)
+
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+"""A key of draws: an int64 in manifests and in Parquet, and what torch takes."""
 
 
 class JobConfig(BaseSettings):

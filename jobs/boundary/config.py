@@ -6,7 +6,7 @@ from typing import Any, Self
 from pydantic import Field, field_validator, model_validator
 
 from jobs.common.user_classifier import CLASSIFIER, ROWS_PER_CALL, classifier_spec
-from noisestack.config import JobConfig
+from noisestack.config import JobConfig, Seed
 
 
 class BoundaryConfig(JobConfig):
@@ -69,9 +69,7 @@ class BoundaryConfig(JobConfig):
     slope_draws: int = Field(
         8, ge=1, le=1 << 12, description="draws that an attack on a smoothed classifier averages"
     )
-    seed: int = Field(
-        0, ge=0, lt=2**63, description="keys random directions and the noise of smoothing"
-    )
+    seed: Seed = Field(0, description="keys random directions and the noise of smoothing")
     overwrite: bool = Field(False, description="replace finished results of another config")
 
     @field_validator("classifiers", mode="before")

@@ -7,7 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from jobs.common.bad_rows import DESCRIPTION, OnBadRow
 from jobs.common.user_classifier import CLASSIFIER, ROWS_PER_CALL, WEIGHTS, classifier_spec
-from noisestack.config import JobConfig
+from noisestack.config import JobConfig, Seed
 from pipeline.registry import explained
 from pipeline.smoothing.bases import BASES, BaseName
 from pipeline.smoothing.certifier import CertifySettings
@@ -64,7 +64,7 @@ class CertifyConfig(JobConfig):
     alpha: float = Field(
         0.001, description="how often, at most, a row's certificate may be wrong; below 1/2"
     )
-    seed: int = Field(0, ge=0, lt=2**63, description="keys every draw of noise")
+    seed: Seed = Field(0, description="keys every draw of noise")
     on_bad_row: OnBadRow = Field("fail", description=DESCRIPTION)
     rows_per_shard: int | None = Field(
         None,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from noisestack.config import JobConfig
+from noisestack.config import JobConfig, Seed
 
 
 class EvaluateConfig(JobConfig):
@@ -40,4 +40,4 @@ class EvaluateConfig(JobConfig):
     bound_rows_per_layer: int = Field(
         32, ge=2, description="of these, pictures drawn for each layer's term"
     )
-    seed: int = Field(0, ge=0, description="keys the draws of rows and of the bound's noise")
+    seed: Seed = Field(0, description="keys the draws of rows and of the bound's noise")

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from noisestack.config import JobConfig
+from noisestack.config import JobConfig, Seed
 from noisestack.flags import flag_of
 from pipeline.sampling import SamplerName, SamplingOptions
 from pipeline.sampling.label_column import Column, open_column
@@ -44,7 +44,7 @@ class GenerateConfig(JobConfig):
         ge=1,
         description=f"how many samples; none for as many as the labels say, or else {COUNT:,}",
     )
-    seed: int = Field(0, ge=0, lt=2**63, description="keys every draw of noise")
+    seed: Seed = Field(0, description="keys every draw of noise")
     labels: tuple[str, ...] | None = Field(
         None,
         description="class names, or their numbers, given to the samples in turn; none for all "

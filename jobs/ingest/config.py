@@ -6,7 +6,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from jobs.common.bad_rows import DESCRIPTION, OnBadRow
-from noisestack.config import JobConfig
+from noisestack.config import JobConfig, Seed
 from pipeline.registry import explained
 from pipeline.sources import SOURCES, SourceName
 from pipeline.sources.base import Source, SourceOptions
@@ -67,7 +67,7 @@ class IngestConfig(JobConfig):
         lt=1,
         description="part of the rows for testing, 0 to 1, where the data say no splits",
     )
-    seed: int = Field(0, description="keys which rows are for testing")
+    seed: Seed = Field(0, description="keys which rows are for testing")
     resize: tuple[int, ...] | None = Field(
         None, description="height and width in pixels, or one number for both; none to keep them"
     )

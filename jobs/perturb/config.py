@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from jobs.common.bad_rows import DESCRIPTION, OnBadRow
 from jobs.common.user_classifier import CLASSIFIER, ROWS_PER_CALL, WEIGHTS, classifier_spec
-from noisestack.config import JobConfig
+from noisestack.config import JobConfig, Seed
 from pipeline.attacks.base import Norm, NormName
 from pipeline.attacks.methods.autoattack import EnsembleName
 from pipeline.attacks.methods.universal import LOSS_CLIP, SAMPLE_ROWS, SAMPLE_SPLIT
@@ -122,7 +122,7 @@ class PerturbConfig(JobConfig):
         description="how often an unbroken row, or the making of universal, begins anew; of "
         "apgd_targeted, its classes",
     )
-    seed: int = Field(0, ge=0, lt=2**63, description="keys all that an attack draws")
+    seed: Seed = Field(0, description="keys all that an attack draws")
     export_onnx: bool = Field(
         False,
         description=f"also write {CLASSIFIER_FILE}, for checks without Noisestack; needs the extra "

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import Field, field_validator, model_validator
 
 from jobs.common.training import Workers
-from noisestack.config import JobConfig, describe
+from noisestack.config import JobConfig, Seed, describe
 from pipeline.attacks.base import Norm
 from pipeline.attacks.geometry.ball import check_size, whole_levels
 from pipeline.errors import UserError
@@ -109,9 +109,7 @@ class TrainClassifierConfig(JobConfig):
     stem_stride: int = Field(
         1, ge=1, le=2, description="2 halves the sides at once: a third of the cost"
     )
-    seed: int = Field(
-        0, ge=0, description="of initial weights, order, shifts, noise and perturbations"
-    )
+    seed: Seed = Field(0, description="of initial weights, order, shifts, noise and perturbations")
     log_every: int = Field(20, ge=1, description="steps between lines of progress")
     checkpoint_every: int = Field(100, ge=1, description="steps between checkpoints")
     num_workers: int = Field(

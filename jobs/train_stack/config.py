@@ -7,7 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from jobs.common.stream import CACHE_GB, DataMode
 from jobs.common.training import Workers
-from noisestack.config import JobConfig, describe
+from noisestack.config import JobConfig, Seed, describe
 from pipeline.conditions import CONDITIONS, ConditionName
 from pipeline.networks import NETWORKS, NetworkName
 from pipeline.registry import explained
@@ -85,7 +85,7 @@ class TrainStackConfig(JobConfig):
         0.1, ge=0, le=1, description="probability with which a condition is dropped"
     )
     gradient_clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
-    seed: int = Field(0, ge=0, description="keys the weights' start, the order and the noise")
+    seed: Seed = Field(0, description="keys the weights' start, the order and the noise")
     layers: tuple[int, ...] | None = Field(
         None, description="layers in each stage when sampling; none for 8 each"
     )

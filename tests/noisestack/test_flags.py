@@ -1,11 +1,14 @@
 import re
+from importlib import import_module
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 from example import ExampleConfig
-from pydantic import Field
+from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_settings import CliPositionalArg
 
+from noisestack.__main__ import COMMANDS
 from noisestack.config import JobConfig
 from noisestack.flag_values import mapping_of
 from noisestack.flags import read_config
@@ -333,3 +336,18 @@ def test_fractions_are_numbers_where_a_number_is_wanted_and_only_there(yaml_file
             read_config(Shares, ["--share", "1", "--half", half], "noisestack shares")
     with pytest.raises(UserError, match="--count: should be a valid integer"):
         read_config(Shares, ["--share", "1", "--count", "4/2"], "noisestack shares")
+
+
+def test_a_seed_of_any_command_is_an_int64_from_0():
+    seeds = [
+        TypeAdapter(Annotated[field.annotation, *field.metadata])
+        for module, _ in COMMANDS.values()
+        for name, field in import_module(module).COMMAND.config_class.model_fields.items()
+        if name == "seed" or name.endswith("_seed")
+    ]
+    assert len(seeds) >= 9
+    for seed in seeds:
+        assert seed.validate_python(2**63 - 1) == 2**63 - 1
+        for wrong in (-1, 2**63):
+            with pytest.raises(ValidationError):
+                seed.validate_python(wrong)
