@@ -94,7 +94,13 @@ def judge_fresh(
 
 
 def mean_with_interval(values: np.ndarray) -> tuple[float, float, float]:
-    """The mean of one share a row, and Student's 95 % interval over rows, within [0, 1]."""
+    """The mean of one share a row, and Student's 95 % interval over rows, within [0, 1].
+
+    Of shares that are all 1, or all 0, Student's has no width: then Clopper and Pearson's, which
+    holds for any shares, since ``n`` of mean m are all 1 with probability m^n at most.
+    """
+    if np.all(values == 1) or np.all(values == 0):
+        return float(values[0]), *clopper_pearson(int(values.sum()), len(values))
     mean, half = float(values.mean()), _half_interval(values)
     return mean, max(0.0, mean - half), min(1.0, mean + half)
 

@@ -33,6 +33,11 @@ def test_a_row_stands_where_no_attack_takes_it() -> None:
     assert together["one_purification_accuracy"] == pytest.approx((0.9 + 0.1 + 0.2 + 0.7) / 4)
 
 
+def test_rows_that_all_agree_have_an_interval_of_some_width() -> None:
+    assert mean_with_interval(np.ones(8)) == (1.0, pytest.approx(0.025 ** (1 / 8)), 1.0)
+    assert mean_with_interval(np.zeros(8)) == (0.0, 0.0, pytest.approx(1 - 0.025 ** (1 / 8)))
+
+
 def test_intervals_hold_the_mean_as_often_as_they_say() -> None:
     generator = np.random.default_rng(0)
     held = 0
