@@ -58,7 +58,7 @@ def p_lower(n, s):
     return np.maximum(0, np.where(s > 0, low, 0) - c["shortfall"])
 
 
-folder, data = map(Path, sys.argv[1:3])
+folder, data = map(Path, sys.argv[1:3]) if len(sys.argv) in (3, 4) else sys.exit(__doc__)
 meta = json.loads((folder / "manifest.json").read_bytes())
 info = json.loads((data / "dataset.json").read_bytes())
 claim, c, classes = meta["dataset"], meta["certificate"], np.arange(len(meta["base"]["classes"]))

@@ -62,6 +62,15 @@ def run(inputs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
     return run
 
 
+@pytest.mark.parametrize("words", [[], ["--help"], ["a", "b", "c", "d"]])
+def test_without_its_two_directories_it_says_how_it_is_called(
+    words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", [str(CHECKER), *words])
+    with pytest.raises(SystemExit, match=r"check_certificates\.py SET DATASET"):
+        runpy.run_path(str(CHECKER), run_name="__main__")
+
+
 def test_the_checker_has_some_140_lines_and_imports_nothing_of_ours() -> None:
     text = CHECKER.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 142
