@@ -72,7 +72,10 @@ class VerifyConfig(JobConfig):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if (self.dataset is None) != (self.classifier is None and self.stack is None):
-            raise ValueError("dataset and classifier are given together, or neither")
+            raise ValueError(
+                "dataset and classifier are given together, or neither (of a stack that is its own "
+                "classifier: dataset and stack)"
+            )
         return self
 
 
@@ -107,7 +110,7 @@ def main(config: VerifyConfig) -> int:
     if num_faults:
         print(f"{num_faults:,} fault{'s' if num_faults > 1 else ''}", flush=True)
         return FAULTS_FOUND
-    print(_praise(verification), flush=True)
+    print(_praise(verification) + _compared(config, verification), flush=True)
     return 0
 
 
@@ -165,6 +168,16 @@ def _redrawn(config: VerifyConfig, dataset: Path) -> Callable[[], tuple[str, ...
         return faults or redraw_faults(opened, base, info, config.redraw, config.redraw_seed)
 
     return compare
+
+
+def _compared(config: VerifyConfig, verification: Verification) -> str:
+    """What was held against dataset and model, too."""
+    redrawn = min(config.redraw, verification.num_rows)
+    if is_certificate_set(config.directory):
+        if config.dataset is None:
+            return "; no vote was cast again, which takes the dataset and what was smoothed"
+        return f"; they are the dataset's, and {redrawn:,} were voted on again"
+    return "" if config.dataset is None else "; compared with dataset and classifier"
 
 
 def _praise(verification: Verification) -> str:

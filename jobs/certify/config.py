@@ -51,7 +51,7 @@ class CertifyConfig(JobConfig):
     radii: tuple[float, ...] = Field(
         (),
         description="which of these radii hold? A row stops as soon as that is decided, and the "
-        "curve is stated at these alone; as 0.25,0.5,1",
+        "curve is stated at these alone; as 0.125,0.25,0.5",
     )
     tolerance: float | None = Field(
         None,

@@ -26,7 +26,7 @@ from pipeline.formats.perturbation.warnings import GRADIENT_FREE
 from pipeline.plots.accuracy import figures_of
 from pipeline.plots.certified import CertifiedFigures, base_title
 from pipeline.plots.comparison import comparison_figure
-from pipeline.plots.titles import target_title
+from pipeline.plots.titles import is_through, target_title
 
 _FIGURES = ("clean_accuracy", "robust_accuracy", "robust_accuracy_interval_95")
 
@@ -105,8 +105,9 @@ def _tell(
 ) -> None:
     for opened, name in zip(sets, names, strict=True):
         low, high = opened.manifest["robust_accuracy_interval_95"]
+        what = "by the mean answer" if is_through(opened.manifest) else "accuracy"
         print(
-            f"compare: {name}: accuracy {opened.manifest['clean_accuracy']:.2%} clean, "
+            f"compare: {name}: {what} {opened.manifest['clean_accuracy']:.2%} clean, "
             f"{opened.manifest['robust_accuracy']:.2%} perturbed (95 % interval {low:.2%} to "
             f"{high:.2%})",
             flush=True,

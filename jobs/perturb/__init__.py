@@ -39,7 +39,7 @@ from pipeline.perturbation.trust import look_at_rows, measured_threshold
 from pipeline.perturbation_terms import TrustWarning
 from pipeline.plots.perturbations import choose_examples, perturbation_figure
 from pipeline.plots.robustness import draw_robustness
-from pipeline.plots.titles import attack_title
+from pipeline.plots.titles import attack_title, is_through
 from pipeline.plots.universal import draw_delta
 from pipeline.user_models.onnx_export import export_classifier
 
@@ -151,10 +151,13 @@ def _draw(directory: Path, manifest: dict[str, Any], num_examples: int) -> None:
     """Examples, of the first shard."""
     record, classes = manifest["shards"][0], tuple(manifest["model"]["classes"])
     table = read_part(directory / record["file"], 0, record["num_rows"])
-    title = (
-        f"{attack_title(manifest)}: "
-        f"accuracy {manifest['clean_accuracy']:.1%} → {manifest['robust_accuracy']:.1%}"
+    counts = manifest["counts"]
+    found = (
+        f"broke {counts['successes']:,} of {counts['clean_right']:,} by their mean answer"
+        if is_through(manifest)
+        else f"accuracy {manifest['clean_accuracy']:.1%} → {manifest['robust_accuracy']:.1%}"
     )
+    title = f"{attack_title(manifest)}: {found}"
     figure = perturbation_figure(choose_examples(table, classes, num_examples), title)
     with atomic_path(directory / PICTURE_FILE) as temporary:
         figure.savefig(temporary, format="png")

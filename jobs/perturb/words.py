@@ -9,6 +9,7 @@ from jobs.perturb.config import PerturbConfig
 from pipeline.perturbation.attack import SetAttack
 from pipeline.perturbation_terms import TrustWarning
 from pipeline.pictures import LEVELS
+from pipeline.plots.titles import is_through
 
 
 def say(line: str) -> None:
@@ -42,7 +43,7 @@ def say_result(attack: SetAttack, manifest: dict[str, Any], path: Path) -> None:
     """What came of it."""
     low, high = manifest["robust_accuracy_interval_95"]
     counts = manifest["counts"]
-    if manifest["model"].get("kind") == "through":
+    if is_through(manifest):
         _say_part(attack, manifest, path)
         return
     say(

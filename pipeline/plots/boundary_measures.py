@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from pipeline.boundary.figures import lower_median
 from pipeline.boundary.survey import Survey
 
 _WAYS = (
@@ -51,7 +52,8 @@ def _draw_distances(axes: Axes, named: Sequence[tuple[str, Survey]]) -> None:
                 continue
             at = number - _BOX / 2 + (place + 0.5) * step
             axes.boxplot(
-                [met], positions=[at], widths=[0.8 * step], whis=(5, 95), showfliers=False,
+                [met], positions=[at], usermedians=[lower_median(values) or np.nan],
+                widths=[0.8 * step], whis=(5, 95), showfliers=False,
                 patch_artist=True, boxprops={"facecolor": colour, "alpha": 0.5},
                 medianprops={"color": "black"}, manage_ticks=False,
             )  # fmt: skip
@@ -69,7 +71,8 @@ def _draw_distances(axes: Axes, named: Sequence[tuple[str, Survey]]) -> None:
     axes.set_xlim(-0.5, len(_WAYS) - 0.5)
     axes.set_ylabel("distance to the boundary (L2)")
     axes.set_title(
-        "how far off the boundary is, by direction\n(box: half of the pictures; % above: none met)",
+        "how far off the boundary is, by direction\n"
+        "(box: half of those met; line: median of all; % above: none met)",
         fontsize=10, pad=16,
     )  # fmt: skip
     axes.grid(visible=True, axis="y", alpha=0.25)

@@ -10,7 +10,6 @@ import numpy as np
 from pipeline.formats.certificate.curve import (
     UNIT,
     curve_points,
-    in_millionths,
     named_radii,
     right_radii,
 )
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 CERTIFIED_FILE = "certified.png"
 _COLOUR = "#1a7f37"
-_POINTS = 96  # of a curve's interval
+_STEPS = 500  # of a curve's interval, at most
 
 
 @dataclass(frozen=True)
@@ -86,10 +85,10 @@ def draw_certified_curve(axes: "Axes", figures: CertifiedFigures, colour: str, l
     """The curve, its interval, and points at the radii that the manifest names."""
     radii, accuracy = figures.accuracy_within()
     axes.step(radii, accuracy, where="post", color=colour, label=label, linewidth=1.2)
-    spread = np.linspace(0, max(figures.reach, 1e-6), _POINTS)
-    held = [int((figures.millionths >= in_millionths(radius)).sum()) for radius in spread]
-    low, high = clopper_pearson_band(np.array(held), len(figures.millionths))
-    axes.fill_between(spread, low, high, color=colour, alpha=0.15, linewidth=0)
+    some = np.unique(np.linspace(0, len(radii) - 1, _STEPS).astype(int))
+    num = len(figures.millionths)
+    low, high = clopper_pearson_band(np.rint(accuracy[some] * num).astype(int), num)
+    axes.fill_between(radii[some], low, high, step="post", color=colour, alpha=0.15, linewidth=0)
     named = curve_points(figures.millionths, named_radii(figures.certificate))
     shown = [point for point in named if point.radius <= figures.reach]
     axes.plot([p.radius for p in shown], [p.accuracy for p in shown], ".", color=colour)

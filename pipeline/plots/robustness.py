@@ -19,7 +19,7 @@ from pipeline.plots.accuracy import (
     reach,
 )
 from pipeline.plots.figures import new_figure, ticker
-from pipeline.plots.titles import attack_title
+from pipeline.plots.titles import attack_title, is_through
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,31 +28,37 @@ if TYPE_CHECKING:
 ROBUSTNESS_FILE = "robustness.png"
 _BROKEN, _STANDING = "#cf222e", "#1f6feb"
 _BINS, _COST_BINS = 40, 24
+ACCURACY = "accuracy"
 
 
 def draw_robustness(directory: Path, manifest: Mapping[str, Any]) -> SetFigures:
     """Writes ``robustness.png`` into a set's directory; returns what it shows."""
     figures = figures_of(directory, manifest)
-    figure = robustness_figure(figures, attack_title(manifest))
+    what = "standing by their mean answer" if is_through(manifest) else ACCURACY
+    figure = robustness_figure(figures, attack_title(manifest), what)
     with atomic_path(directory / ROBUSTNESS_FILE) as temporary:
         figure.savefig(temporary, format="png")
     return figures
 
 
-def robustness_figure(figures: SetFigures, title: str) -> "Figure":
-    """Three panels: accuracy against size, sizes of the changes, passes a picture."""
+def robustness_figure(figures: SetFigures, title: str, what: str = ACCURACY) -> "Figure":
+    """Three panels: accuracy against size, sizes of the changes, passes a picture.
+
+    Args:
+        what: the share that the first panel shows.
+    """
     # Placed by hand: matplotlib's own layout draws everything twice, which costs 0.2 CPU-s.
     figure = new_figure(figsize=(14, 4.3), dpi=110)
     figure.subplots_adjust(left=0.055, right=0.99, bottom=0.13, top=0.85, wspace=0.17)
     curve, sizes, cost = figure.subplots(1, 3)
-    _draw_accuracy(curve, figures)
+    _draw_accuracy(curve, figures, what)
     _draw_sizes(sizes, figures)
     _draw_cost(cost, figures)
     figure.suptitle(f"{title}: {figures.rows:,} pictures", fontsize=11, fontweight="bold")
     return figure
 
 
-def _draw_accuracy(axes: "Axes", figures: SetFigures) -> None:
+def _draw_accuracy(axes: "Axes", figures: SetFigures, what: str) -> None:
     end = reach(figures) * 1.05 or 1.0
     if figures.eps:
         at_eps = figures.eps * TENTHS / figures.unit
@@ -64,8 +70,9 @@ def _draw_accuracy(axes: "Axes", figures: SetFigures) -> None:
         [0], [figures.clean_accuracy], "o", color=_STANDING,
         label=f"{figures.clean_accuracy:.1%} clean",
     )  # fmt: skip
-    axes.set_title("accuracy within a change of this size", fontsize=10)
-    dress_accuracy(axes, figures.norm, end)
+    axes.set_title(f"{what} within a change of this size", fontsize=10)
+    named = () if what == ACCURACY else (what,)
+    dress_accuracy(axes, figures.norm, end, *named)
 
 
 def _draw_sizes(axes: "Axes", figures: SetFigures) -> None:

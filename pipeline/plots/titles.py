@@ -20,7 +20,16 @@ def attack_title(manifest: Mapping[str, Any]) -> str:
     parts = [str(attack["attack"]), str(attack["norm"])]
     if attack["eps"]:
         parts.append(f"eps {attack['eps']}/255")
-    return ", ".join(filter(None, [*parts, target_title(manifest)]))
+    through = f"through a {manifest['model']['through']}" if is_through(manifest) else ""
+    return ", ".join(filter(None, [*parts, through, target_title(manifest)]))
+
+
+def is_through(manifest: Mapping[str, Any]) -> bool:
+    """Whether a set was made through something that answers by chance.
+
+    Its rows are judged by the mean over some draws, so their share that stands is no accuracy.
+    """
+    return bool(manifest.get("model", {}).get("kind") == "through")
 
 
 def target_title(manifest: Mapping[str, Any]) -> str:

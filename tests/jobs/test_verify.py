@@ -89,7 +89,10 @@ def test_the_account_of_a_batch_job_is_known_as_a_leftover(
             ["{empty}"],
             "holds no dataset, sample set, perturbation set, certificate set, export, model",
         ),
-        (["{set}", "--dataset", "x"], "dataset and classifier are given together, or neither"),
+        (
+            ["{set}", "--dataset", "x"],
+            "dataset and classifier are given together, or neither (of a stack that is its own",
+        ),
         (
             ["{digits}", "--dataset", "{digits}", "--classifier", "{classifier}"],
             "holds no finished perturbation set",

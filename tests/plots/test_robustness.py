@@ -140,3 +140,15 @@ def test_the_picture_is_written_beside_the_set(tmp_path: Path) -> None:
     draw_robustness(tmp_path, write_rows(tmp_path, "linf", 8))
     with Image.open(tmp_path / ROBUSTNESS_FILE) as picture:
         assert picture.width > 1200
+
+
+def test_rows_that_stand_by_a_mean_answer_are_not_called_an_accuracy(tmp_path):
+    manifest = write_rows(tmp_path, "linf", 8)
+    manifest["model"] = {"kind": "through", "through": "purifier", "classes": list("abc")}
+    attack = {"attack": "apgd_ce", "norm": "linf", "eps": 8}
+    assert attack_title({**manifest, "attack": attack}) == (
+        "apgd_ce, linf, eps 8/255, through a purifier"
+    )
+    told = words(robustness_figure(figures_of(tmp_path, manifest), "apgd_ce", "standing"))
+    assert "standing within a change of this size" in told
+    assert not any("accuracy" in text for text in told)

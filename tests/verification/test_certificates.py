@@ -50,7 +50,12 @@ def test_an_honest_set_holds_and_so_do_the_votes_that_are_cast_again(
     inputs: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert verify(inputs / name, *models(inputs), "--redraw", 3, "--redraw-seed", 11) == 0
-    assert capsys.readouterr().out == "ok: certificate set, 60 rows in 3 shards\n"
+    fine = "ok: certificate set, 60 rows in 3 shards; "
+    assert capsys.readouterr().out == (f"{fine}they are the dataset's, and 3 were voted on again\n")
+    assert verify(inputs / name) == 0
+    assert capsys.readouterr().out == (
+        f"{fine}no vote was cast again, which takes the dataset and what was smoothed\n"
+    )
 
 
 def cell(column: str, change: Callable[[Any], Any]) -> Change:
