@@ -37,8 +37,9 @@ from pipeline.formats.dataset import images_of, load_dataset, read_rows
 from pipeline.formats.splits import TEST, TRAIN
 from pipeline.pictures import to_unit
 from pipeline.smoothing.base import OfClassifier
-from pipeline.smoothing.certifier import CertificateRows, CertifySettings, certify_rows
+from pipeline.smoothing.certifier import CertificateRows, certify_rows
 from pipeline.smoothing.noise import NOISES, NoiseName
+from pipeline.smoothing.settings import CertifySettings
 
 SIGMA, N0, ALPHA = 0.25, 100, 0.001
 NEAR, FAR = (SIGMA / 2, SIGMA), (3 * SIGMA,)

@@ -31,8 +31,9 @@ from pipeline.formats.dataset import images_of, labels_of, load_dataset, read_ro
 from pipeline.formats.splits import TEST, TRAIN
 from pipeline.intervals import clopper_pearson
 from pipeline.smoothing.base import OfClassifier
-from pipeline.smoothing.certifier import CertificateRows, CertifySettings, certify_rows
+from pipeline.smoothing.certifier import CertificateRows, certify_rows
 from pipeline.smoothing.noise import row_keys_of
+from pipeline.smoothing.settings import CertifySettings
 
 FOLDERS = {
     "dataset": "Fashion-MNIST as `ingest` writes it",

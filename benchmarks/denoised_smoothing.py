@@ -42,8 +42,9 @@ from pipeline.smoothing.base import SmoothingBase
 from pipeline.smoothing.bases import BASES
 from pipeline.smoothing.bases.entry import BaseOptions
 from pipeline.smoothing.bases.stack import OfStack
-from pipeline.smoothing.certifier import CertifySettings, certify_rows
+from pipeline.smoothing.certifier import certify_rows
 from pipeline.smoothing.noise import row_keys_of
+from pipeline.smoothing.settings import CertifySettings
 from pipeline.stack import Stack, save_stack
 from pipeline.stack_spec import StackSpec
 

@@ -10,9 +10,9 @@ from jobs.common.user_classifier import CLASSIFIER, ROWS_PER_CALL, WEIGHTS, clas
 from noisestack.config import JobConfig, Seed
 from pipeline.registry import explained
 from pipeline.smoothing.bases import BASES, BaseName
-from pipeline.smoothing.certifier import CertifySettings
 from pipeline.smoothing.noise import NoiseName
 from pipeline.smoothing.rules import RuleName
+from pipeline.smoothing.settings import CertifySettings
 
 # A shard is what progress is told in, and what a kill costs: with all draws, 16 rows of a small
 # network are a minute or two of a core. Where rows stop early, fewer would leave calls half empty.

@@ -16,8 +16,8 @@ from pipeline.perturbation_terms import TrustWarning
 from pipeline.smoothing.base import SmoothingBase
 from pipeline.smoothing.bases import BASES
 from pipeline.smoothing.bases.entry import BaseOptions
-from pipeline.smoothing.certifier import CertifySettings
 from pipeline.smoothing.record import record_of
+from pipeline.smoothing.settings import CertifySettings
 
 
 @dataclass(frozen=True)

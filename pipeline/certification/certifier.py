@@ -17,9 +17,10 @@ from pipeline.formats.labelled_rows import read_labelled
 from pipeline.formats.quarantine import write_quarantine
 from pipeline.formats.shard import read_part, write_shard
 from pipeline.smoothing.bases.entry import BaseOptions
-from pipeline.smoothing.certifier import CertifySettings, certify_rows
+from pipeline.smoothing.certifier import certify_rows
 from pipeline.smoothing.noise import row_keys_of
 from pipeline.smoothing.record import RuleRecount, record_of
+from pipeline.smoothing.settings import CertifySettings
 
 
 class Certifier:

@@ -11,8 +11,8 @@ from pipeline.perturbation_terms import TrustWarning
 from pipeline.pictures import to_unit
 from pipeline.precision import full_float32
 from pipeline.smoothing.base import Logits, SmoothingBase
-from pipeline.smoothing.certifier import CertifySettings
 from pipeline.smoothing.noise import DrawKeys
+from pipeline.smoothing.settings import CertifySettings
 
 # Of the spread of a call's logits: what another order of sums may change on a GPU.
 _SAME = 1e-4

@@ -8,9 +8,9 @@ import numpy as np
 
 from pipeline.errors import UserError
 from pipeline.smoothing.certificate import radius
-from pipeline.smoothing.certifier import CertifySettings
 from pipeline.smoothing.confidence import PRIOR_A, PRIOR_B
 from pipeline.smoothing.rules import FIRST_LOOK, LEAST_GAP, LOOK_GROWTH, Anytime
+from pipeline.smoothing.settings import CertifySettings
 
 _HOLDS = (
     "For each row by itself, with probability at least 1 - alpha over the noise: the smoothed "

@@ -34,7 +34,7 @@ from pipeline.formats.dataset import (
 )
 from pipeline.formats.shard import iterate
 from pipeline.smoothing.base import OfClassifier
-from pipeline.smoothing.certifier import CertifySettings
+from pipeline.smoothing.settings import CertifySettings
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ from scipy.stats import beta, ncx2, norm
 from pipeline.errors import UserError
 from pipeline.pictures import to_unit
 from pipeline.smoothing.base import OfClassifier
-from pipeline.smoothing.certifier import CertifySettings, certify_rows
+from pipeline.smoothing.certifier import certify_rows
+from pipeline.smoothing.settings import CertifySettings
 from tests.smoothing.linear_base import LinearBase
 
 FIELDS = ("predicted", "n0_counts", "n", "n_a", "p_lower", "radius", "abstained", "draws")

@@ -18,8 +18,9 @@ from pipeline.formats.dataset import DatasetInfo, load_dataset
 from pipeline.smoothing.base import SmoothingBase
 from pipeline.smoothing.bases import BASES
 from pipeline.smoothing.bases.entry import BaseOptions
-from pipeline.smoothing.certifier import CertifySettings, certify_rows
+from pipeline.smoothing.certifier import certify_rows
 from pipeline.smoothing.denoised import Denoised, OfDenoised, StagedDenoiser
+from pipeline.smoothing.settings import CertifySettings
 from pipeline.stack import save_stack
 
 DIGITS = {"classes": CLASSES, "condition": replace(SPEC.condition, size=len(CLASSES))}
