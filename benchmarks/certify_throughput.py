@@ -21,7 +21,7 @@ from jobs.certify.config import CertifyConfig
 from pipeline.certification.certifier import Certifier
 
 SIGMA = 0.25
-DRAWS, QUICK_DRAWS = 5000, 100  # a row, beside the 100 that choose its class
+DRAWS, QUICK_DRAWS = 1000, 100  # a row, beside the 100 that choose its class
 SHARD_ROWS, QUICK_SHARD_ROWS = 16, 4
 SHARDS, QUICK_SHARDS = 6, 2  # an actor; the first is start-up
 
