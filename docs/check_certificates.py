@@ -69,9 +69,9 @@ check(
     sigma > 0 and 0 < alpha < 0.5 and n0 >= 1 and min(c.get("prior", [1])) > 0,
     "manifest: certificate",
 )
-check(
-    (c["shortfall"] > 0) == (c["noise"] == "lattice"), "manifest: shortfall of the lattice's table"
-)
+table = (c["noise"], c["shortfall"] > 0)  # of the lattice's noise: what it is off by, at most
+check(table in (("gaussian", False), ("lattice", True)), "manifest: noise and its shortfall")
+check(len(meta["curve"]) > 0, "manifest: no curve")
 parts = [read(data, file) for file in info["splits"][claim["split"]]]
 images, labels, ids = (np.concatenate([p[k] for p in parts]) for k in ("image", "label", "id"))
 times, kept = np.zeros(max(len(labels), claim["stop"]), int), []

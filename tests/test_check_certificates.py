@@ -163,6 +163,22 @@ def test_a_changed_figure_a_missing_row_and_another_file_are_found(copied: Path,
     assert "rows: not exactly once: 1, first row 7" in run(copied)[1]
 
 
+@pytest.mark.parametrize("change", [{"noise": "xx"}, {"noise": "lattice"}, {"shortfall": 1e-10}])
+def test_a_noise_that_is_none_or_lacks_its_shortfall_is_found(
+    copied: Path, change: dict[str, Any], run: Run
+) -> None:
+    manifest = read_json(copied / "manifest.json")
+    manifest["certificate"] |= change
+    write_json(copied / "manifest.json", manifest)
+    assert "manifest: noise and its shortfall" in run(copied)[1]
+
+
+def test_a_curve_that_was_taken_out_is_found(copied: Path, run: Run) -> None:
+    manifest = read_json(copied / "manifest.json")
+    write_json(copied / "manifest.json", manifest | {"curve": []})
+    assert run(copied)[:2] == (1, ["manifest: no curve"])
+
+
 def test_votes_that_were_made_up_are_unlikely_by_votes_of_our_own(
     copied: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -45,8 +45,10 @@ def say_result(manifest: dict[str, Any], path: Path) -> None:
             f"certified accuracy at radius {point['radius']:g}: {point['accuracy']:.2%} "
             f"(95 % interval {low:.2%} to {high:.2%})"
         )
+    # A row whose asked radii are all out of reach is left before its class is shown.
+    early = ", or were left as no asked radius holds" if manifest["certificate"]["radii"] else ""
     say(
-        f"{counts['abstained']:,} of {counts['rows']:,} rows abstained; "
+        f"{counts['abstained']:,} of {counts['rows']:,} rows abstained{early}; "
         f"{manifest['draws_a_row']:,.0f} draws a row"
     )
     if counts["quarantined"]:
