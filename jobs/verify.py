@@ -20,6 +20,7 @@ from pipeline.formats.certificate.set import is_certificate_set, read_certificat
 from pipeline.formats.dataset import load_dataset
 from pipeline.formats.perturbation.check import verify_perturbation_set
 from pipeline.formats.perturbation.set import read_perturbation_manifest
+from pipeline.formats.perturbation.through import is_through
 from pipeline.perturbation.judge import judge_of
 from pipeline.perturbation.through.entry import ThroughOptions
 from pipeline.perturbation.trust import stale_warnings
@@ -129,7 +130,7 @@ def _comparison(config: VerifyConfig) -> Callable[[], tuple[str, ...]] | None:
     opened = read_perturbation_manifest(config.directory)
     info = load_dataset(config.dataset)
     model = opened.manifest["model"]
-    behind = model["classifier"] if model.get("kind") == "through" else model
+    behind = model["classifier"] if is_through(opened.manifest) else model
     rows = rows_to_tell(behind, model)
     classifier = load_judge(config.classifier, info, weights=config.weights, rows_per_call=rows)
     if behind is not model:

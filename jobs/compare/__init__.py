@@ -22,11 +22,12 @@ from pipeline.formats.claim import claim_output
 from pipeline.formats.output import atomic_path, write_json
 from pipeline.formats.perturbation.comparison import Difference, check_same_rows, differences
 from pipeline.formats.perturbation.set import PerturbationSet, open_perturbation_set
+from pipeline.formats.perturbation.through import is_through
 from pipeline.formats.perturbation.warnings import GRADIENT_FREE
 from pipeline.plots.accuracy import figures_of
 from pipeline.plots.certified import CertifiedFigures, base_title
 from pipeline.plots.comparison import comparison_figure
-from pipeline.plots.titles import is_through, target_title
+from pipeline.plots.titles import target_title
 
 _FIGURES = ("clean_accuracy", "robust_accuracy", "robust_accuracy_interval_95")
 

@@ -31,6 +31,7 @@ from pipeline.formats.perturbation.set import (
     open_perturbation_set,
     write_perturbation_manifest,
 )
+from pipeline.formats.perturbation.through import is_through
 from pipeline.formats.shard import read_part
 from pipeline.perturbation.judge import judge_of
 from pipeline.perturbation.perturber import Perturber
@@ -39,7 +40,7 @@ from pipeline.perturbation.trust import look_at_rows, measured_threshold
 from pipeline.perturbation_terms import TrustWarning
 from pipeline.plots.perturbations import choose_examples, perturbation_figure
 from pipeline.plots.robustness import draw_robustness
-from pipeline.plots.titles import attack_title, is_through
+from pipeline.plots.titles import attack_title
 from pipeline.plots.universal import draw_delta
 from pipeline.user_models.onnx_export import export_classifier
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from jobs.common.bad_rows import set_aside
 from jobs.perturb.config import PerturbConfig
+from pipeline.formats.perturbation.through import is_through
 from pipeline.perturbation.attack import SetAttack
 from pipeline.perturbation_terms import TrustWarning
 from pipeline.pictures import LEVELS
-from pipeline.plots.titles import is_through
 
 
 def say(line: str) -> None:

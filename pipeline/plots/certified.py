@@ -87,8 +87,10 @@ def draw_certified_curve(axes: "Axes", figures: CertifiedFigures, colour: str, l
     axes.step(radii, accuracy, where="post", color=colour, label=label, linewidth=1.2)
     some = np.unique(np.linspace(0, len(radii) - 1, _STEPS).astype(int))
     num = len(figures.millionths)
+    some = np.append(some, len(radii) - 1)  # what is left after the last fall, as far as was asked
     low, high = clopper_pearson_band(np.rint(accuracy[some] * num).astype(int), num)
-    axes.fill_between(radii[some], low, high, step="post", color=colour, alpha=0.15, linewidth=0)
+    edges = np.append(radii[some[:-1]], figures.reach)
+    axes.fill_between(edges, low, high, step="post", color=colour, alpha=0.15, linewidth=0)
     named = curve_points(figures.millionths, named_radii(figures.certificate))
     shown = [point for point in named if point.radius <= figures.reach]
     axes.plot([p.radius for p in shown], [p.accuracy for p in shown], ".", color=colour)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.formats.output import atomic_path
+from pipeline.formats.perturbation.through import is_through
 from pipeline.plots.accuracy import (
     NORM_NAMES,
     TENTHS,
@@ -19,7 +20,7 @@ from pipeline.plots.accuracy import (
     reach,
 )
 from pipeline.plots.figures import new_figure, ticker
-from pipeline.plots.titles import attack_title, is_through
+from pipeline.plots.titles import attack_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

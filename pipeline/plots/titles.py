@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.formats.perturbation.target import target_words
+from pipeline.formats.perturbation.through import is_through
 from pipeline.perturbation_terms import NO_TARGET
 
 
@@ -22,14 +23,6 @@ def attack_title(manifest: Mapping[str, Any]) -> str:
         parts.append(f"eps {attack['eps']}/255")
     through = f"through a {manifest['model']['through']}" if is_through(manifest) else ""
     return ", ".join(filter(None, [*parts, through, target_title(manifest)]))
-
-
-def is_through(manifest: Mapping[str, Any]) -> bool:
-    """Whether a set was made through something that answers by chance.
-
-    Its rows are judged by the mean over some draws, so their share that stands is no accuracy.
-    """
-    return bool(manifest.get("model", {}).get("kind") == "through")
 
 
 def target_title(manifest: Mapping[str, Any]) -> str:

@@ -22,3 +22,14 @@ def test_the_interval_is_that_of_the_share_right_up_to_the_radius_at_which_it_fa
             )
             assert inside, (radius, bound)
     assert axes.lines[0].get_ydata() == pytest.approx([0.4, 0.3, 0.2, 0.1, 0.0])
+
+
+def test_the_interval_goes_as_far_as_was_asked_beyond_the_largest_radius():
+    figures = CertifiedFigures({"radii": [0.5, 0.6], "sigma": 0.25}, np.array([-1, 500_000]))
+    (axes,) = certified_figure(figures, "a title").get_axes()
+    (band,) = axes.collections
+    outline = band.get_paths()[0].vertices
+    beyond = outline[outline[:, 0] == 0.6]
+    theirs = binomtest(0, 2).proportion_ci(method="exact")
+    assert beyond[:, 1].min() == 0
+    assert beyond[:, 1].max() == pytest.approx(theirs.high)
