@@ -1,0 +1,1 @@
+"""Frozen encoders of texts: sentences to token states and pooled vectors."""
