@@ -12,7 +12,6 @@ from noisestack.flags import flag_of
 from pipeline.sampling import SamplerName, SamplingOptions
 from pipeline.sampling.label_column import Column, open_column
 from pipeline.sampling.labels import (
-    LabelPlan,
     all_in_turn,
     captions_in_turn,
     labels_in_turn,
@@ -20,6 +19,7 @@ from pipeline.sampling.labels import (
     refuse_untrained,
 )
 from pipeline.sampling.options import ALL_LEVELS
+from pipeline.sampling.plan import ConditionPlan
 from pipeline.stack_spec import StackSpec
 
 COUNT = 1000  # where nothing says how many
@@ -134,7 +134,7 @@ class GenerateConfig(JobConfig):
 
 def label_plan(
     config: GenerateConfig, classes: tuple[str, ...], untrained: tuple[int, ...] = ()
-) -> LabelPlan:
+) -> ConditionPlan:
     """What the samples are drawn on; every label that is named is one of the model's.
 
     Raises:

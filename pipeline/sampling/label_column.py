@@ -16,54 +16,45 @@ from pipeline.class_names import (
     no_class,
 )
 from pipeline.errors import UserError
-from pipeline.formats.dataset import DATASET_FILE, load_dataset, shards_of
+from pipeline.formats.dataset import DATASET_FILE, load_dataset
 from pipeline.formats.hugging_face import class_label_names
-from pipeline.formats.output import read_json, sha256_of_file, sha256_of_json
+from pipeline.formats.output import read_json
 from pipeline.formats.sample_set import MANIFEST_FILE
-from pipeline.formats.shard import Shard, column_type, open_parquet, read_range
-from pipeline.formats.splits import TRAIN, judged_split
-from pipeline.sampling.labels import LabelPlan, SampleLabels, refuse_untrained
-from pipeline.sources.cells import plain_cells, plain_schema
+from pipeline.formats.shard import open_parquet
+from pipeline.sampling.column_files import ColumnFiles, open_column_files
+from pipeline.sampling.labels import refuse_untrained
+from pipeline.sampling.plan import ConditionPlan, PlannedRows
 from pipeline.sources.listing import user_files
 
 _ROWS_A_READ = 1 << 20
 
 
 @dataclass(frozen=True)
-class Column(LabelPlan):
+class Column(ConditionPlan):
     """A column of Parquet files, row by row, and again from the first row after the last.
 
     Only the needed rows are read.
 
     Attributes:
-        directory: where the files are.
-        shards: the files, in order, with their hashes.
-        column: whole numbers (also as doubles), booleans or text; dots lead into structs.
+        files: the column: whole numbers (also as doubles), booleans or text.
         classes: the model's.
         names: the classes whose labels the column's numbers are, if a dataset or a set names them;
             None if `label_by_name_or_number` decides.
         captions: whether the texts are kept; they must be names of classes.
     """
 
-    directory: Path
-    shards: tuple[Shard, ...]
-    column: str
+    files: ColumnFiles
     classes: tuple[str, ...]
     names: tuple[str, ...] | None = None
     captions: bool = False
 
     @property
     def num_rows(self) -> int:
-        return sum(shard.num_rows for shard in self.shards)
+        return self.files.num_rows
 
-    def rows(self, start: int, stop: int) -> SampleLabels:
-        parts = []
-        while start < stop:
-            first = start % self.num_rows
-            last = min(first + stop - start, self.num_rows)
-            parts.append(self._read(first, last))
-            start += last - first
-        return SampleLabels(
+    def rows(self, start: int, stop: int) -> PlannedRows:
+        parts = [self._read(first, last) for first, last in self.files.spans(start, stop)]
+        return PlannedRows(
             np.concatenate([np.empty(0, np.int64), *(part.labels for part in parts)]),
             pa.concat_arrays([pa.array([], pa.string()), *(part.captions for part in parts)])
             if self.captions
@@ -82,21 +73,19 @@ class Column(LabelPlan):
         """
         for start in range(0, self.num_rows, _ROWS_A_READ):
             labels = self.rows(start, min(start + _ROWS_A_READ, self.num_rows)).labels
-            refuse_untrained(labels, self.classes, untrained, f"column {self.column}")
+            refuse_untrained(labels, self.classes, untrained, f"column {self.files.column}")
 
     def origin(self) -> dict[str, Any]:
         return {
-            "column": self.column,
-            "sha256": sha256_of_json([[shard.num_rows, shard.sha256] for shard in self.shards]),
+            "column": self.files.column,
+            "sha256": self.files.sha256,
             "names": list(self.classes if self.names is None else self.names),
             "captions": self.captions,
         }
 
     @user_files()
-    def _read(self, start: int, stop: int) -> SampleLabels:
-        table = read_range(self.directory, self.shards, start, stop, [self.column])
-        _plain_kind(table, self.column)
-        values = pa.concat_arrays(plain_cells(table, self.column, {}).chunks)
+    def _read(self, start: int, stop: int) -> PlannedRows:
+        values = self.files.cells(start, stop)
         coded = values.dictionary_encode(null_encoding="encode")
         label_of = [self._label(value) for value in coded.dictionary.to_pylist()]
         is_label = np.array([label is not None for label in label_of], bool)
@@ -104,9 +93,9 @@ class Column(LabelPlan):
         if not is_label.all():
             row = int(np.argmax(~is_label[codes]))
             raise UserError(
-                f"{self._place(start + row)}: {no_class(values[row].as_py(), self.classes)}"
+                f"{self.files.place(start + row)}: {no_class(values[row].as_py(), self.classes)}"
             )
-        return SampleLabels(
+        return PlannedRows(
             np.array([NO_LABEL if label is None else label for label in label_of], np.int64)[codes],
             values.cast(pa.string()) if self.captions else None,
         )
@@ -128,14 +117,6 @@ class Column(LabelPlan):
         if self.captions:
             return label_by_name(value, self.classes)
         return label_by_name_or_number(value, self.classes)
-
-    def _place(self, row: int) -> str:
-        """A row of the column in words."""
-        for shard in self.shards:
-            if row < shard.num_rows:
-                break
-            row -= shard.num_rows
-        return f"row {row} of {self.directory / shard.file}, column {self.column}"
 
 
 @user_files()
@@ -159,29 +140,19 @@ def open_column(
     Raises:
         UserError: there is no file, no such column, or a column of another type.
     """
-    names: tuple[str, ...] | None = None
+    files = open_column_files(path, column, split=split, split_flag="--labels-split")
+    names: tuple[str, ...] | None
     if (path / DATASET_FILE).is_file():
-        info = load_dataset(path)
-        chosen = split or (TRAIN if TRAIN in info.splits else judged_split(info))
-        directory, shards = info.path, shards_of(info, chosen)
-        names = info.classes or None
+        names = load_dataset(path).classes or None
     else:
-        if split is not None:
-            raise UserError(f"--labels-split {split}: {path} is not a dataset; leave it out")
-        files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
-        directory = path if path.is_dir() else path.parent
-        names = _names_of_set(directory) or _names_in_headers(files, column)
-        shards = tuple(map(_describe, files))
-    plan = Column(directory, shards, column, tuple(classes), names, captions)
-    if not plan.num_rows:
-        raise UserError(f"{path} has no rows in Parquet files (*.parquet); check the path")
-    with open_parquet(directory / shards[0].file) as file:
-        kind = _plain_kind(file.schema_arrow.empty_table(), column)
+        listed = [files.directory / shard.file for shard in files.shards]
+        names = _names_of_set(files.directory) or _names_in_headers(listed, column)
+    kind = files.kind
     numbers = pa.types.is_integer(kind) or pa.types.is_floating(kind)
     if not pa.types.is_string(kind) and (captions or not numbers):
         wanted = "text" if captions else "whole numbers or text"
         raise UserError(f"column {column} of {path} is {kind}, not {wanted}; name another column")
-    return plan
+    return Column(files, tuple(classes), names, captions)
 
 
 def _names_of_set(directory: Path) -> tuple[str, ...] | None:
@@ -209,17 +180,3 @@ def _names_in_headers(files: Sequence[Path], column: str) -> tuple[str, ...] | N
             "give --labels-from one file, or ingest them and give the dataset"
         )
     return next(iter(file_of), ()) or None
-
-
-def _plain_kind(table: pa.Table, column: str) -> pa.DataType:
-    """The type that a column, or a field that dots lead to, is read in; UserError without one."""
-    schema = plain_schema(table.schema, {})
-    if column not in schema.names or column in table.column_names:
-        column_type(table, column)
-    return schema.field(column).type
-
-
-def _describe(path: Path) -> Shard:
-    with open_parquet(path) as file:
-        num_rows = file.metadata.num_rows
-    return Shard(path.name, num_rows, sha256_of_file(path), path.stat().st_size)

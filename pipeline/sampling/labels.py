@@ -1,10 +1,5 @@
-"""Which label each sample gets: a pure function of its index.
+"""Plans of labels: the same ones in turn, or a number of each."""
 
-So a set that is resumed, or made again, has the same labels, and a worker needs to know only which
-rows it makes.
-"""
-
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,40 +10,11 @@ import pyarrow as pa
 
 from pipeline.class_names import NO_LABEL, label_by_name, label_by_name_or_number, no_class
 from pipeline.errors import UserError
+from pipeline.sampling.plan import ConditionPlan, PlannedRows
 
 
 @dataclass(frozen=True)
-class SampleLabels:
-    """The labels of N samples, and the captions that named them.
-
-    Attributes:
-        labels: int64 ``[N]``, -1 for no condition.
-        captions: N texts that name the labels; None where the labels were not given as texts.
-    """
-
-    labels: np.ndarray
-    captions: pa.Array | None = None
-
-
-class LabelPlan(ABC):
-    """The labels of all samples of a set."""
-
-    @property
-    @abstractmethod
-    def num_rows(self) -> int | None:
-        """How many samples the plan asks for; None when it serves any number."""
-
-    @abstractmethod
-    def rows(self, start: int, stop: int) -> SampleLabels:
-        """The labels of samples ``start`` to ``stop`` (exclusive)."""
-
-    @abstractmethod
-    def origin(self) -> dict[str, Any]:
-        """What decides the labels, as JSON: plans of the same origin give the same labels."""
-
-
-@dataclass(frozen=True)
-class InTurn(LabelPlan):
+class InTurn(ConditionPlan):
     """The same labels over and over: sample i gets label ``i mod len(labels)``.
 
     Attributes:
@@ -63,10 +29,10 @@ class InTurn(LabelPlan):
     def num_rows(self) -> None:
         return None
 
-    def rows(self, start: int, stop: int) -> SampleLabels:
+    def rows(self, start: int, stop: int) -> PlannedRows:
         turns = np.arange(start, stop) % len(self.labels)
         captions = self.captions
-        return SampleLabels(
+        return PlannedRows(
             np.array(self.labels, np.int64)[turns],
             None if captions is None else pa.array(captions, pa.string()).take(pa.array(turns)),
         )
@@ -77,7 +43,7 @@ class InTurn(LabelPlan):
 
 
 @dataclass(frozen=True)
-class PerClass(LabelPlan):
+class PerClass(ConditionPlan):
     """A number of samples for each label.
 
     Labels come in turn until each has its number, so that the first n samples of a set hold the
@@ -104,19 +70,19 @@ class PerClass(LabelPlan):
             start, done = stop, count
         return tuple(runs)
 
-    def rows(self, start: int, stop: int) -> SampleLabels:
+    def rows(self, start: int, stop: int) -> PlannedRows:
         parts = [np.empty(0, np.int64)]
         for first, behind, labels in self._rounds:
             inside = np.arange(max(start, first), min(stop, behind))
             parts.append(labels[(inside - first) % len(labels)])
-        return SampleLabels(np.concatenate(parts))
+        return PlannedRows(np.concatenate(parts))
 
     def origin(self) -> dict[str, Any]:
         return {"per_class": [[label, count] for label, count in self.counts.items()]}
 
 
-def plan_of(origin: Any) -> LabelPlan | None:
-    """The plan that an origin describes, the inverse of `LabelPlan.origin`.
+def plan_of(origin: Any) -> ConditionPlan | None:
+    """The plan that an origin describes, the inverse of `ConditionPlan.origin`.
 
     None where the labels came from a file, or where it is no origin.
     """

@@ -15,8 +15,8 @@ from pipeline.allocator import keep_freed_memory
 from pipeline.formats.sample_set import sample_table
 from pipeline.formats.shard import write_shard
 from pipeline.pictures import from_signed
-from pipeline.sampling.labels import LabelPlan, SampleLabels
 from pipeline.sampling.options import SamplingOptions
+from pipeline.sampling.plan import ConditionPlan, PlannedRows
 from pipeline.sampling.sample import sample, sample_stage
 from pipeline.stack import Stack
 
@@ -38,7 +38,7 @@ class SampleJob:
     model: Path
     output: Path
     seed: int
-    labels: LabelPlan
+    labels: ConditionPlan
     options: SamplingOptions
     device: str = "cpu"
     threads: int = 1
@@ -50,18 +50,18 @@ class SampleJob:
         return Stack.load(self.model, self.device, stages)
 
     def keys(
-        self, shard: Mapping[str, Any], shard_labels: SampleLabels
+        self, shard: Mapping[str, Any], shard_labels: PlannedRows
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Seeds, indices and labels of a shard's samples, int64 ``[N]`` each."""
         indices = np.arange(shard["start"], shard["stop"])
         return np.full(len(indices), self.seed), indices, shard_labels.labels
 
-    def shard_labels(self, shard: Mapping[str, Any]) -> SampleLabels:
+    def shard_labels(self, shard: Mapping[str, Any]) -> PlannedRows:
         """The labels of a shard's samples, and the captions that named them."""
         return self.labels.rows(shard["start"], shard["stop"])
 
     def store(
-        self, shard: Mapping[str, Any], shard_labels: SampleLabels, images: np.ndarray
+        self, shard: Mapping[str, Any], shard_labels: PlannedRows, images: np.ndarray
     ) -> dict[str, Any]:
         """Writes a shard's pictures, uint8 ``[N, H, W, C]``, and returns its record."""
         _, indices, labels = self.keys(shard, shard_labels)

@@ -25,7 +25,8 @@ from pipeline.pictures import display_scale, grid
 from pipeline.plots.class_sheet import class_sheet
 from pipeline.sampling import SamplingOptions, sample
 from pipeline.sampling.cost import share_out, stage_costs
-from pipeline.sampling.labels import LabelPlan, all_in_turn
+from pipeline.sampling.labels import all_in_turn
+from pipeline.sampling.plan import ConditionPlan
 from pipeline.sampling.workers import SampleJob, StackWorker, StageWorker
 from pipeline.stack import Stack, save_stack
 from pipeline.stack_spec import StackSpec
@@ -260,7 +261,7 @@ def test_labels_are_said_in_one_of_these_ways(
 def test_a_class_that_nothing_was_trained_on_is_left_out_and_refused_by_name(
     given: dict[str, Any], told: str
 ) -> None:
-    def plan(**given: Any) -> LabelPlan:
+    def plan(**given: Any) -> ConditionPlan:
         asked = GenerateConfig(model=Path("model"), output=Path("set"), **given)
         return label_plan(asked, ("zero", "one", "two"), (1,))
 

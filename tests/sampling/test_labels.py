@@ -12,7 +12,6 @@ from pipeline.class_names import label_by_name, refuse_reserved
 from pipeline.errors import UserError
 from pipeline.sampling.labels import (
     InTurn,
-    LabelPlan,
     PerClass,
     all_in_turn,
     captions_in_turn,
@@ -20,11 +19,12 @@ from pipeline.sampling.labels import (
     per_class,
     refuse_untrained,
 )
+from pipeline.sampling.plan import ConditionPlan
 
 CLASSES = ("cat", "dog", "Bird of prey")
 
 
-def labels(plan: LabelPlan, start: int, stop: int) -> list[int]:
+def labels(plan: ConditionPlan, start: int, stop: int) -> list[int]:
     given = plan.rows(start, stop)
     assert given.labels.dtype == np.int64
     return given.labels.tolist()
@@ -170,7 +170,7 @@ def test_a_model_without_classes_has_none_to_number() -> None:
 
 
 def test_plans_that_give_other_labels_or_captions_have_other_origins() -> None:
-    plans: list[LabelPlan] = [
+    plans: list[ConditionPlan] = [
         InTurn((0, 1)),
         InTurn((1, 0)),
         InTurn((0, 1), ("cat", "dog")),

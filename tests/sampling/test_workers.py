@@ -11,7 +11,8 @@ from small_stack import small_stack
 
 from pipeline.formats.shard import images_of
 from pipeline.sampling import SamplingOptions, sample
-from pipeline.sampling.labels import InTurn, LabelPlan, captions_in_turn
+from pipeline.sampling.labels import InTurn, captions_in_turn
+from pipeline.sampling.plan import ConditionPlan
 from pipeline.sampling.workers import SampleJob, StackWorker, StageWorker
 from pipeline.stack import Stack, save_stack
 
@@ -25,7 +26,7 @@ SHARD: dict[str, Any] = {
 SEED = 11
 
 
-def job(tmp_path: Path, network: str, labels: LabelPlan, name: str = "set") -> SampleJob:
+def job(tmp_path: Path, network: str, labels: ConditionPlan, name: str = "set") -> SampleJob:
     model = tmp_path / "model"
     if not model.exists():
         save_stack(small_stack(network=network), {}, model, {})
