@@ -52,6 +52,7 @@ class StackSpec:
         layers: layers in each stage, the default of sampling.
         sampler: the default sampler's name.
         guidance: the default guidance weight; 1 is none.
+        attends: indices of the stages at whose resolution pixels attend to the condition's tokens.
         untrained: labels of classes without training pictures; they cannot be sampled.
         errors: each stage's `ErrorCurve`, measured when training ends; empty before.
     """
@@ -73,6 +74,7 @@ class StackSpec:
     guidance: float = 1.0
     errors: tuple[ErrorCurve, ...] = ()
     untrained: tuple[int, ...] = ()
+    attends: tuple[int, ...] = ()
 
     def picture_shape(self, stage: int) -> tuple[int, int, int]:
         """``(C, h, w)`` of the pictures in a stage."""
@@ -119,6 +121,7 @@ class StackSpec:
             entrances=entrances,
             condition=self.condition,
             embedding=self.embedding,
+            attends=tuple(stage for stage in self.attends if stage <= last),
         )
 
     def num_features(self, stage: int) -> int:
@@ -137,7 +140,10 @@ class StackSpec:
 
     def to_json(self) -> dict[str, Any]:
         """The form in config.json; `from_json` reads it back."""
-        return asdict(self)
+        fields = asdict(self) | {"condition": self.condition.to_json()}
+        if not self.attends:
+            del fields["attends"]
+        return fields
 
     @staticmethod
     def from_json(config: dict[str, Any], where: str) -> "StackSpec":

@@ -38,3 +38,9 @@ def small_stack(seed: int = 0, **changes: Any) -> Stack:
         for parameter in stack.parameters():
             parameter.copy_(0.2 * torch.randn(parameter.shape, generator=generator))
     return stack.eval()
+
+
+def text_stack(seed: int = 0, size: int = 6, length: int = 4, **changes: Any) -> Stack:
+    """A `small_stack` that is drawn on sentences, and whose pixels attend to their words."""
+    condition = ConditionSpec("text", size, length)
+    return small_stack(seed, condition=condition, classes=(), attends=(0, 1), **changes)

@@ -1,7 +1,7 @@
 """The kinds of conditions: their null form, how they are stored, and where values come from."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -21,11 +21,17 @@ class Condition(ABC):
 
     Attributes:
         size: the number of classes, a vector's dimensions, or 0.
-        column: the dataset's column that it is read from; None for none.
+        length: places for tokens, for a kind that has them; else 0.
+        column: the name of the values that it is read from; None for none.
+        embedded: whether these come from an embedding set, and not from the dataset.
+        has_tokens: whether networks can attend to parts of a condition.
     """
 
     size: int
+    length: int = 0
     column: ClassVar[str | None]
+    embedded: ClassVar[bool] = False
+    has_tokens: ClassVar[bool] = False
 
     @classmethod
     @abstractmethod
@@ -41,7 +47,7 @@ class Condition(ABC):
         """The conditions of N rows, from a dataset or a request.
 
         Args:
-            columns: arrays of N values by their columns' names; a request has ``label`` alone.
+            columns: arrays of N values by their columns' names; a request has ``column`` alone.
 
         Raises:
             UserError: the column is not there, or a value that the model does not know.
@@ -54,6 +60,23 @@ class Condition(ABC):
     @abstractmethod
     def drop(self, condition: Tensor, mask: Tensor) -> Tensor:
         """The conditions with the rows of ``mask`` (bool ``[N]``) made null."""
+
+    @abstractmethod
+    def examples(self, num: int, untrained: Sequence[int] = ()) -> np.ndarray:
+        """Conditions ``[num, …]`` to try a network with, as `read` takes them; none is null.
+
+        Args:
+            num: how many.
+            untrained: labels to leave out.
+        """
+
+    def tokens(self, condition: Tensor) -> tuple[Tensor, Tensor]:
+        """What networks attend to: states ``[N, L, D]``, and which are there, bool ``[N, L]``.
+
+        Raises:
+            NotImplementedError: a kind without tokens.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def embedder(self, width: int) -> "ConditionEmbedding":

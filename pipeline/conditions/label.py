@@ -1,6 +1,6 @@
 """A class label: int64 ``[N]``, of which -1 is null."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -31,6 +31,10 @@ class Label(Condition):
             outside = f"outside the model's classes 0 to {self.size - 1}"
             raise UserError(f"label {labels[bad][0]} is {outside}")
         return torch.tensor(labels, dtype=torch.int64)
+
+    def examples(self, num: int, untrained: Sequence[int] = ()) -> np.ndarray:
+        trained = np.setdiff1d(np.arange(self.size), untrained)
+        return np.resize(trained if len(trained) else np.array([NO_LABEL]), num)
 
     def is_null(self, condition: Tensor) -> Tensor:
         return condition < 0

@@ -1,12 +1,13 @@
 """No condition: every row is null."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.class_names import NO_LABEL
 from pipeline.conditions.base import Condition, ConditionEmbedding, ConditionEntry
 from pipeline.formats.dataset import DatasetInfo
 
@@ -22,6 +23,9 @@ class Unconditional(Condition):
 
     def read(self, columns: Mapping[str, np.ndarray]) -> None:
         return None
+
+    def examples(self, num: int, untrained: Sequence[int] = ()) -> np.ndarray:
+        return np.full(num, NO_LABEL)
 
     def is_null(self, condition: Tensor) -> Tensor:
         return torch.ones(len(condition), dtype=torch.bool, device=condition.device)

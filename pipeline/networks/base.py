@@ -22,6 +22,7 @@ class NetworkSpec:
         entrances: the levels at which a picture can enter.
         condition: what the picture is conditioned on.
         embedding: width of the vector that carries noise level and condition.
+        attends: the levels whose pixels attend to the condition's tokens.
     """
 
     channels: int
@@ -31,12 +32,15 @@ class NetworkSpec:
     entrances: tuple[int, ...]
     condition: ConditionSpec
     embedding: int = 128
+    attends: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not len(self.sides) == len(self.widths) == len(self.blocks):
             raise ValueError("sides, widths and blocks must have the same length")
         if any(w % 8 for w in self.widths):
             raise ValueError(f"widths must be multiples of 8, got {self.widths}")
+        if self.attends and not self.condition.rule.has_tokens:
+            raise ValueError(f"the condition {self.condition.kind} has no tokens to attend to")
 
 
 class Network(nn.Module, ABC):

@@ -7,6 +7,7 @@ sigma: each inner level also receives it, exactly as if the picture had entered 
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -14,10 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.networks.base import Network, NetworkEntry, NetworkSpec
-
-
-def _norm(width: int) -> nn.GroupNorm:
-    return nn.GroupNorm(num_groups=max(1, min(8, width // 4)), num_channels=width)
+from pipeline.networks.cross_attention import CrossAttention
+from pipeline.networks.group_norm import group_norm
 
 
 class ResidualBlock(nn.Module):
@@ -29,10 +28,10 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, width_in: int, width: int, embedding: int, first_feature: int) -> None:
         super().__init__()
-        self.norm1 = _norm(width_in)
+        self.norm1 = group_norm(width_in)
         self.conv1 = nn.Conv2d(width_in, width, 3, padding=1)
         self.modulate = nn.Linear(embedding, 2 * width)
-        self.norm2 = _norm(width)
+        self.norm2 = group_norm(width)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
         self.skip = nn.Conv2d(width_in, width, 1) if width_in != width else nn.Identity()
         self.features = slice(first_feature, first_feature + width)
@@ -54,7 +53,7 @@ class _Attention(nn.Module):
     def __init__(self, width: int, heads: int = 4) -> None:
         super().__init__()
         self.heads = heads
-        self.norm = _norm(width)
+        self.norm = group_norm(width)
         self.qkv = nn.Conv2d(width, 3 * width, 1)
         self.out = nn.Conv2d(width, width, 1)
         nn.init.zeros_(self.out.weight)
@@ -66,6 +65,21 @@ class _Attention(nn.Module):
         mixed = F.scaled_dot_product_attention(q, k, v)
         out: Tensor = x + self.out(mixed.transpose(-1, -2).reshape(n, c, h, w))
         return out
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What every level is told beside its pictures.
+
+    Attributes:
+        embedding: of noise level and condition, ``[N, embedding]``.
+        tokens: of the condition, see `Condition.tokens`; None for none.
+        dropout_mask: see `Network.forward`.
+    """
+
+    embedding: Tensor
+    tokens: tuple[Tensor, Tensor] | None
+    dropout_mask: Tensor | None
 
 
 class _Level(nn.Module):
@@ -84,6 +98,11 @@ class _Level(nn.Module):
             for i in range(count)
         )
         self.attention = _Attention(width) if level == 0 else None
+        # On the way in and on the way out, since what one finds the other can use.
+        attends = level in spec.attends
+        self.words = nn.ModuleList(
+            CrossAttention(width, spec.condition.size) for _ in range(2 if attends else 0)
+        )
         if level > 0:
             inner = spec.widths[level - 1]
             self.down = nn.Conv2d(width, inner, 3, stride=2, padding=1)
@@ -130,7 +149,7 @@ class UNet(Network):
         # an untrained network adds nothing: x_hat starts as the best multiple of z
         nn.init.zeros_(last.weight)
         nn.init.zeros_(cast(Tensor, last.bias))
-        return nn.Sequential(_norm(width), nn.SiLU(), last)
+        return nn.Sequential(group_norm(width), nn.SiLU(), last)
 
     def forward(
         self,
@@ -143,14 +162,16 @@ class UNet(Network):
         entrance = len(pictures) - 1
         phase = log_sigma[:, None] * self.frequencies
         features = torch.cat((phase.cos(), phase.sin()), dim=1)
+        tokens = None
+        if self.spec.attends and condition is not None:
+            tokens = self.spec.condition.rule.tokens(condition)
         embedding = self.mix(
             self.level_in(features)
             + self.condition(condition, len(log_sigma))
             + self.entrance.weight[entrance]
         )
-        h = self._through(
-            entrance, self.stems[entrance](pictures[entrance]), pictures, embedding, dropout_mask
-        )
+        told = _Told(embedding, tokens, dropout_mask)
+        h = self._through(entrance, self.stems[entrance](pictures[entrance]), pictures, told)
         out: Tensor = self.heads[str(entrance)](h)
         return out
 
@@ -159,23 +180,26 @@ class UNet(Network):
         index: int,
         h: Tensor,
         pictures: Sequence[Tensor],
-        embedding: Tensor,
-        dropout_mask: Tensor | None,
+        told: "_Told",
     ) -> Tensor:
         level = self.levels[index]
         assert isinstance(level, _Level)
         first = h
         for block in level.encode:
-            h = block(h, embedding, dropout_mask)
+            h = block(h, told.embedding, told.dropout_mask)
         if level.attention is not None:
             h = level.attention(h)
+        if level.words:
+            h = level.words[0](h, told.tokens)
         if index > 0:
             inner = level.down(h) + self.stems[index - 1](pictures[index - 1])
-            inner = self._through(index - 1, inner, pictures, embedding, dropout_mask)
+            inner = self._through(index - 1, inner, pictures, told)
             h = h + level.up(F.interpolate(inner, scale_factor=2.0, mode="nearest"))
         h = torch.cat((h, first), dim=1)
-        for block in level.decode:
-            h = block(h, embedding, dropout_mask)
+        for number, block in enumerate(level.decode):
+            h = block(h, told.embedding, told.dropout_mask)
+            if level.words and number == 0:
+                h = level.words[1](h, told.tokens)
         return h
 
 

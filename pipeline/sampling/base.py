@@ -121,7 +121,7 @@ def denoise_layers(
         layers: consecutive ones, the first of which starts at ``z``.
         sampler: takes each layer's step.
         keys: of the N samples.
-        condition: labels ``[N]``, embeddings ``[N, size]``, or None.
+        condition: see `Condition`; None is null for all rows.
         z: the level before the first layer, ``[N, C, h, w]``.
         tau2_after: maps a stage to the variance ``[3, C]`` of the detail bands where it ends.
 

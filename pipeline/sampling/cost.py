@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from pipeline.class_names import NO_LABEL
 from pipeline.sampling.base import SampleKeys
 from pipeline.sampling.loop import SamplingLoop
 from pipeline.sampling.options import SamplingOptions
@@ -63,7 +62,9 @@ def _operations(stack: Stack, stage: int) -> int:
     """Of one call of the stage's network for one row."""
     z = torch.empty(1, *stack.spec.picture_shape(stage), device="meta")
     with FlopCounterMode(display=False) as counter:
-        stack(stage, z, torch.empty(1, device="meta"), None)
+        examples = stack.spec.condition.rule.examples(1)
+        condition = torch.from_numpy(examples).to("meta") if stack.spec.attends else None
+        stack(stage, z, torch.empty(1, device="meta"), condition)
     return int(counter.get_total_flops())
 
 
@@ -84,5 +85,5 @@ def _calls(spec: StackSpec, stage: int, options: SamplingOptions | None) -> int:
     loop = SamplingLoop(counter, spec, options, "cpu")
     row = np.zeros(1, np.int64)
     z = torch.zeros(1, *spec.picture_shape(stage))
-    loop.run_stage(stage, z, SampleKeys(row, row), row + NO_LABEL)
+    loop.run_stage(stage, z, SampleKeys(row, row), spec.condition.rule.examples(1))
     return counter.calls

@@ -50,29 +50,29 @@ class SamplingLoop:
         self._schedule = build_schedule(spec.stages, chosen.layers)
         self._sampler = SAMPLERS[chosen.sampler].build(spec)
 
-    def levels(self, keys: SampleKeys, labels: np.ndarray) -> Iterator[Tensor]:
+    def levels(self, keys: SampleKeys, conditions: np.ndarray) -> Iterator[Tensor]:
         """All levels ``z_0 ... z_T`` of N samples, each float32 ``[N, C, h, w]``.
 
         Args:
             keys: of the N samples.
-            labels: int64 ``[N]``, -1 for no condition.
+            conditions: of the N samples, as in `sample`.
 
         Raises:
-            UserError: a label that the model has no class for, or that nothing was trained on.
+            UserError: a condition that the model does not know, or that nothing was trained on.
         """
         return walk(
             self._denoiser,
             self._schedule,
             self._sampler,
             keys,
-            _condition(self._spec, labels, self._device),
+            _condition(self._spec, conditions, self._device),
             picture_shape=self._spec.picture_shape,
             tau2_after=self._spec.tau2_after,
             device=self._device,
         )
 
     def run_stage(
-        self, stage: int, z: Tensor | None, keys: SampleKeys, labels: np.ndarray
+        self, stage: int, z: Tensor | None, keys: SampleKeys, conditions: np.ndarray
     ) -> Tensor:
         """Runs the layers of one stage; errors as `levels`.
 
@@ -80,7 +80,7 @@ class SamplingLoop:
             stage: 0 is the coarsest.
             z: the level at which the stage starts, float32 ``[N, C, h, w]``; None draws ``z_0``.
             keys: of the N samples.
-            labels: int64 ``[N]``, -1 for no condition.
+            conditions: of the N samples, as in `sample`.
 
         Returns:
             The level at which the stage ends: the next stage's ``z``, or the picture ``z_T``.
@@ -95,7 +95,7 @@ class SamplingLoop:
             layers,
             self._sampler,
             keys,
-            _condition(self._spec, labels, self._device),
+            _condition(self._spec, conditions, self._device),
             z,
             tau2_after=self._spec.tau2_after,
         ):
@@ -103,9 +103,15 @@ class SamplingLoop:
         return level
 
 
-def _condition(spec: StackSpec, labels: np.ndarray, device: torch.device | str) -> Tensor | None:
-    condition = spec.condition.rule.read({"label": labels})
+def _condition(
+    spec: StackSpec, conditions: np.ndarray, device: torch.device | str
+) -> Tensor | None:
+    rule = spec.condition.rule
+    if rule.column is None:
+        return None
+    condition = rule.read({rule.column: conditions})
     if condition is None:
         return None
-    refuse_untrained(labels, spec.classes, spec.untrained, "the labels")
+    if rule.column == "label":
+        refuse_untrained(conditions, spec.classes, spec.untrained, "the labels")
     return condition.to(device)

@@ -1,4 +1,4 @@
-"""Batches of samples, each row a pure function of its own seed, index and label."""
+"""Batches of samples, each row a pure function of its own seed, index and condition."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.class_names import NO_LABEL
 from pipeline.fixed_batch import padded_calls
 from pipeline.pictures import from_signed
 from pipeline.precision import full_float32
@@ -33,7 +32,7 @@ def trajectory(
     stack: Stack,
     seeds: np.ndarray,
     indices: np.ndarray,
-    labels: np.ndarray,
+    conditions: np.ndarray,
     options: SamplingOptions | None = None,
 ) -> Iterator[Tensor]:
     """The levels ``z_0 ... z_T`` of one batch of any size; arguments as `sample`.
@@ -42,7 +41,7 @@ def trajectory(
         float32 ``[N, C, h, w]``; the last is the picture in [-1, 1], not clipped.
     """
     loop = SamplingLoop(stack, stack.spec, options, stack.device)
-    return loop.levels(SampleKeys(seeds, indices), labels)
+    return loop.levels(SampleKeys(seeds, indices), conditions)
 
 
 @full_float32()
@@ -51,7 +50,7 @@ def sample(
     stack: Stack,
     seeds: np.ndarray,
     indices: np.ndarray,
-    labels: np.ndarray,
+    conditions: np.ndarray,
     options: SamplingOptions | None = None,
 ) -> np.ndarray:
     """One picture for each row, bit for bit the same in any batch (on one CPU; see `is_exact`).
@@ -62,23 +61,24 @@ def sample(
         stack: with all of its stages.
         seeds: int64 ``[N]``.
         indices: int64 ``[N]``, the samples' indices under their seeds.
-        labels: int64 ``[N]``, classes; -1 for no condition.
+        conditions: as `Condition.read` takes them. Labels are int64 ``[N]``, -1 for none of it, and
+            so for a model without a condition; vectors ``[N, D]``, texts ``[N, 1 + L, D]``.
         options: see `SamplingOptions`.
 
     Returns:
         uint8 ``[N, H, W, C]``.
 
     Raises:
-        UserError: a label outside the classes, or options that the model cannot follow.
+        UserError: a condition that the model does not know, or options that it cannot follow.
     """
     stack.eval()
     loop = SamplingLoop(stack, stack.spec, options, stack.device)
-    seeds, indices, labels = map(np.asarray, (seeds, indices, labels))
+    seeds, indices, conditions = map(np.asarray, (seeds, indices, conditions))
     out = np.empty((len(seeds), *stack.shape), dtype=np.uint8)
     for place, rows in _calls(len(seeds), stack.rows_per_call):
         z = None
         for stage in range(len(stack.spec.stages)):
-            z = loop.run_stage(stage, z, SampleKeys(seeds[rows], indices[rows]), labels[rows])
+            z = loop.run_stage(stage, z, SampleKeys(seeds[rows], indices[rows]), conditions[rows])
         assert z is not None
         out[place] = from_signed(z)[: place.stop - place.start]
     return out
@@ -92,7 +92,7 @@ def sample_stage(
     z: np.ndarray | None,
     seeds: np.ndarray,
     indices: np.ndarray,
-    labels: np.ndarray,
+    conditions: np.ndarray,
     options: SamplingOptions | None = None,
 ) -> np.ndarray:
     """One stage of `sample`. After the last stage, `from_signed` gives the same bits as `sample`.
@@ -101,7 +101,7 @@ def sample_stage(
         stack: one that holds this stage's network at least.
         stage: 0 is the coarsest.
         z: the result of the stage before, float32 ``[N, C, h, w]``; None at stage 0.
-        seeds, indices, labels, options: as in `sample`.
+        seeds, indices, conditions, options: as in `sample`.
 
     Returns:
         float32 ``[N, C, h, w]``: the next stage's ``z``; after the last stage the picture in
@@ -109,13 +109,13 @@ def sample_stage(
     """
     stack.eval()
     loop = SamplingLoop(stack, stack.spec, options, stack.device)
-    seeds, indices, labels = map(np.asarray, (seeds, indices, labels))
+    seeds, indices, conditions = map(np.asarray, (seeds, indices, conditions))
     last = len(stack.spec.stages) - 1
     out = np.empty((len(seeds), *stack.spec.picture_shape(min(stage + 1, last))), np.float32)
     for place, rows in _calls(len(seeds), stack.rows_per_call):
         # torch.tensor: memory aligned as torch has it, whoever made the array
         start = None if z is None else torch.tensor(z[rows], device=stack.device)
-        end = loop.run_stage(stage, start, SampleKeys(seeds[rows], indices[rows]), labels[rows])
+        end = loop.run_stage(stage, start, SampleKeys(seeds[rows], indices[rows]), conditions[rows])
         out[place] = end[: place.stop - place.start].cpu().numpy()
     return out
 
@@ -129,13 +129,12 @@ def is_exact(stack: Stack) -> bool:
     """
     size = stack.rows_per_call
     seeds, indices = np.full(size, 20260101), np.arange(size)
-    trained = np.setdiff1d(np.arange(len(stack.classes)), stack.spec.untrained)
-    labels = np.resize(trained if len(trained) else NO_LABEL, size)
-    together = sample(stack, seeds, indices, labels)
+    conditions = stack.spec.condition.rule.examples(size, stack.spec.untrained)
+    together = sample(stack, seeds, indices, conditions)
     return all(
         np.array_equal(
             together[i : i + 1],
-            sample(stack, seeds[i : i + 1], indices[i : i + 1], labels[i : i + 1]),
+            sample(stack, seeds[i : i + 1], indices[i : i + 1], conditions[i : i + 1]),
         )
         for i in (0, size // 2, size - 1)
     )

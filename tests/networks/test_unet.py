@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from small_stack import SPEC, small_stack
+from small_stack import SPEC, small_stack, text_stack
 from torch import Tensor
 
 from pipeline.conditions import ConditionSpec
@@ -131,6 +131,10 @@ def test_colour_pictures_that_are_not_square_keep_their_shape() -> None:
     [
         (lambda: NetworkSpec(1, (4, 8), (8,), (1, 1), (0,), ConditionSpec("none")), "same length"),
         (lambda: NetworkSpec(1, (4,), (12,), (1,), (0,), ConditionSpec("none")), "multiples of 8"),
+        (
+            lambda: NetworkSpec(1, (4,), (8,), (1,), (0,), ConditionSpec("none"), attends=(0,)),
+            "the condition none has no tokens to attend to",
+        ),
     ],
 )
 def test_levels_that_do_not_fit_together_are_refused(
@@ -138,6 +142,54 @@ def test_levels_that_do_not_fit_together_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         change()
+
+
+def words(num: int = 3) -> Tensor:
+    return torch.from_numpy(ConditionSpec("text", 6, 4).rule.examples(num))
+
+
+def test_pixels_attend_to_the_words_that_are_there_and_to_no_others() -> None:
+    stack, text = text_stack(), words()
+    z = noisy(8)
+    before = stack(1, z, SIGMA, text)
+    changed = text.clone()
+    changed[0, 1] *= -1  # a word of the first row
+    after = stack(1, z, SIGMA, changed)
+    assert not torch.allclose(after[0], before[0])
+    assert torch.equal(after[1:], before[1:])
+    turned = text.clone()
+    turned[0, 1], turned[0, 2] = text[0, 2], text[0, 1]  # attention knows no order of its own
+    assert torch.allclose(stack(1, z, SIGMA, turned)[0], before[0], atol=1e-5)
+
+
+def test_longer_places_without_words_change_nothing() -> None:
+    stack, longer = text_stack(), text_stack(length=9)
+    longer.load_state_dict(stack.state_dict())
+    text = words()
+    padded = torch.cat((text, torch.zeros(3, 5, 6)), dim=1)
+    z = noisy(8)
+    assert torch.allclose(longer(1, z, SIGMA, padded), stack(1, z, SIGMA, text), atol=1e-5)
+
+
+def test_a_dropped_text_is_no_text() -> None:
+    stack, text = text_stack(), words()
+    z = noisy(8)
+    dropped = stack.spec.condition.rule.drop(text, torch.ones(3, dtype=torch.bool))
+    assert torch.allclose(stack(1, z, SIGMA, dropped), stack(1, z, SIGMA, None), atol=1e-5)
+
+
+@pytest.mark.parametrize("network", ["nested", "stage"])
+def test_every_weight_of_a_text_stack_takes_part(network: str) -> None:
+    stack = text_stack(network=network)
+    stack.zero_grad()
+    text = words()
+    text[1] = 0
+    for stage in (0, 1):
+        z = noisy(stack.spec.stages[stage].side)
+        stack(stage, z, SIGMA, text).square().sum().backward()
+    for name, parameter in stack.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.any(), name
 
 
 @pytest.mark.parametrize("network", ["nested", "stage"])

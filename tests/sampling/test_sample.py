@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from small_stack import SPEC, small_stack
+from small_stack import SPEC, small_stack, text_stack
 
 from pipeline.conditions import ConditionSpec
 from pipeline.errors import UserError
@@ -42,6 +42,21 @@ def test_a_sample_is_the_same_bits_in_any_batch_order_and_padding(
     for i in (0, 3, 8):
         alone = sample(stack, SEEDS[[i]], INDICES[[i]], LABELS[[i]], options)
         assert np.array_equal(alone, together[[i]])
+
+
+def test_a_sample_of_a_sentence_is_the_same_bits_in_any_batch_and_of_others_it_is_another() -> None:
+    stack = text_stack()
+    texts = stack.spec.condition.rule.examples(9)
+    texts[4] = 0  # no condition
+    together = sample(stack, SEEDS, INDICES, texts)
+    for i in (0, 3, 4, 8):
+        alone = sample(stack, SEEDS[[i]], INDICES[[i]], texts[[i]])
+        assert np.array_equal(alone, together[[i]])
+    texts[3, 1] *= -1  # a word
+    other = sample(stack, SEEDS, INDICES, texts)
+    same = [np.array_equal(one, two) for one, two in zip(together, other, strict=True)]
+    assert same == [i != 3 for i in range(9)]
+    assert is_exact(stack)
 
 
 @pytest.mark.parametrize("sampler", sorted(SAMPLERS))
