@@ -1,6 +1,5 @@
 """Classifiers as frozen callables from pictures to logits: any network, and Noisestack's own."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +13,7 @@ from pipeline.errors import UserError
 from pipeline.fixed_batch import in_fixed_batches
 from pipeline.formats.model import StoredModel, open_model, save_model
 from pipeline.networks.classifier import ClassifierNetwork, ClassifierShape
+from pipeline.networks.residual import rows_that_fit
 from pipeline.pictures import to_unit
 from pipeline.precision import full_float32
 
@@ -21,8 +21,6 @@ KIND = "classifier"
 _WEIGHTS = "classifier"
 # The default size that calls on uint8 pictures are padded to; for our own, see `rows_that_fit`.
 ROWS_PER_CALL = 64
-_MOST_ROWS = 256
-_FITTING_VALUES = 1 << 20  # of one layer's output: 4 MiB
 # The input of every classifier; further preprocessing of its own is stated beside it.
 UNIT_RANGE = {"input": "float32 [N, C, H, W], levels / 255"}
 
@@ -183,22 +181,6 @@ def save_classifier(
         weights={_WEIGHTS: network.state_dict()},
         card=dict(card),
     )
-
-
-def rows_that_fit(shape: ClassifierShape) -> int:
-    """Rows in each call of a classifier of this shape, a power of 2: part of its identity.
-
-    As many as a CPU's cache has room for, where a layer has the most values; 64 to 256 of them.
-    Measured on 28×28 pictures, one core: forward and backward, widths 16, 32, 64 take 0.614 ms a
-    row in calls of 64 and 0.627 in calls of 256. With a stem_stride of 2, a quarter of the values,
-    they take 0.195 and 0.178, and targeted Auto-PGD 7 % less.
-    """
-    sides = [side // shape.stem_stride for side in (shape.height, shape.width)]
-    values = max(
-        width * math.prod(side >> n for side in sides) for n, width in enumerate(shape.widths)
-    )
-    fitting = 1 << (max(1, _FITTING_VALUES // values).bit_length() - 1)
-    return min(max(fitting, ROWS_PER_CALL), _MOST_ROWS)
 
 
 def _read_config(stored: StoredModel) -> tuple[ClassifierShape, tuple[str, ...], int]:

@@ -17,7 +17,7 @@ from pipeline.intervals import clopper_pearson
 from pipeline.networks.classifier import ClassifierNetwork
 from pipeline.plots.losses import LOSSES_FILE, plot_losses
 from pipeline.training.checkpoint import last_checkpoint
-from pipeline.training.classifier import published_weights
+from pipeline.training.fit import published_weights
 
 MODEL_DIRECTORY = "model"
 _PGD_ROWS = 500  # of the judged split; robust accuracy is then known to about 4 points

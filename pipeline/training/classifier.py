@@ -1,74 +1,36 @@
-"""One optimiser step of a classifier, and the state that a run carries from step to step."""
+"""One optimiser step of a classifier."""
 
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import Tensor, distributed, nn
+from torch import nn
 
-from pipeline.errors import UserError
 from pipeline.networks.classifier import ClassifierNetwork
 from pipeline.pictures import to_unit
-from pipeline.training.averaging import Averaging
 from pipeline.training.draws import RowDraws
+from pipeline.training.fit import Fit, FitRecipe
 from pipeline.training.objectives.base import Objective, StepRows
 from pipeline.training.objectives.natural import CrossEntropy
-from pipeline.training.rate import learning_rate
-from pipeline.training.state import flat_state, load_flat_state, with_prefix
+from pipeline.training.shifts import shifted
 
 # Shifts are keyed by seed and step alone; what an objective draws, by this as well.
 _OBJECTIVE = 1
-_DIVERGED = "the last good checkpoint is kept: lower learning_rate and train into another directory"
 
 
 @dataclass(frozen=True)
-class ClassifierRecipe:
+class ClassifierRecipe(FitRecipe):
     """How a classifier is trained.
 
     Attributes:
-        steps: optimiser steps in all.
-        learning_rate: the peak of the schedule (a linear rise over the first tenth of the steps,
-            a half cosine down to nothing after it).
-        weight_decay: decoupled, of the matrices and kernels only (AdamW).
-        max_shift: pictures are moved by up to this many pixels along both axes, at random.
-        seed: of the shifts and of what the objective draws.
         objective: what the steps make smaller.
-        averaging: of the weights; None for none.
     """
 
-    steps: int
-    learning_rate: float
-    weight_decay: float
-    max_shift: int
-    seed: int
     objective: Objective = field(default_factory=CrossEntropy)
-    averaging: Averaging | None = None
-
-    def learning_rate_at(self, step: int) -> float:
-        """The rate of step ``step``, counted from 0."""
-        rise = max(1, self.steps // 10)
-        return learning_rate(step, self.learning_rate, warmup_steps=rise, num_steps=self.steps)
 
 
-@dataclass(frozen=True)
-class Outcomes:
-    """What some steps in a row came to.
-
-    Attributes:
-        num_steps: how many they were.
-        loss: their mean loss in nats.
-        accuracy: the share of right answers, 0 to 1.
-    """
-
-    num_steps: int
-    loss: float
-    accuracy: float
-
-
-class ClassifierTrainer:
-    """A network, its optimiser and its schedule, advanced one batch at a time.
+class ClassifierTrainer(Fit):
+    """A classifier, its optimiser and its schedule, advanced one batch at a time.
 
     Args:
         network: trained in place.
@@ -78,9 +40,6 @@ class ClassifierTrainer:
         first_row: the first row of each batch that this worker holds. All workers hold the same
             number of rows.
         world: the number of workers.
-
-    Attributes:
-        step: the number of steps taken.
     """
 
     def __init__(
@@ -92,113 +51,23 @@ class ClassifierTrainer:
         first_row: int = 0,
         world: int = 1,
     ) -> None:
-        self.step = 0
-        self._outcomes: list[Tensor] = []  # of the steps that nobody has looked at
-        self._network = network
+        super().__init__(network, recipe, world=world)
+        self._classifier, self._objective = network, recipe.objective
         self._parallel = parallel or network
-        self._recipe = recipe
-        self._first_row, self._world = first_row, world
-        kernels = [p for p in network.parameters() if p.ndim > 1]
-        vectors = [p for p in network.parameters() if p.ndim <= 1]
-        self.optimizer = torch.optim.AdamW(
-            [
-                {"params": kernels, "weight_decay": recipe.weight_decay},
-                {"params": vectors, "weight_decay": 0.0},
-            ],
-            lr=recipe.learning_rate,
-        )
-        self._average: dict[str, Tensor] = {}
-        if recipe.averaging is not None:
-            self._average = {n: p.detach().clone() for n, p in network.named_parameters()}
+        self._first_row = first_row
 
     def update(self, images: np.ndarray, labels: np.ndarray) -> None:
         """One step on this worker's rows of a batch, uint8 ``[N, H, W, C]`` and int64 ``[N]``.
 
         Does not wait for the device: `outcomes` reads the losses of many steps at once.
         """
-        device, step = next(self._network.parameters()).device, self.step
+        device, step = self._device, self.step
         key = (self._recipe.seed, step)
         moved = shifted(images, self._recipe.max_shift, key, first_row=self._first_row)
         x, y = to_unit(moved).to(device), torch.from_numpy(labels.astype(np.int64)).to(device)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._recipe.learning_rate_at(step)
         numbers = range(self._first_row, self._first_row + len(y))
         draws = RowDraws((*key, _OBJECTIVE), numbers, numbers.stop, device)
-        loss, logits = self._recipe.objective(
-            self._network, self._parallel, StepRows(x, y, step, draws)
+        loss, logits = self._objective(
+            self._classifier, self._parallel, StepRows(x, y, step, draws)
         )
-        self.optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        self.optimizer.step()
-        if self._recipe.averaging is not None:
-            self._recipe.averaging.update(self._average, self._network, step)
-        right = (logits.argmax(dim=1) == y).float().mean()
-        self._outcomes.append(torch.stack((loss.detach(), right)))
-        self.step += 1
-
-    def outcomes(self) -> Outcomes:
-        """Of the steps since the last call, over all workers: the same on all of them.
-
-        The accuracy is that on the pictures that were trained on: on perturbed ones, if the
-        objective is adversarial.
-
-        Raises:
-            UserError: a loss is not finite; on all workers at once.
-        """
-        mean = torch.stack(self._outcomes)
-        if self._world > 1:
-            distributed.all_reduce(mean)
-            mean = mean / self._world
-        self._outcomes = []
-        losses: list[float] = mean[:, 0].tolist()
-        for number, loss in enumerate(losses, self.step - len(losses) + 1):
-            if not math.isfinite(loss):
-                raise UserError(f"the loss is {loss} at step {number}; {_DIVERGED}")
-        return Outcomes(len(losses), sum(losses) / len(losses), float(mean[:, 1].mean()))
-
-    def check_weights(self) -> None:
-        """Raises UserError when a weight is not a finite number."""
-        if not all(bool(torch.isfinite(p).all()) for p in self._network.parameters()):
-            raise UserError(f"the weights are not finite after step {self.step}; {_DIVERGED}")
-
-    def state(self) -> dict[str, Tensor]:
-        """What a checkpoint holds beside `step`; see `flat_state`."""
-        return flat_state(self._network, self._average, self.optimizer)
-
-    def load_state(self, tensors: Mapping[str, Tensor], step: int) -> None:
-        """Goes on from `state` after ``step`` steps.
-
-        Raises:
-            UserError: the state is another network's.
-        """
-        try:
-            load_flat_state(self._network, self._average, self.optimizer, tensors)
-        except (RuntimeError, KeyError):
-            raise UserError(
-                "the checkpoint is of another network; delete it, or train into another directory"
-            ) from None
-        self.step = step
-
-
-def published_weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of a `ClassifierTrainer.state` to publish: their average, if there is one."""
-    return with_prefix(tensors, "ema.") or with_prefix(tensors, "weights.")
-
-
-def shifted(
-    images: np.ndarray, max_shift: int, key: tuple[int, ...], *, first_row: int = 0
-) -> np.ndarray:
-    """Move each of uint8 ``[N, H, W, C]`` by up to ``max_shift`` pixels; edge pixels are repeated.
-
-    The shifts are a function of ``key`` and the row's number, which counts from ``first_row``: a
-    resumed run makes the same ones, and so do workers that share a batch.
-    """
-    if max_shift == 0:
-        return images
-    num, height, width, _ = images.shape
-    generator = np.random.default_rng(key)
-    moves = generator.integers(-max_shift, max_shift + 1, size=(first_row + num, 2))[first_row:]
-    down, right = moves[:, :1], moves[:, 1:]
-    rows = np.clip(np.arange(height) + down, 0, height - 1)[:, :, None]
-    columns = np.clip(np.arange(width) + right, 0, width - 1)[:, None, :]
-    return np.asarray(images[np.arange(num)[:, None, None], rows, columns])
+        self._descend(loss, (logits.argmax(dim=1) == y).float().mean())

@@ -14,12 +14,8 @@ from pipeline.errors import UserError
 from pipeline.evaluation.accuracy import Evaluation, evaluate, evaluate_under_pgd
 from pipeline.networks.classifier import ClassifierNetwork, ClassifierShape
 from pipeline.training.averaging import Averaging
-from pipeline.training.classifier import (
-    ClassifierRecipe,
-    ClassifierTrainer,
-    published_weights,
-    shifted,
-)
+from pipeline.training.classifier import ClassifierRecipe, ClassifierTrainer
+from pipeline.training.fit import published_weights
 from pipeline.training.objectives.ascent_l2 import AscentL2
 from pipeline.training.objectives.cat_rs import CatRs
 from pipeline.training.objectives.inner import InnerAttack
@@ -27,6 +23,7 @@ from pipeline.training.objectives.natural import CrossEntropy
 from pipeline.training.objectives.noisy import NoisyCopies
 from pipeline.training.objectives.pgd import PgdTraining
 from pipeline.training.objectives.trades import Trades
+from pipeline.training.shifts import shifted
 
 RECIPE = ClassifierRecipe(steps=20, learning_rate=1e-3, weight_decay=0.05, max_shift=1, seed=3)
 _ATTACK = InnerAttack(levels=25, steps=2, warmup_steps=4)
