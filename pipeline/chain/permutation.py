@@ -33,6 +33,8 @@ class Purpose(IntEnum):
     SMOOTHING_BASE = 20
     PURIFIER = 21
     BOUNDARY = 22
+    KNOWN = 23
+    AGAIN = 24
 
 
 def keyed_permutation(seed: int, index: int, purpose: Purpose, size: int) -> np.ndarray:

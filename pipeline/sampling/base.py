@@ -89,11 +89,13 @@ class SamplerEntry:
         build: from a stack's spec to the sampler for it.
         without_errors: the sampler that draws in its place where a stack has no error curves; None
             for one that needs none.
+        multistep: whether it goes on from the layer before, by `History`.
     """
 
     name: str
     build: Callable[[StackSpec], Sampler]
     without_errors: str | None = None
+    multistep: bool = False
 
 
 def prior(layer: Layer, keys: SampleKeys, shape: tuple[int, int, int], like: Tensor) -> Tensor:

@@ -9,8 +9,10 @@ from torch import Tensor
 from pipeline.chain.schedule import build_schedule
 from pipeline.sampling.base import Denoiser, SampleKeys, denoise_layers, prior, walk
 from pipeline.sampling.guidance import Guided
+from pipeline.sampling.known import KnownPixels
 from pipeline.sampling.labels import refuse_untrained
 from pipeline.sampling.options import SamplingOptions
+from pipeline.sampling.resampling import walk_around
 from pipeline.sampling.samplers import SAMPLERS
 from pipeline.stack_spec import StackSpec
 
@@ -66,6 +68,23 @@ class SamplingLoop:
             self._sampler,
             keys,
             _condition(self._spec, conditions, self._device),
+            picture_shape=self._spec.picture_shape,
+            tau2_after=self._spec.tau2_after,
+            device=self._device,
+        )
+
+    def levels_around(
+        self, known: KnownPixels, keys: SampleKeys, labels: np.ndarray, resample: int
+    ) -> Iterator[Tensor]:
+        """All levels of N samples around known pixels; arguments as `levels` and `walk_around`."""
+        return walk_around(
+            known,
+            self._denoiser,
+            self._schedule,
+            self._sampler,
+            keys,
+            _condition(self._spec, labels, self._device),
+            resample=resample,
             picture_shape=self._spec.picture_shape,
             tau2_after=self._spec.tau2_after,
             device=self._device,

@@ -15,7 +15,7 @@ from pipeline.sampling.options import SamplingOptions
 from pipeline.stack import Stack
 
 
-def _calls(num: int, size: int) -> Iterator[tuple[slice, np.ndarray]]:
+def calls(num: int, size: int) -> Iterator[tuple[slice, np.ndarray]]:
     """Cuts ``num`` rows into calls of exactly ``size`` rows.
 
     Yields:
@@ -75,7 +75,7 @@ def sample(
     loop = SamplingLoop(stack, stack.spec, options, stack.device)
     seeds, indices, conditions = map(np.asarray, (seeds, indices, conditions))
     out = np.empty((len(seeds), *stack.shape), dtype=np.uint8)
-    for place, rows in _calls(len(seeds), stack.rows_per_call):
+    for place, rows in calls(len(seeds), stack.rows_per_call):
         z = None
         for stage in range(len(stack.spec.stages)):
             z = loop.run_stage(stage, z, SampleKeys(seeds[rows], indices[rows]), conditions[rows])
@@ -112,7 +112,7 @@ def sample_stage(
     seeds, indices, conditions = map(np.asarray, (seeds, indices, conditions))
     last = len(stack.spec.stages) - 1
     out = np.empty((len(seeds), *stack.spec.picture_shape(min(stage + 1, last))), np.float32)
-    for place, rows in _calls(len(seeds), stack.rows_per_call):
+    for place, rows in calls(len(seeds), stack.rows_per_call):
         # torch.tensor: memory aligned as torch has it, whoever made the array
         start = None if z is None else torch.tensor(z[rows], device=stack.device)
         end = loop.run_stage(stage, start, SampleKeys(seeds[rows], indices[rows]), conditions[rows])

@@ -34,4 +34,4 @@ class DpmPp2M(Sampler):
         return target + (layer.sigma_to / layer.sigma_from) * (z - target), remember
 
 
-DPMPP_2M = SamplerEntry("dpmpp_2m", lambda _: DpmPp2M())
+DPMPP_2M = SamplerEntry("dpmpp_2m", lambda _: DpmPp2M(), multistep=True)
