@@ -80,6 +80,9 @@ class ImageRequest(BaseModel):
     guidance_high: float = Field(
         ALL_LEVELS, gt=0, allow_inf_nan=False, description="Guidance acts up to this noise level."
     )
+    guidance_rescale: float = Field(
+        0.0, allow_inf_nan=False, description="How far guided pictures keep the unguided's spread."
+    )
     threshold: float | None = Field(
         None, allow_inf_nan=False, description="Percentile of dynamic thresholding; 1 is the top."
     )

@@ -117,6 +117,7 @@ def _options(request: ImageRequest, model: ServedModel) -> SamplingOptions:
         ("sampler", request.sampler, "sampler"),
         ("layers", None if layers is None else tuple(layers), layers_field),
         ("guidance", getattr(request, guidance_field), guidance_field),
+        ("rescale", request.guidance_rescale, "guidance_rescale"),
         ("threshold", request.threshold, "threshold"),
         ("guidance_interval", (request.guidance_low, request.guidance_high), "guidance_low"),
     )

@@ -1,6 +1,5 @@
 """Samples from a trained stack, in batch: sample indices through pools of actors into Parquet."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 from jobs.common.records import remove_records
@@ -32,7 +31,7 @@ def main(config: GenerateConfig) -> Path:
         "seed": config.seed,
         "count": count,
         "labels": labels.origin(),
-        "options": asdict(options),
+        "options": options.origin(),
         "rows_per_shard": rows_per_shard,
     }
     with claim_output(

@@ -86,6 +86,13 @@ class GenerateConfig(JobConfig):
     guidance_high: float = Field(
         ALL_LEVELS, gt=0, le=ALL_LEVELS, description="guidance acts up to this noise level"
     )
+    guidance_rescale: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="how much of the way a guided picture is scaled to the spread of the unguided; "
+        "0 is none",
+    )
     threshold: float | None = Field(
         None, gt=0, le=1, description="percentile of dynamic thresholding; none for none"
     )
@@ -129,6 +136,7 @@ class GenerateConfig(JobConfig):
             self.guidance,
             (self.guidance_low, self.guidance_high),
             self.threshold,
+            self.guidance_rescale,
         )
 
 

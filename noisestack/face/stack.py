@@ -11,7 +11,8 @@ from torch import Tensor
 
 from noisestack.face.level import Level
 from noisestack.face.local_path import local_path
-from noisestack.face.pictures import number, stored_pictures, whole_number
+from noisestack.face.options import sampling_options
+from noisestack.face.pictures import stored_pictures, whole_number
 from pipeline import stack as stored
 from pipeline.chain.schedule import build_schedule, split_layers
 from pipeline.class_names import NO_LABEL
@@ -21,10 +22,9 @@ from pipeline.likelihood import estimate_bound
 from pipeline.pictures import to_signed
 from pipeline.plots.trajectory import displayed
 from pipeline.precision import full_float32
-from pipeline.sampling import SAMPLERS, SamplingOptions, sample, trajectory
+from pipeline.sampling import SAMPLERS, sample, trajectory
 from pipeline.sampling.labels import all_in_turn, labels_in_turn, refuse_untrained
 from pipeline.sampling.options import ALL_LEVELS
-from pipeline.sampling.steps import shared_layers
 
 Labels = str | int | Sequence[str | int | None] | np.ndarray | Tensor | None
 
@@ -90,6 +90,7 @@ class Stack:
         steps: int | Sequence[int] | None = None,
         guidance: float | None = None,
         guidance_interval: tuple[float, float] = (0.0, ALL_LEVELS),
+        guidance_rescale: float = 0.0,
         threshold: float | None = None,
     ) -> np.ndarray:
         """Pictures of the classes asked for.
@@ -110,6 +111,8 @@ class Stack:
             guidance: weight of classifier-free guidance, 0 to 100; 1 is none of it; None for the
                 model's own.
             guidance_interval: noise levels ``(low, high]`` at which guidance acts.
+            guidance_rescale: how much of the way, 0 to 1, a guided picture is scaled to the spread
+                of the unguided.
             threshold: percentile of dynamic thresholding, in (0, 1]; None for none.
 
         Returns:
@@ -118,7 +121,15 @@ class Stack:
         Raises:
             UserError: a label that is no class, or options that the model cannot follow.
         """
-        options = self._options(sampler, steps, guidance, guidance_interval, threshold)
+        options = sampling_options(
+            self.model.spec,
+            sampler,
+            steps,
+            guidance,
+            guidance_interval,
+            guidance_rescale,
+            threshold,
+        )
         return sample(self.model, *self._keys(labels, seed, count, start), options)
 
     def trajectory(
@@ -132,6 +143,7 @@ class Stack:
         steps: int | Sequence[int] | None = None,
         guidance: float | None = None,
         guidance_interval: tuple[float, float] = (0.0, ALL_LEVELS),
+        guidance_rescale: float = 0.0,
         threshold: float | None = None,
     ) -> list[Level]:
         """Every level of the samples that `sample` draws with the same arguments.
@@ -142,7 +154,15 @@ class Stack:
         Raises:
             UserError: as `sample`.
         """
-        options = self._options(sampler, steps, guidance, guidance_interval, threshold)
+        options = sampling_options(
+            self.model.spec,
+            sampler,
+            steps,
+            guidance,
+            guidance_interval,
+            guidance_rescale,
+            threshold,
+        )
         seeds, indices, turns = self._keys(labels, seed, count, start)
         spec, size = self.model.spec, self.model.rows_per_call
         assert options.layers is not None
@@ -252,37 +272,6 @@ class Stack:
         indices = np.arange(first, first + num)
         seeds = np.full(num, whole_number(seed, "seed", 0))
         return seeds, indices, turns[indices % len(turns)]
-
-    def _options(
-        self,
-        sampler: str | None,
-        steps: int | Sequence[int] | None,
-        guidance: float | None,
-        guidance_interval: tuple[float, float],
-        threshold: float | None,
-    ) -> SamplingOptions:
-        own = self.model.spec.layers
-        given: Any = steps
-        if given is None:
-            layers = own
-        elif np.ndim(given) == 0:
-            layers = shared_layers(whole_number(given, "steps", 1, 4096), own)
-        else:
-            layers = tuple(whole_number(n, "steps", 1, 4096) for n in given)
-        try:
-            low, high = guidance_interval
-        except (TypeError, ValueError):
-            raise UserError(
-                f"guidance_interval is {guidance_interval!r}; give its low and its high end"
-            ) from None
-        interval = (number(low, "guidance_interval"), number(high, "guidance_interval"))
-        return SamplingOptions(
-            sampler,
-            layers,
-            None if guidance is None else number(guidance, "guidance"),
-            interval,
-            None if threshold is None else number(threshold, "threshold"),
-        ).resolve(self.model.spec)
 
 
 def load_stack(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Stack:

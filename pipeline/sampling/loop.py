@@ -48,6 +48,7 @@ class SamplingLoop:
             chosen.guidance_interval,
             chosen.threshold,
             tuple(len(spec.stages) - 1 - s for s in range(len(spec.stages))),
+            chosen.rescale,
         )
         self._schedule = build_schedule(spec.stages, chosen.layers)
         self._sampler = SAMPLERS[chosen.sampler].build(spec)

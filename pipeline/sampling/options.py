@@ -1,6 +1,7 @@
 """What a user may choose about sampling, and the names of the samplers."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from pipeline.errors import UserError
 from pipeline.sampling.samplers import SAMPLERS
@@ -21,6 +22,8 @@ class SamplingOptions:
         guidance_interval: noise levels ``(low, high]`` at which guidance acts;
             whatever lies above `ALL_LEVELS` counts as that.
         threshold: percentile of dynamic thresholding in (0, 1], or None for none.
+        rescale: how much of the way, 0 to 1, the guided picture is scaled to the standard deviation
+            of the unguided; 0 is none.
     """
 
     sampler: str | None = None
@@ -28,6 +31,14 @@ class SamplingOptions:
     guidance: float | None = None
     guidance_interval: tuple[float, float] = (0.0, ALL_LEVELS)
     threshold: float | None = None
+    rescale: float = 0.0
+
+    def origin(self) -> dict[str, Any]:
+        """The options as a set's manifest has them; those that came later only where they act."""
+        stored = asdict(self)
+        if not self.rescale:
+            del stored["rescale"]
+        return stored
 
     def resolve(self, spec: StackSpec) -> "SamplingOptions":
         """The options with the model's defaults filled in.
@@ -72,4 +83,6 @@ class SamplingOptions:
             )
         if self.threshold is not None and not 0 < self.threshold <= 1:
             raise UserError(f"threshold {self.threshold} is not a percentile in (0, 1]")
-        return SamplingOptions(sampler, layers, guidance, (low, high), self.threshold)
+        if not 0 <= self.rescale <= 1:
+            raise UserError(f"guidance_rescale {self.rescale} is outside 0 to 1")
+        return SamplingOptions(sampler, layers, guidance, (low, high), self.threshold, self.rescale)

@@ -38,12 +38,18 @@ def pictures(num: int) -> np.ndarray:
 def test_samples_are_the_bytes_that_the_job_stores_for_the_same_seed_and_index(
     model: Path, stack: ns.Stack, tmp_path: Path
 ) -> None:
-    options = SamplingOptions(sampler="ddim", guidance=2.0)
+    options = SamplingOptions(sampler="ddim", guidance=2.0, rescale=0.7)
     job = SampleJob(model, tmp_path, 11, InTurn((2, -1, 0)), options)
     StackWorker(job)({"file": "part.parquet", "start": 7, "stop": 18, "num_rows": 11})
     stored = images_of(pq.read_table(tmp_path / "part.parquet"))
     drawn = stack.sample(
-        ["two", "<none>", "Zero"], seed=11, start=7, count=11, sampler="ddim", guidance=2.0
+        ["two", "<none>", "Zero"],
+        seed=11,
+        start=7,
+        count=11,
+        sampler="ddim",
+        guidance=2.0,
+        guidance_rescale=0.7,
     )
     assert drawn.dtype == np.uint8
     assert np.array_equal(drawn, stored)
@@ -106,6 +112,7 @@ def test_an_autocast_around_the_call_changes_no_sample(stack: ns.Stack) -> None:
         ({"labels": 1.0}, "a label is 1.0; give a whole number"),
         ({"steps": 5.0}, "steps is 5.0; give a whole number"),
         ({"guidance": [1]}, r"guidance is \[1\]; give a number"),
+        ({"guidance_rescale": 1.5}, "guidance_rescale 1.5 is outside 0 to 1"),
         ({"guidance_interval": 5}, "guidance_interval is 5; give its low and its high end"),
         ({"guidance_interval": (0,)}, "guidance_interval is"),
         ({"guidance_interval": ("a", "b")}, "guidance_interval is 'a'; give a number"),

@@ -96,14 +96,16 @@ def test_the_job_writes_what_sample_draws_however_it_is_cut(
 @pytest.mark.usefixtures("without_ray")
 def test_named_labels_and_options_reach_every_sample(model: Path, tmp_path: Path) -> None:
     chosen = {"sampler": "ancestral", "layers": (1, 4), "guidance": 3.0, "guidance_low": 0.5}
+    chosen["guidance_rescale"] = 0.5
     main(config(model, tmp_path / "set", labels=("two", "-"), **chosen))
     images, labels = stored(tmp_path / "set")
     assert labels.tolist() == [2, -1] * (COUNT // 2)
-    options = SamplingOptions("ancestral", (1, 4), 3.0, (0.5, 1e6))
+    options = SamplingOptions("ancestral", (1, 4), 3.0, (0.5, 1e6), rescale=0.5)
     np.testing.assert_array_equal(images, drawn(model, labels, options))
     origin = open_sample_set(tmp_path / "set").origin
     assert origin["model_sha256"] == Stack.load(model).sha256
     assert origin["options"]["layers"] == [1, 4]
+    assert origin["options"]["rescale"] == 0.5
 
 
 @pytest.mark.ray

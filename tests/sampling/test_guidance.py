@@ -65,6 +65,46 @@ def test_guidance_acts_above_the_intervals_low_end_and_up_to_its_high_end() -> N
     torch.testing.assert_close(moved, torch.tensor([1.0, 2.0, 2.0, 1.0]))
 
 
+def rescaled(rescale: float, interval: tuple[float, float] = EVERYWHERE) -> Tensor:
+    """Guidance of weight 7 by two denoisers that differ in every pixel."""
+
+    def denoise(stage: int, z: Tensor, sigma: Tensor, condition: Tensor | None) -> Tensor:
+        return z if condition is None else 3 * z.sin() + 0.2 * condition[:, None, None, None]
+
+    return Guided(denoise, 7.0, interval, None, (1, 0), rescale)(0, Z, SIGMA, LABELS)
+
+
+CONDITIONAL = 3 * Z.sin() + 0.2 * LABELS[:, None, None, None]
+
+
+def test_at_rescale_one_each_row_has_the_standard_deviation_of_the_conditional_one() -> None:
+    found, plain = rescaled(1.0), rescaled(0.0)
+    spread = CONDITIONAL.flatten(1).std(dim=1)
+    torch.testing.assert_close(found.flatten(1).std(dim=1), spread)
+    assert (plain.flatten(1).std(dim=1) > 1.5 * spread).all()
+    ratio = found / plain  # one factor a row, so all of a picture keeps its proportions
+    torch.testing.assert_close(ratio, ratio[:, :1, :1, :1].expand_as(ratio))
+
+
+def test_rescale_zero_changes_no_bit_and_a_half_lies_in_the_middle() -> None:
+    formula = Z + torch.full((4, 1, 1, 1), 7.0) * (CONDITIONAL - Z)
+    assert torch.equal(rescaled(0.0), formula)
+    torch.testing.assert_close(rescaled(0.5), (rescaled(0.0) + rescaled(1.0)) / 2)
+
+
+def test_rescale_acts_where_guidance_does_and_a_flat_picture_stays_finite() -> None:
+    torch.testing.assert_close(rescaled(1.0, (0.5, 5.0))[[0, 3]], CONDITIONAL[[0, 3]])
+    flat = Guided(
+        lambda stage, z, sigma, condition: torch.full_like(z, 0.0 if condition is None else 1.0),
+        2.0,
+        EVERYWHERE,
+        None,
+        (1, 0),
+        1.0,
+    )
+    assert torch.equal(flat(0, Z, SIGMA, LABELS), torch.full_like(Z, 2.0))
+
+
 @pytest.mark.parametrize(("stage", "bound"), [(0, 2.0), (1, 1.0)])
 @pytest.mark.parametrize("percentile", [0.9, 0.995, 1.0])
 def test_dynamic_thresholding_is_imagens_in_the_range_of_the_stage(

@@ -21,7 +21,7 @@ def test_nothing_asked_is_the_models_own_default() -> None:
 
 
 def test_what_is_asked_is_kept() -> None:
-    asked = SamplingOptions("ddim", (4, 5), 0.0, (0.1, 9.0), 0.995)
+    asked = SamplingOptions("ddim", (4, 5), 0.0, (0.1, 9.0), 0.995, 0.7)
     assert asked.resolve(SPEC) == asked
 
 
@@ -56,6 +56,8 @@ def test_a_stack_without_error_curves_draws_by_the_posteriors_variance_and_says_
         ({"guidance": math.inf}, "guidance inf is outside"),
         ({"guidance_interval": (2.0, 1.0)}, "guidance_low 2 and guidance_high 1"),
         ({"guidance_interval": (math.nan, 1.0)}, "guidance_low nan"),
+        ({"rescale": 1.1}, "guidance_rescale 1.1 is outside 0 to 1"),
+        ({"rescale": math.nan}, "guidance_rescale nan is outside"),
         ({"threshold": 0.0}, "threshold 0.0 is not a percentile"),
         ({"threshold": 99.5}, "threshold 99.5 is not a percentile"),
     ],
@@ -66,3 +68,9 @@ def test_what_the_model_cannot_follow_is_one_clear_line(
     with pytest.raises(UserError, match=message) as raised:
         SamplingOptions(**asked).resolve(SPEC)
     assert "\n" not in str(raised.value)
+
+
+def test_a_manifest_has_the_rescale_only_where_it_acts_so_that_older_sets_resume() -> None:
+    keys = {"sampler", "layers", "guidance", "guidance_interval", "threshold"}
+    assert set(SamplingOptions().resolve(SPEC).origin()) == keys
+    assert SamplingOptions(rescale=0.7).resolve(SPEC).origin()["rescale"] == 0.7

@@ -184,9 +184,15 @@ def test_a_model_without_classes_takes_nothing_but_a_dash(prompt):
 
 def test_options_reach_the_sampler_in_full():
     sampler = FakeSampler()
-    chosen = {"sampler": "ddim", "layers": [5, 6], "guidance": 2, "threshold": 0.9}
+    chosen = {
+        "sampler": "ddim",
+        "layers": [5, 6],
+        "guidance": 2,
+        "threshold": 0.9,
+        "guidance_rescale": 0.7,
+    }
     post(**chosen, guidance_low=0.5, guidance_high=9, server={"sampler": sampler})
-    expected = SamplingOptions("ddim", (5, 6), 2.0, (0.5, 9.0), 0.9)
+    expected = SamplingOptions("ddim", (5, 6), 2.0, (0.5, 9.0), 0.9, 0.7)
     assert sampler.batches[0][1] == expected
 
 
@@ -211,6 +217,7 @@ def test_a_default_that_is_spelled_out_shares_batches_with_one_that_is_not():
         ("layers", [60, 5]),
         ("guidance", -1),
         ("guidance", 101),
+        ("guidance_rescale", 1.5),
         ("threshold", 1.5),
     ],
 )
