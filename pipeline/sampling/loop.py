@@ -75,7 +75,7 @@ class SamplingLoop:
         )
 
     def levels_around(
-        self, known: KnownPixels, keys: SampleKeys, labels: np.ndarray, resample: int
+        self, known: KnownPixels, keys: SampleKeys, conditions: np.ndarray, resample: int
     ) -> Iterator[Tensor]:
         """All levels of N samples around known pixels; arguments as `levels` and `walk_around`."""
         return walk_around(
@@ -84,7 +84,7 @@ class SamplingLoop:
             self._schedule,
             self._sampler,
             keys,
-            _condition(self._spec, labels, self._device),
+            _condition(self._spec, conditions, self._device),
             resample=resample,
             picture_shape=self._spec.picture_shape,
             tau2_after=self._spec.tau2_after,
