@@ -124,3 +124,12 @@ def shared_data() -> Path:
     if not path.is_dir():
         pytest.skip(f"no real pictures at {path}")
     return path
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Any:
+    """The real text encoder that comes as a package, for texts of up to 32 tokens."""
+    pytest.importorskip("transformers")
+    from pipeline.text.encoder import TextEncoder
+
+    return TextEncoder.load("minilm")

@@ -18,6 +18,7 @@ TOP = {
 MENU = {
     "Use": [
         "own_pictures",
+        "text_to_picture",
         "python",
         "attacks",
         "own_models",

@@ -1,4 +1,4 @@
-"""What the manifests of sets over a dataset's rows have in common: perturbations, certificates."""
+"""What the manifests of sets over a dataset's rows have in common."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -66,6 +66,7 @@ def read_manifest(
             raise KeyError("format")
         return opened(path, manifest)
     except (KeyError, TypeError, ValueError) as error:
+        article = "an" if what[0] in "aeiou" else "a"
         raise UserError(
-            f"{path / MANIFEST_FILE} is not a {what}'s ({error!r}); make it anew"
+            f"{path / MANIFEST_FILE} is not {article} {what}'s ({error!r}); make it anew"
         ) from None

@@ -6,9 +6,6 @@ with ``--resize``. Code in the directory is not run.
 """
 
 import json
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,6 +18,7 @@ from pipeline.errors import UserError
 from pipeline.formats.dataset import DatasetInfo
 from pipeline.formats.output import sha256_of_file, sha256_of_json
 from pipeline.importable import error_line
+from pipeline.transformers_log import quiet_transformers
 from pipeline.user_models.boundary import UserModule
 from pipeline.user_models.processor import Scaling, scaling_of
 
@@ -71,7 +69,7 @@ def load_from_transformers(
     try:
         config = AutoConfig.from_pretrained(path, **_LOCAL)
         _check_classes(config, info, path)
-        with _quiet():
+        with quiet_transformers():
             model, loaded = AutoModelForImageClassification.from_pretrained(
                 path,
                 config=config,
@@ -159,7 +157,7 @@ def _processor(path: Path) -> Any:
         else {"use_fast": False}
     )
     try:
-        with _quiet():
+        with quiet_transformers():
             return transformers.AutoImageProcessor.from_pretrained(path, **backend, **_LOCAL)
     except Exception as error:
         raise UserError(
@@ -175,18 +173,6 @@ def _channels(config: Any) -> int:
         *(getattr(config, name, None) for name in ("vision_config", "backbone_config")),
     ]
     return next((int(part.num_channels) for part in parts if hasattr(part, "num_channels")), 0)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silences the library's warnings; those that matter are checked here."""
-    logger = logging.getLogger("transformers")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _check_classes(config: Any, info: DatasetInfo, path: Path) -> None:

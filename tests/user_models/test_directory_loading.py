@@ -58,6 +58,12 @@ def asked(monkeypatch):
 
     library = types.ModuleType("transformers")
     library.__version__ = "5.23.0"
+    library.utils = types.SimpleNamespace(
+        logging=types.SimpleNamespace(
+            is_progress_bar_enabled=lambda: False,
+            disable_progress_bar=lambda: None,
+        )
+    )
     library.AutoConfig = types.SimpleNamespace(from_pretrained=lambda path, **how: config)
     library.AutoModelForImageClassification = types.SimpleNamespace(from_pretrained=model)
     library.AutoImageProcessor = types.SimpleNamespace(from_pretrained=processor)
