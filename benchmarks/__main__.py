@@ -20,7 +20,7 @@ import benchmarks
 from pipeline.formats.output import write_json
 
 OUTPUT = Path("runs/bench")
-_SHARED = {"__main__", "classifiers", "common", "datasets"}
+_SHARED = {"__main__", "budget", "classifiers", "common", "datasets"}
 _OF_A_GPU = {"gpu_check"}  # compares nothing: `make gpu-check`
 
 

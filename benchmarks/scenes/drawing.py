@@ -193,9 +193,7 @@ def draw(scenes: Sequence[Scene]) -> NDArray[np.uint8]:
         if not drawn:
             continue
         x, y, diameter = np.array([place for _, _, place in drawn]).T
-        left, top = (
-            (middle - diameter / 2).astype(int).clip(0, SIDE - _BOX) for middle in (x, y)
-        )
+        left, top = ((middle - diameter / 2).astype(int).clip(0, SIDE - _BOX) for middle in (x, y))
         parts = coverage(shape, x - left, y - top, diameter, _BOX)
         for (row, colour, _), part, i, j in zip(drawn, parts, top, left, strict=True):
             ink = np.array(COLOURS[colour]) - GROUND

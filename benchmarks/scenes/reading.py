@@ -84,8 +84,9 @@ def _object(offsets: NDArray[np.float64], inside: NDArray[np.bool_]) -> Found | 
     """The object whose pixels these are; None for a speck."""
     inside = ndimage.binary_dilation(inside, np.ones((3, 3)))  # with its faint rim
     pixels = offsets[inside]  # [P, 3]
-    parts = (pixels @ _INKS.T / (_INKS**2).sum(axis=1)).clip(0, None)  # [P, 8]
-    misfit = ((pixels[:, None, :] - parts[..., None] * _INKS) ** 2).sum(axis=(0, 2))
+    squares = (_INKS**2).sum(axis=1)
+    parts = (pixels @ _INKS.T / squares).clip(0, None)  # [P, 8]
+    misfit = (pixels**2).sum() - (parts**2).sum(axis=0) * squares  # of the nearest mixtures
     ink = int(misfit.argmin())
     cover = np.zeros((SIDE, SIDE))
     cover[inside] = parts[:, ink]
@@ -112,8 +113,9 @@ def _shape(
     for shape in SHAPES:
         diameter = (area / AREA[shape]) ** 0.5
         middle = y - SINK[shape] * diameter
-        box = (np.array([value]) for value in (x - left, middle - top, diameter))
-        misfit = float(((coverage(shape, *box, _WINDOW)[0] - around) ** 2).sum())
+        across, down, width = (np.array([value]) for value in (x - left, middle - top, diameter))
+        drawn = coverage(shape, across, down, width, _WINDOW)[0]
+        misfit = float(((drawn - around) ** 2).sum())
         best = min(best, (misfit, shape, middle, diameter))
     misfit, name, middle, diameter = best
     known = misfit + elsewhere <= _OTHER_SHAPE * (cover**2).sum()

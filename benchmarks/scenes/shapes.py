@@ -73,7 +73,7 @@ def coverage(shape: str, x: Points, y: Points, diameter: Points, side: int) -> P
     x, y, diameter = (np.asarray(values, np.float32) for values in (x, y, diameter))
     across = (points - x[:, None]) / diameter[:, None]
     down = (points - y[:, None]) / diameter[:, None]
-    inside = COVERS[shape](across[:, None, :], down[:, :, None])
-    parts = inside.reshape(len(x), side, _FINE, side, _FINE)
-    part: Points = parts.sum(axis=(2, 4), dtype=np.float32) / _FINE**2
+    inside = COVERS[shape](across[:, None, :], down[:, :, None]).astype(np.float32)
+    pool = np.repeat(np.eye(side, dtype=np.float32), _FINE, axis=1) / _FINE
+    part: Points = pool @ inside @ pool.T
     return part
