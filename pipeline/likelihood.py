@@ -18,11 +18,13 @@ from pipeline.chain.noise import Purpose, keyed_normal
 from pipeline.chain.permutation import keyed_permutation
 from pipeline.chain.schedule import Layer, Schedule
 from pipeline.chain.transition import posterior_scale
+from pipeline.errors import UserError
 from pipeline.precision import full_float32
 from pipeline.sampling.base import Denoiser
 
 LayerVariance = Callable[[Layer], float]
 Reconstruction = Callable[[Tensor, Tensor, float], Tensor]
+_OFF_LEVEL = 1e-5  # how far float32 may put a pixel off its level; levels lie 8e-3 apart
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,16 @@ def discretised_density(x: Tensor, mean: Tensor, variance: float) -> Tensor:
     A pixel of level k stands at ``2k/255 - 1`` and owns the interval 1/255 to either side; the
     outermost levels own all that lies beyond (section 3.3 of Ho et al., 2020). In float64: a
     level's probability is a difference that float32 loses in a wide or far Gaussian.
+
+    Raises:
+        UserError: values that are no 8-bit pixels.
     """
     level, mean, scale = ((x.double() + 1) * 127.5).round(), mean.double(), math.sqrt(variance)
+    if (level / 127.5 - 1 - x.double()).abs().max() > _OFF_LEVEL:
+        raise UserError(
+            "a bound in bits is one of 8-bit pictures, and these values lie off their levels; "
+            "vectors have none"
+        )
     upper = torch.where(level == 255, torch.inf, ((2 * level + 1) / 255 - 1 - mean) / scale)
     lower = torch.where(level == 0, -torch.inf, ((2 * level - 1) / 255 - 1 - mean) / scale)
     # In the upper tail both cumulatives are 1 to rounding: mirror the interval to the lower one.

@@ -28,6 +28,20 @@ def to_signed(images: np.ndarray) -> "Tensor":
     return to_unit(images) * 2 - 1
 
 
+def to_chain(values: np.ndarray) -> "Tensor":
+    """What the chain ends at, float32 ``[N, C, H, W]``.
+
+    Args:
+        values: pictures, uint8 ``[N, H, W, C]``, which come in [-1, 1]; or vectors, floats
+            ``[N, 1, 1, D]``, which keep their values.
+    """
+    import torch
+
+    if values.dtype == np.uint8:
+        return to_signed(values)
+    return torch.from_numpy(np.array(np.moveaxis(values, -1, 1), np.float32, order="C"))
+
+
 def from_unit(x: "Tensor") -> np.ndarray:
     """Floats ``[N, C, H, W]`` in [0, 1] to uint8 ``[N, H, W, C]``: clipped, rounded to nearest."""
     import torch

@@ -15,6 +15,7 @@ from pipeline.networks.base import Network, pyramid
 from pipeline.stack_spec import StackSpec
 
 KIND = "stack"
+PRIOR = "prior"  # a stack of vectors: what reads pictures' stacks from disk takes no such model
 
 
 class Stack(nn.Module):
@@ -78,6 +79,8 @@ class Stack(nn.Module):
         path: Path | str,
         device: torch.device | str = "cpu",
         stages: Sequence[int] | None = None,
+        *,
+        kind: str = KIND,
     ) -> "Stack":
         """The stack of a model directory, with its averaged weights, ready to sample.
 
@@ -85,11 +88,12 @@ class Stack(nn.Module):
             path: the model's directory.
             device: where the networks compute.
             stages: the stages to hold, as in the constructor; no other weights go to the device.
+            kind: `KIND`, of pictures, or `PRIOR`, of vectors.
 
         Raises:
             UserError: the directory is not a whole, unaltered stack.
         """
-        stored = open_model(Path(path), KIND)
+        stored = open_model(Path(path), kind)
         config = {k: v for k, v in stored.config.items() if k not in ("format", "kind")}
         stack = cls(StackSpec.from_json(config, str(path)), stages)
         for part in stack.spec.sharing(stack.stages):
@@ -212,5 +216,9 @@ def save_stack(
         weights[name] = state
         weights[f"{name}.ema"] = {k: v.contiguous() for k, v in smooth.items()}
     return save_model(
-        path, kind=KIND, config=stack.spec.to_json(), weights=weights, card=dict(card)
+        path,
+        kind=PRIOR if stack.spec.of_vectors else KIND,
+        config=stack.spec.to_json(),
+        weights=weights,
+        card=dict(card),
     )

@@ -36,7 +36,7 @@ class StackSpec:
     """Everything about a stack but its weights.
 
     Attributes:
-        shape: height, width and channels of a picture.
+        shape: height, width and channels of a picture; ``(1, 1, D)`` of vectors.
         classes: class names, in the order of their labels; empty without labels.
         condition: what the networks are conditioned on.
         stages: coarsest first.
@@ -104,6 +104,11 @@ class StackSpec:
             ValueError: the stack has no error curves.
         """
         return tuned_variance(layer, self.mean_squared_error(layer.stage, layer.sigma_from))
+
+    @property
+    def of_vectors(self) -> bool:
+        """Whether it denoises vectors, as pictures of one pixel."""
+        return self.network_entry.vectors
 
     @property
     def network_entry(self) -> NetworkEntry:

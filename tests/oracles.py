@@ -291,3 +291,64 @@ def noisy(data: Gaussian, y: Tensor, level: float) -> Tensor:
     """``-log p(y)``, nats ``[N]``, where y has noise of this level."""
     more = level**2 * torch.eye(data.size, dtype=torch.float64)
     return Gaussian(data.shape, data.mean, data.covariance + more).negative_log_density(y)
+
+
+@dataclass(frozen=True)
+class GaussianJoint:
+    """``(c, x)`` jointly Gaussian: a `Denoiser` of vectors x ``[N, D, 1, 1]`` given c ``[N, K]``.
+
+    ``x | c ~ N(offset + slope c, rest)``, which is the regression of x on c and its residual.
+    """
+
+    mean: Tensor  # [K + D], c first
+    covariance: Tensor  # [K + D, K + D]
+    num_conditions: int  # K
+
+    @cached_property
+    def slope(self) -> Tensor:
+        """``[D, K]``."""
+        k = self.num_conditions
+        return torch.linalg.solve(self.covariance[:k, :k], self.covariance[:k, k:]).T
+
+    @cached_property
+    def offset(self) -> Tensor:
+        k = self.num_conditions
+        return self.mean[k:] - self.slope @ self.mean[:k]
+
+    @cached_property
+    def rest(self) -> Gaussian:
+        """What c does not tell of x: of mean 0, ``[D, D]``."""
+        k = self.num_conditions
+        left = self.covariance[k:, k:] - self.slope @ self.covariance[:k, k:]
+        return Gaussian((len(left), 1, 1), torch.zeros(len(left)).double(), (left + left.T) / 2)
+
+    @property
+    def marginal(self) -> Gaussian:
+        """Of x, whatever c is."""
+        k = self.num_conditions
+        own = self.covariance[k:, k:]
+        return Gaussian((len(own), 1, 1), self.mean[k:], own)
+
+    def expected(self, c: Tensor) -> Tensor:
+        """``E[x | c]``, ``[N, D]``."""
+        return self.offset + c.double() @ self.slope.T
+
+    def draw(self, num: int, seed: int) -> tuple[Tensor, Tensor]:
+        """c ``[num, K]`` and x ``[num, D, 1, 1]``."""
+        k = self.num_conditions
+        both = Gaussian((len(self.mean), 1, 1), self.mean, self.covariance).draw(num, seed)
+        return both[:, :k, 0, 0], both[:, k:]
+
+    def __call__(self, stage: int, z: Tensor, sigma: Tensor, condition: Tensor | None) -> Tensor:
+        if condition is None:
+            return self.marginal.denoise(z, sigma)
+        expected = self.expected(condition)[:, :, None, None].to(z)
+        return expected + self.rest.denoise(z - expected, sigma)
+
+
+def regression(c: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Offset ``[D]``, slope ``[D, K]`` and residual covariance ``[D, D]`` of rows of x on c."""
+    with_one = torch.cat((torch.ones(len(c), 1).double(), c.double()), dim=1)
+    solution = torch.linalg.lstsq(with_one, x.double()).solution
+    left = x.double() - with_one @ solution
+    return solution[0], solution[1:].T, left.T @ left / (len(c) - with_one.shape[1])

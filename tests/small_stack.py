@@ -32,7 +32,11 @@ SPEC = StackSpec(
 
 def small_stack(seed: int = 0, **changes: Any) -> Stack:
     """A stack of `SPEC` with ``changes``, every weight drawn anew, in evaluation mode."""
-    stack = Stack(replace(SPEC, **changes))
+    return random_weights(Stack(replace(SPEC, **changes)), seed)
+
+
+def random_weights(stack: Stack, seed: int = 0) -> Stack:
+    """The stack with every weight drawn anew, in evaluation mode."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in stack.parameters():
@@ -44,3 +48,23 @@ def text_stack(seed: int = 0, size: int = 6, length: int = 4, **changes: Any) ->
     """A `small_stack` that is drawn on sentences, and whose pixels attend to their words."""
     condition = ConditionSpec("text", size, length)
     return small_stack(seed, condition=condition, classes=(), attends=(0, 1), **changes)
+
+
+def prior_spec(condition: ConditionSpec, dimensions: int = 4, **changes: Any) -> StackSpec:
+    """Of a stack of vectors whose coefficients are about 0.5."""
+    spec = replace(
+        SPEC,
+        shape=(1, 1, dimensions),
+        classes=(),
+        condition=condition,
+        stages=(Stage(1, 50.0, 0.005),),
+        sigma_data=(0.5,),
+        tau2=(),
+        network="vector",
+        widths=(16,),
+        blocks=(2,),
+        layers=(6,),
+        guidance=1.0,
+        errors=(ErrorCurve((-5.3, 3.9), (1e-5, 0.25)),),
+    )
+    return replace(spec, **changes)

@@ -21,6 +21,7 @@ from torch import Tensor
 from pipeline.chain.haar import low_pass_to
 from pipeline.chain.schedule import Layer, Schedule, Stage, build_schedule
 from pipeline.chain.transition import posterior_scale
+from pipeline.errors import UserError
 from pipeline.likelihood import (
     Bound,
     discretised_density,
@@ -269,6 +270,15 @@ def test_a_wildly_wrong_mean_costs_much_and_never_nothing_or_nan(mean: float) ->
     found = probabilities(mean, 0.01)
     assert np.isfinite(found).all()
     assert found.min() < -1e10
+
+
+def test_values_that_are_no_pixels_have_no_bound_in_bits() -> None:
+    vectors = torch.linspace(-1, 1, 12).reshape(3, 4, 1, 1)
+    with pytest.raises(UserError, match="vectors have none"):
+        discretised_density(vectors, torch.zeros(3, 4, 1, 1), 0.1)
+    pixels = (vectors * 127.5).round() / 127.5
+    with pytest.raises(UserError, match="8-bit"):  # between levels, not at them
+        discretised_density(pixels, torch.zeros(3, 4, 1, 1), 0.1)
 
 
 def test_a_pictures_density_is_the_sum_over_its_pixels() -> None:

@@ -9,7 +9,7 @@ from jobs.common.stream import CACHE_GB, DataMode
 from jobs.common.training import Workers
 from noisestack.config import JobConfig, Seed, describe
 from pipeline.conditions import CONDITIONS, ConditionName
-from pipeline.networks import NETWORKS, NetworkName
+from pipeline.networks import NETWORKS, PICTURE_NETWORKS, PictureNetworkName
 from pipeline.registry import explained
 from pipeline.sampling import SamplerName
 from pipeline.training.trainer import Recipe
@@ -30,7 +30,7 @@ class TrainStackConfig(JobConfig):
     dataset: Path = Field(description="the dataset's directory")
     output: Path = Field(description="the run's directory; the model goes into OUTPUT/model")
     overwrite: bool = Field(False, description="replace another config's results in OUTPUT")
-    network: NetworkName = Field("nested", description=explained(NETWORKS))
+    network: PictureNetworkName = Field("nested", description=explained(PICTURE_NETWORKS))
     condition: ConditionName = Field(
         "label", description=f"what the pictures are drawn on: {explained(CONDITIONS)}"
     )

@@ -78,6 +78,14 @@ class Condition(ABC):
         """
         raise NotImplementedError
 
+    def pooled(self, condition: Tensor) -> Tensor:
+        """What a condition says in one vector: ``[N, D]``.
+
+        Raises:
+            NotImplementedError: a kind that is no vector.
+        """
+        raise NotImplementedError
+
     @abstractmethod
     def embedder(self, width: int) -> "ConditionEmbedding":
         """An untrained embedding of conditions as vectors of ``width``, a part of a network."""

@@ -35,6 +35,9 @@ class Embedding(Condition):
     def drop(self, condition: Tensor, mask: Tensor) -> Tensor:
         return condition.masked_fill(mask[:, None], 0)
 
+    def pooled(self, condition: Tensor) -> Tensor:
+        return condition
+
     def embedder(self, width: int) -> "VectorEmbedding":
         return VectorEmbedding(self, width)
 

@@ -48,6 +48,9 @@ class Text(Condition):
         states = condition[:, 1:]
         return states, states.any(dim=2) & ~self.is_null(condition)[:, None]
 
+    def pooled(self, condition: Tensor) -> Tensor:
+        return condition[:, 0]
+
     def embedder(self, width: int) -> "PooledEmbedding":
         return PooledEmbedding(self, width)
 
@@ -56,7 +59,7 @@ class PooledEmbedding(VectorEmbedding):
     """A linear map of the pooled vector."""
 
     def embed(self, condition: Tensor) -> Tensor:
-        return super().embed(condition[:, 0])
+        return super().embed(self.rule.pooled(condition))
 
 
 TEXT = ConditionEntry("text", "a sentence: the vector and the tokens of an embedding set", Text)

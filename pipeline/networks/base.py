@@ -1,9 +1,11 @@
 """What a stack needs of a network, and what it gives to one."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from pipeline.chain.haar import low_pass
@@ -15,12 +17,12 @@ class NetworkSpec:
     """The shape of a network.
 
     Attributes:
-        channels: of the picture, 1 or 3.
+        channels: of the picture, 1 or 3; or a vector's dimensions.
         sides: the resolutions of the levels, coarsest first, each twice the one before.
         widths: feature channels of each level, multiples of 8.
         blocks: residual blocks on each side of each level.
         entrances: the levels at which a picture can enter.
-        condition: what the picture is conditioned on.
+        condition: what the picture or vector is conditioned on.
         embedding: width of the vector that carries noise level and condition.
         attends: the levels whose pixels attend to the condition's tokens.
     """
@@ -96,12 +98,14 @@ class NetworkEntry:
         help: what ``--help`` says of it, after its name.
         network: its class.
         shared: whether one network serves all stages; else each stage has its own.
+        vectors: whether it takes vectors, as pictures of one pixel; else it takes pictures.
     """
 
     name: str
     help: str
     network: type[Network]
     shared: bool
+    vectors: bool = False
 
 
 def pyramid(z: Tensor, depth: int) -> list[Tensor]:
@@ -110,3 +114,14 @@ def pyramid(z: Tensor, depth: int) -> list[Tensor]:
     for _ in range(depth):
         pictures.insert(0, low_pass(pictures[0]))
     return pictures
+
+
+def level_frequencies() -> Tensor:
+    """Angular frequencies ``[32]`` of `level_features`, in log sigma."""
+    return torch.exp(torch.linspace(math.log(0.25), math.log(8.0), 32))
+
+
+def level_features(log_sigma: Tensor, frequencies: Tensor) -> Tensor:
+    """How networks see a noise level: cosines and sines ``[N, 2 F]`` of its logarithm ``[N]``."""
+    phase = log_sigma[:, None] * frequencies
+    return torch.cat((phase.cos(), phase.sin()), dim=1)

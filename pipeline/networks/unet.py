@@ -5,7 +5,6 @@ orthonormal, so the low-pass of a noisy picture at sigma *is* a noisy small pict
 sigma: each inner level also receives it, exactly as if the picture had entered there.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -14,7 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.networks.base import Network, NetworkEntry, NetworkSpec
+from pipeline.networks.base import (
+    Network,
+    NetworkEntry,
+    NetworkSpec,
+    level_features,
+    level_frequencies,
+)
 from pipeline.networks.cross_attention import CrossAttention
 from pipeline.networks.group_norm import group_norm
 
@@ -121,9 +126,7 @@ class UNet(Network):
             nn.Conv2d(spec.channels, spec.widths[i], 3, padding=1) for i in range(deepest + 1)
         )
         self.heads = nn.ModuleDict({str(i): self._head(i) for i in spec.entrances})
-        self.register_buffer(
-            "frequencies", torch.exp(torch.linspace(math.log(0.25), math.log(8.0), 32))
-        )
+        self.register_buffer("frequencies", level_frequencies())
         self.frequencies: Tensor
         self.condition = spec.condition.rule.embedder(spec.embedding)
         self.entrance = nn.Embedding(num, spec.embedding)
@@ -160,13 +163,11 @@ class UNet(Network):
     ) -> Tensor:
         """See `Network`."""
         entrance = len(pictures) - 1
-        phase = log_sigma[:, None] * self.frequencies
-        features = torch.cat((phase.cos(), phase.sin()), dim=1)
         tokens = None
         if self.spec.attends and condition is not None:
             tokens = self.spec.condition.rule.tokens(condition)
         embedding = self.mix(
-            self.level_in(features)
+            self.level_in(level_features(log_sigma, self.frequencies))
             + self.condition(condition, len(log_sigma))
             + self.entrance.weight[entrance]
         )

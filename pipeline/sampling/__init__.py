@@ -1,8 +1,13 @@
-"""Samplers: from noise to pictures. `sample` is the one door that jobs and endpoints use."""
+"""Samplers: from noise to pictures, or to vectors.
 
+`sample` is the one door that jobs and endpoints use; `sample_vectors` is that of a prior.
+"""
+
+from pipeline.sampling.exactness import is_exact
 from pipeline.sampling.options import SamplingOptions
-from pipeline.sampling.sample import is_exact, sample, sample_stage, trajectory
+from pipeline.sampling.sample import sample, sample_stage, trajectory
 from pipeline.sampling.samplers import SAMPLERS, SamplerName
+from pipeline.sampling.vectors import sample_vectors
 
 __all__ = [
     "SAMPLERS",
@@ -11,5 +16,6 @@ __all__ = [
     "is_exact",
     "sample",
     "sample_stage",
+    "sample_vectors",
     "trajectory",
 ]

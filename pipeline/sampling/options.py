@@ -81,6 +81,10 @@ class SamplingOptions:
                 f"guidance_low {low:g} and guidance_high {high:g} have no noise level between "
                 "them; give a low end from 0 and a high end above it"
             )
+        if self.threshold is not None and spec.of_vectors:
+            raise UserError(
+                "threshold is of pictures, whose values end at -1 and 1; vectors have no such range"
+            )
         if self.threshold is not None and not 0 < self.threshold <= 1:
             raise UserError(f"threshold {self.threshold} is not a percentile in (0, 1]")
         if not 0 <= self.rescale <= 1:

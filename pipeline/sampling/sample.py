@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.errors import UserError
 from pipeline.fixed_batch import padded_calls
 from pipeline.pictures import from_signed
 from pipeline.precision import full_float32
@@ -69,8 +70,13 @@ def sample(
         uint8 ``[N, H, W, C]``.
 
     Raises:
-        UserError: a condition that the model does not know, or options that it cannot follow.
+        UserError: a stack of vectors, a condition that the model does not know, or options that it
+            cannot follow.
     """
+    if stack.spec.of_vectors:
+        raise UserError(
+            "this model is a prior, of vectors, not of pictures; draw with sample_vectors"
+        )
     stack.eval()
     loop = SamplingLoop(stack, stack.spec, options, stack.device)
     seeds, indices, conditions = map(np.asarray, (seeds, indices, conditions))
@@ -118,23 +124,3 @@ def sample_stage(
         end = loop.run_stage(stage, start, SampleKeys(seeds[rows], indices[rows]), conditions[rows])
         out[place] = end[: place.stop - place.start].cpu().numpy()
     return out
-
-
-def is_exact(stack: Stack) -> bool:
-    """Whether samples on this machine do not depend on their batch, bit for bit: a self-test.
-
-    It draws as many rows as one call takes, then three of them alone, with the model's own options.
-    That makes the same likely for other rows and options, but does not prove it, and says nothing
-    about other machines.
-    """
-    size = stack.rows_per_call
-    seeds, indices = np.full(size, 20260101), np.arange(size)
-    conditions = stack.spec.condition.rule.examples(size, stack.spec.untrained)
-    together = sample(stack, seeds, indices, conditions)
-    return all(
-        np.array_equal(
-            together[i : i + 1],
-            sample(stack, seeds[i : i + 1], indices[i : i + 1], conditions[i : i + 1]),
-        )
-        for i in (0, size // 2, size - 1)
-    )

@@ -10,12 +10,12 @@ import torch
 from pipeline.chain.haar import details, low_pass
 from pipeline.chain.schedule import Stage
 from pipeline.errors import UserError
-from pipeline.pictures import to_signed
+from pipeline.pictures import to_chain
 
 
 @dataclass(frozen=True)
 class DataStatistics:
-    """Second moments of the pictures, scaled to [-1, 1], at each resolution.
+    """Second moments of the pictures, scaled to [-1, 1], at each resolution; or of vectors.
 
     Attributes:
         sides: the resolutions' heights, coarsest first.
@@ -30,17 +30,21 @@ class DataStatistics:
 
 
 def measure(batches: Iterable[np.ndarray], sides: Sequence[int]) -> DataStatistics:
-    """The statistics of uint8 ``[N, H, W, C]`` batches at resolutions ``sides``, coarsest first.
+    """The statistics of batches at resolutions ``sides``, coarsest first.
+
+    Args:
+        batches: pictures or vectors, as `to_chain` takes them.
+        sides: the resolutions' heights; 1 alone for vectors.
 
     Raises:
-        UserError: no pictures, or a resolution that halving the pictures does not reach.
+        UserError: no rows, or a resolution that halving the pictures does not reach.
     """
     fine_first = sorted(sides, reverse=True)
     squares = [0.0] * len(sides)
     bands: list[torch.Tensor | None] = [None] * (len(sides) - 1)
     rows = 0
     for images in batches:
-        x = to_signed(images).double()
+        x = to_chain(images).double()
         check_sides(tuple(images.shape[1:3]), sides)
         rows += len(x)
         for i in range(len(fine_first)):

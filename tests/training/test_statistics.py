@@ -56,6 +56,14 @@ def test_a_constant_grey_set_keeps_a_sigma_data_above_zero() -> None:
     assert min(measure([grey - 1, grey], [2, 4]).sigma_data) > 0
 
 
+def test_vectors_have_the_moment_of_their_own_values() -> None:
+    vectors = np.random.default_rng(1).normal(0.3, 0.05, (7, 1, 1, 5)).astype(np.float16)
+    found = measure([vectors[:3], vectors[3:]], [1])
+    assert found.tau2 == ()
+    expected = np.sqrt((vectors.astype(np.float64) ** 2).mean())
+    np.testing.assert_allclose(found.sigma_data, [expected], rtol=1e-6)
+
+
 def test_an_empty_set_is_refused() -> None:
     with pytest.raises(UserError, match="no pictures"):
         measure([], [4, 8])
