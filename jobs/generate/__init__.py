@@ -6,13 +6,16 @@ from jobs.common.records import remove_records
 from jobs.common.row_ranges import RowRanges
 from jobs.common.sharded import run_shards
 from jobs.generate.config import COUNT, GenerateConfig, label_plan, shard_rows
+from jobs.generate.inpainting import inpainting_plan
 from jobs.generate.pools import make_pools
 from noisestack.command import Command
 from noisestack.session import ray_session
 from pipeline.formats.claim import claim_output
+from pipeline.formats.output import write_bytes
 from pipeline.formats.sample_set import MANIFEST_FILE, write_manifest
 from pipeline.formats.shard import shards_from_json
 from pipeline.plots.sample_set import draw_sample_set
+from pipeline.sampling.known_picture import INPAINTING, KNOWN_FILE
 from pipeline.sampling.workers import SampleJob
 from pipeline.stack import Stack
 
@@ -23,6 +26,7 @@ def main(config: GenerateConfig) -> Path:
     spec = stack.spec
     options = config.options().resolve(spec)
     labels = label_plan(config, spec.classes, spec.untrained)
+    inpainting = inpainting_plan(config, spec, options)
     count = config.count or labels.num_rows or COUNT
     rows_per_shard = config.rows_per_shard or shard_rows(count, spec)
     origin = {
@@ -34,6 +38,8 @@ def main(config: GenerateConfig) -> Path:
         "options": options.origin(),
         "rows_per_shard": rows_per_shard,
     }
+    if inpainting is not None:
+        origin[INPAINTING] = inpainting.origin()
     with claim_output(
         config.output, origin, overwrite=config.overwrite, marker=MANIFEST_FILE
     ) as output:
@@ -48,6 +54,7 @@ def main(config: GenerateConfig) -> Path:
             options,
             device="cuda" if config.gpus_per_worker else "cpu",
             threads=config.cpus_per_worker,
+            inpainting=inpainting,
         )
         with ray_session():
             records = run_shards(
@@ -58,6 +65,8 @@ def main(config: GenerateConfig) -> Path:
                 unit="samples",
             )
         written = shards_from_json(records, output.directory)
+        if inpainting is not None:
+            write_bytes(output.directory / KNOWN_FILE, inpainting.picture.to_png())
         draw_sample_set(output.directory, written, spec.classes)
         write_manifest(
             output.directory,

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from noisestack.config import JobConfig, Seed
 from noisestack.flags import flag_of
 from pipeline.sampling import SamplerName, SamplingOptions
+from pipeline.sampling.inpainting import RESAMPLE
 from pipeline.sampling.label_column import Column, open_column
 from pipeline.sampling.labels import (
     all_in_turn,
@@ -20,6 +21,7 @@ from pipeline.sampling.labels import (
 )
 from pipeline.sampling.options import ALL_LEVELS
 from pipeline.sampling.plan import ConditionPlan
+from pipeline.sampling.resampling import MOST_REPETITIONS
 from pipeline.stack_spec import StackSpec
 
 COUNT = 1000  # where nothing says how many
@@ -96,6 +98,21 @@ class GenerateConfig(JobConfig):
     threshold: float | None = Field(
         None, gt=0, le=1, description="percentile of dynamic thresholding; none for none"
     )
+    inpaint: Path | None = Field(
+        None,
+        description="a picture, PNG or another that Pillow reads, to draw around: its transparent "
+        "pixels are drawn, all others stay as they are in every sample",
+    )
+    mask: Path | None = Field(
+        None, description="whose transparent pixels are drawn instead; none for the picture's own"
+    )
+    resample: int | None = Field(
+        None,
+        ge=1,
+        le=MOST_REPETITIONS,
+        description="how often each layer is drawn around a picture: what is drawn fits it the "
+        f"better, and costs as many times more; none for {RESAMPLE}",
+    )
     rows_per_shard: int | None = Field(
         None,
         ge=1,
@@ -126,6 +143,18 @@ class GenerateConfig(JobConfig):
         for key in ("labels_column", "captions_column", "labels_split"):
             if getattr(self, key) is not None and self.labels_from is None:
                 raise ValueError(f"{flag_of(key)} is about --labels-from; give that too")
+        return self
+
+    @model_validator(mode="after")
+    def _inpainting_is_whole(self) -> Self:
+        for key in ("mask", "resample"):
+            if getattr(self, key) is not None and self.inpaint is None:
+                raise ValueError(f"{flag_of(key)} is about --inpaint; give that too")
+        if self.inpaint is not None and self.pools == "stages":
+            raise ValueError(
+                "--inpaint goes back across the stages, so that an actor needs them all; leave out "
+                "--pools stages"
+            )
         return self
 
     def options(self) -> SamplingOptions:

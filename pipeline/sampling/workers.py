@@ -15,6 +15,8 @@ from pipeline.allocator import keep_freed_memory
 from pipeline.formats.sample_set import sample_table
 from pipeline.formats.shard import write_shard
 from pipeline.pictures import from_signed
+from pipeline.sampling.inpainting import inpaint
+from pipeline.sampling.known_picture import InpaintingPlan
 from pipeline.sampling.options import SamplingOptions
 from pipeline.sampling.plan import ConditionPlan, PlannedRows
 from pipeline.sampling.sample import sample, sample_stage
@@ -33,6 +35,7 @@ class SampleJob:
         options: how to sample; None in a field takes the model's default.
         device: where the networks run.
         threads: torch threads of a worker.
+        inpainting: the picture around which all samples are drawn; None for whole samples.
     """
 
     model: Path
@@ -42,12 +45,24 @@ class SampleJob:
     options: SamplingOptions
     device: str = "cpu"
     threads: int = 1
+    inpainting: InpaintingPlan | None = None
 
     def load(self, stages: list[int] | None = None) -> Stack:
         """Sets this process's threads, and loads the stack or only some of its stages."""
         keep_freed_memory()
         torch.set_num_threads(self.threads)  # an inherited OMP_NUM_THREADS may say otherwise
         return Stack.load(self.model, self.device, stages)
+
+    def draw(
+        self, stack: Stack, seeds: np.ndarray, indices: np.ndarray, conditions: np.ndarray
+    ) -> np.ndarray:
+        """Pictures by the whole stack, around the known one if there is one; see `sample`."""
+        if (plan := self.inpainting) is None:
+            return sample(stack, seeds, indices, conditions, self.options)
+        around = plan.picture.rows(len(seeds))
+        return inpaint(
+            stack, seeds, indices, conditions, *around, self.options, resample=plan.resample
+        )
 
     def keys(
         self, shard: Mapping[str, Any], shard_labels: PlannedRows
@@ -77,7 +92,7 @@ class StackWorker:
 
     def __call__(self, shard: dict[str, Any]) -> dict[str, Any]:
         shard_labels = self._job.shard_labels(shard)
-        images = sample(self._stack, *self._job.keys(shard, shard_labels), self._job.options)
+        images = self._job.draw(self._stack, *self._job.keys(shard, shard_labels))
         return self._job.store(shard, shard_labels, images)
 
 

@@ -67,7 +67,7 @@ class Decoder:
 
     def _decode(self, row: RawRow) -> tuple[NDArray[np.uint8], tuple[int, int]]:
         if isinstance(row.image, bytes):
-            image = _open(row.image, row.origin)
+            image = open_image(row.image, row.origin)
             return self._finish(image), (image.height, image.width)
         height, width, channels = row.image.shape
         if self.resize in (None, (height, width)) and self.channels in (None, channels):
@@ -88,7 +88,15 @@ class Decoder:
         return np.asarray(image, np.uint8).reshape(image.height, image.width, channels)
 
 
-def _open(data: bytes, origin: str) -> Image.Image:
+def open_image(data: bytes, origin: str) -> Image.Image:
+    """A file that Pillow reads, turned as its camera says, 16-bit grey scaled to 8 bits.
+
+    Args:
+        origin: what messages call it.
+
+    Raises:
+        UserError: it is truncated or damaged, unpacks to too much, or is no picture.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)

@@ -27,6 +27,7 @@ from pipeline.formats.shard import Shard
 from pipeline.verification.certificate_claims import CertificateClaims
 from pipeline.verification.claims import Claims, PerturbationClaims, SampleClaims
 from pipeline.verification.faults import Faults
+from pipeline.verification.inpainting_claims import with_known_pixels
 
 MANIFEST_FILE = sample_set.MANIFEST_FILE
 
@@ -138,7 +139,7 @@ def _samples(directory: Path, stored: dict[str, Any], faults: Faults) -> Listing
         "sample_index",
         int(samples.origin["seed"]),
         optional=("caption",),
-        claims=SampleClaims(samples.origin),
+        claims=with_known_pixels(SampleClaims(samples.origin), directory, samples, faults),
     )
     numbers = (0, int(stored["num_rows"]))
     return Listing("sample set", MANIFEST_FILE, samples.shards, (), rows, numbers)
