@@ -6,6 +6,7 @@ stack         an untrained stack of the digits; pickled: the same with a pickle 
 classifier    an untrained classifier of the digits; wide: one of pictures of 16×16
 samples       a sample set of eight rows
 pictures      a folder with one sub-folder a class; damaged: the same with a file cut short
+inpainting    a picture without a transparent pixel, one of another size, one in colours, a mask
 numbers       Parquet files of labels and pictures that do not hold together
 classifiers.py  functions that build classifiers nobody can attack or certify
 *.yaml        configs
@@ -133,6 +134,7 @@ def write_inputs(place: Path) -> None:
     )
     _write_folders(place, images)
     _write_parquet(place / "numbers", images)
+    _write_pictures(place / "inpainting", images[0, :, :, 0])
     (place / "empty").mkdir()
     for name in ("stack", "samples"):
         shutil.copytree(place / name, place / "several" / name)
@@ -216,6 +218,17 @@ def _write_folders(place: Path, images: np.ndarray) -> None:
     (place / "loop" / "dog" / "again").symlink_to(place / "loop")
     for folder, text in _METADATA.items():
         (place / folder / "metadata.csv").write_text(text)
+
+
+def _write_pictures(place: Path, image: np.ndarray) -> None:
+    place.mkdir()
+    alpha = np.where(np.arange(8) < 4, 255, 0).astype(np.uint8)[:, None].repeat(8, axis=1)
+    Image.fromarray(image).save(place / "opaque.png")
+    Image.fromarray(np.dstack((image, alpha)), "LA").save(place / "mask.png")
+    Image.fromarray(np.dstack((image, 0 * alpha)), "LA").save(place / "nothing.png")
+    Image.fromarray(image[:4, :4]).save(place / "small.png")
+    colours = np.dstack((image, image, 255 - image, alpha))
+    Image.fromarray(colours, "RGBA").save(place / "colours.png")
 
 
 def _write_parquet(place: Path, images: np.ndarray) -> None:

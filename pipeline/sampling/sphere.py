@@ -25,7 +25,8 @@ def unit(vectors: np.ndarray, what: str = "a vector") -> np.ndarray:
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
     if not (np.isfinite(length) & (length > _TOO_SHORT)).all():
         raise UserError(f"{what} has no direction: its length is 0, or not finite")
-    return vectors / length
+    scaled: np.ndarray = vectors / length
+    return scaled
 
 
 def angle(a: np.ndarray, b: np.ndarray) -> np.ndarray:
