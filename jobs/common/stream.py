@@ -17,6 +17,7 @@ import ray.data
 
 from pipeline.formats.dataset import DatasetInfo
 from pipeline.formats.decoded import DecodedShards
+from pipeline.formats.row_embeddings import RowEmbeddings
 from pipeline.formats.shard import image_column, images_of, iterate, labels_of
 from pipeline.training.stream import Order, Run, Window
 
@@ -34,6 +35,8 @@ CACHE_GB = 8.0  # of pictures, on the disk beside each worker that streams
 _READERS = 1
 _READERS_OF_RESIDENT = 2
 _SHARDS_A_TASK = 16
+EMBEDDED = "embedded"
+"""The name of the rows' embeddings in a batch."""
 # A run may be as large as a small object store: it goes there in blocks, as they are asked for.
 _BLOCK_BYTES = 16 << 20
 
@@ -49,6 +52,7 @@ class TrainingData:
         mode: see `training_batches`.
         labelled: whether labels are wanted.
         cache_gb: of unpacked pictures that streaming keeps on the disk beside the worker, in GiB.
+        embeddings: of the rows, where the pictures are drawn on embeddings.
     """
 
     info: DatasetInfo
@@ -57,6 +61,7 @@ class TrainingData:
     mode: DataMode
     labelled: bool
     cache_gb: float = CACHE_GB
+    embeddings: RowEmbeddings | None = None
 
     @staticmethod
     def of(
@@ -68,11 +73,13 @@ class TrainingData:
         mode: DataMode,
         labelled: bool = True,
         cache_gb: float = CACHE_GB,
+        embeddings: RowEmbeddings | None = None,
     ) -> "TrainingData":
         """The data of a split, in the order that the seed and the batch size give."""
         rows = [shard.num_rows for shard in info.splits[split]]
-        order = Order.of(rows, seed=seed, batch_size=batch_size, row_bytes=prod(info.shape))
-        return TrainingData(info, split, order, mode, labelled, cache_gb)
+        row_bytes = prod(info.shape) + (embeddings.row_bytes if embeddings else 0)
+        order = Order.of(rows, seed=seed, batch_size=batch_size, row_bytes=row_bytes)
+        return TrainingData(info, split, order, mode, labelled, cache_gb, embeddings)
 
     @property
     def columns(self) -> list[str]:
@@ -83,12 +90,17 @@ class TrainingData:
     def resident(self) -> bool:
         """Whether the split is kept in each worker's memory."""
         if self.mode == "auto":
-            return sum(self.order.shard_rows) * prod(self.info.shape) <= _RESIDENT_BYTES
+            extra = self.embeddings.row_bytes if self.embeddings else 0
+            row_bytes = prod(self.info.shape) + extra
+            return sum(self.order.shard_rows) * row_bytes <= _RESIDENT_BYTES
         return self.mode == "resident"
 
 
 def training_batches(data: TrainingData, rows: range, steps: range) -> Iterator[Batch]:
     """A worker's part of the batch of each step: image uint8 ``[N, H, W, C]``, label int64 ``[N]``.
+
+    Where pictures are drawn on embeddings, these are there too: float16 ``[N, …]``, by the name
+    `EMBEDDED`.
 
     Args:
         rows: the rows of each batch that this worker holds.
@@ -132,14 +144,22 @@ class RunReader:
         place[wanted] = np.arange(len(wanted))
         images = np.empty((len(wanted), *data.info.shape), np.uint8)
         labels = np.empty(len(wanted), np.int64)
+        source = data.embeddings
+        embedded = None if source is None else np.empty((len(wanted), *source.shape), np.float16)
         for window in data.order.windows(run):
             first = window.position - run.start
             places, order = place[first : first + window.take], window.order(data.order.seed)
             rows, places = order[places >= 0], places[places >= 0]
             read, answers = self._window(window)
             images[places], labels[places] = read[rows], answers[rows]
+            if embedded is not None and source is not None:
+                embedded[places] = np.concatenate([source.read(n) for n in window.shards])[rows]
         columns = {"image": image_column(images), "position": pa.array(run.start + wanted)}
-        return pa.table({**columns, "label": pa.array(labels)} if data.labelled else columns)
+        if data.labelled:
+            columns["label"] = pa.array(labels)
+        if embedded is not None:  # as bytes: Arrow's tensors of float16 do not come back from Ray
+            columns[EMBEDDED] = image_column(embedded.view(np.uint8).reshape(len(wanted), 1, -1, 1))
+        return pa.table(columns)
 
     def _window(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
         """The pictures and labels of a window's shards, end to end."""
@@ -163,6 +183,9 @@ def _streaming(data: TrainingData, rows: range, steps: range) -> Iterator[Batch]
                 f"step {step} was given the rows of positions {batch['position'][:3]}... and not "
                 f"{expected[:3]}..."
             )
+        if data.embeddings is not None:
+            raw = np.ascontiguousarray(batch[EMBEDDED]).reshape(len(rows), -1)
+            batch[EMBEDDED] = raw.view(np.float16).reshape(len(rows), *data.embeddings.shape)
         yield batch
 
 
@@ -183,6 +206,9 @@ def _rebatched(blocks: Iterable[Batch], size: int) -> Iterator[Batch]:
 
 def _resident(data: TrainingData, rows: range, steps: range) -> Iterator[Batch]:
     columns = read_split(data)
+    if data.embeddings is not None:
+        shards = range(len(data.order.shard_rows))
+        columns[EMBEDDED] = np.concatenate([data.embeddings.read(number) for number in shards])
     offsets = np.concatenate(([0], np.cumsum(data.order.shard_rows)))
     for run in data.order.runs(rows, steps):
         numbers = []

@@ -130,7 +130,10 @@ def bound_of(stack: Stack, info: DatasetInfo, split: str, config: EvaluateConfig
         stack,
         build_schedule(stages, split_layers(stages, config.bound_layers)),
         to_signed(chosen.images),
-        stack.spec.condition.rule.read({"label": chosen.labels}),
+        # Drawn on embeddings, a stack is asked for its bound without a condition.
+        None
+        if stack.spec.condition.rule.embedded
+        else stack.spec.condition.rule.read({"label": chosen.labels}),
         tau2_after=stack.spec.tau2_after,
         variance=stack.spec.decoder_variance,
         rows_per_layer=config.bound_rows_per_layer,

@@ -21,12 +21,13 @@ from noisestack.config import describe
 from noisestack.resources import Waiting, require
 from noisestack.session import ray_session
 from pipeline.chain.permutation import Purpose, keyed_permutation
-from pipeline.conditions import CONDITIONS, ConditionSpec
+from pipeline.conditions import CONDITIONS, ConditionSpec, embedded_condition
 from pipeline.duration import duration
 from pipeline.errors import UserError
 from pipeline.formats.claim import Length, claim_output
 from pipeline.formats.class_counts import untrained_classes
 from pipeline.formats.dataset import DatasetInfo, images_of, load_dataset
+from pipeline.formats.row_embeddings import RowEmbeddings
 from pipeline.formats.shard import iterate
 from pipeline.formats.splits import TRAIN, train_split
 from pipeline.stack_spec import StackSpec
@@ -41,9 +42,13 @@ def main(config: TrainStackConfig) -> Path:
     info = load_dataset(config.dataset)
     check_sides(info.shape[:2], config.stages)
     train_split(info, "the stack")
+    embeddings = config.open_embeddings(info)
+    origin = {"job": "train_stack", **config.fingerprint(), "dataset": info.sha256}
+    if embeddings is not None:
+        origin["embeddings"] = embeddings.embeddings.sha256
     with claim_output(
         config.output,
-        {"job": "train_stack", **config.fingerprint(), "dataset": info.sha256},
+        origin,
         overwrite=config.overwrite,
         marker=f"{MODEL_DIRECTORY}/card.json",
         length=Length("steps", steps_done),
@@ -52,10 +57,10 @@ def main(config: TrainStackConfig) -> Path:
         if output.finished:
             print(f"{final} is there already, made by this config")
             return final
-        spec = plan_stack(config, info)
+        spec = plan_stack(config, info, embeddings)
         _describe_stages(spec)
         with ray_session():
-            runs = plan_runs(config, info, spec, output.directory)
+            runs = plan_runs(config, info, spec, output.directory, embeddings)
             train_runs(config, runs)
             _publish(config, runs, output.directory)
         print(f"the model is in {final}")
@@ -63,7 +68,11 @@ def main(config: TrainStackConfig) -> Path:
 
 
 def plan_runs(
-    config: TrainStackConfig, info: DatasetInfo, spec: StackSpec, output: Path
+    config: TrainStackConfig,
+    info: DatasetInfo,
+    spec: StackSpec,
+    output: Path,
+    embeddings: RowEmbeddings | None = None,
 ) -> list[StackRun]:
     """The runs that train the stack: one, or one for each stage that has its own network."""
     shared = spec.network_entry.shared
@@ -77,6 +86,7 @@ def plan_runs(
                 mode=config.data,
                 labelled=bool(spec.classes),
                 cache_gb=config.cache_gb,
+                embeddings=embeddings,
             ),
             spec=spec,
             stages=stages,
@@ -140,8 +150,13 @@ def _publish(config: TrainStackConfig, runs: list[StackRun], output: Path) -> No
         raise
 
 
-def plan_stack(config: TrainStackConfig, info: DatasetInfo) -> StackSpec:
+def plan_stack(
+    config: TrainStackConfig, info: DatasetInfo, embeddings: RowEmbeddings | None = None
+) -> StackSpec:
     """The stack to train: what the config says, and where the data wants its resolution changed.
+
+    Args:
+        embeddings: of the train split, for a condition that is embedded.
 
     Raises:
         UserError: the dataset lacks the labels, or the noise levels do not fall.
@@ -152,7 +167,10 @@ def plan_stack(config: TrainStackConfig, info: DatasetInfo) -> StackSpec:
     return StackSpec(
         shape=info.shape,
         classes=info.classes if labelled else (),
-        condition=ConditionSpec(config.condition, condition.size_for(info)),
+        condition=ConditionSpec(config.condition, condition.size_for(info))
+        if embeddings is None
+        else embedded_condition(config.condition, embeddings.embeddings.encoder),
+        attends=config.attends(),
         stages=stages_for(
             statistics,
             sigma_max=config.sigma_max,

@@ -9,6 +9,9 @@ from jobs.common.stream import CACHE_GB, DataMode
 from jobs.common.training import Workers
 from noisestack.config import JobConfig, Seed, describe
 from pipeline.conditions import CONDITIONS, ConditionName
+from pipeline.formats.dataset import DatasetInfo
+from pipeline.formats.row_embeddings import RowEmbeddings
+from pipeline.formats.splits import TRAIN
 from pipeline.networks import NETWORKS, PICTURE_NETWORKS, PictureNetworkName
 from pipeline.registry import explained
 from pipeline.sampling import SamplerName
@@ -22,6 +25,9 @@ _FREE = {
     "checkpoint_every", "grid_rows", "data", "cache_gb", "accumulate", "compile", "channels_last",
     "stages_at_once",
 }  # fmt: skip
+# Keys that came later: without a value, a run that began before them goes on.
+_LATER = {"embeddings", "cross_attention"}
+_MOST_ATTENDED = 16  # pixels a side, where nothing is said
 
 
 class TrainStackConfig(JobConfig):
@@ -33,6 +39,14 @@ class TrainStackConfig(JobConfig):
     network: PictureNetworkName = Field("nested", description=explained(PICTURE_NETWORKS))
     condition: ConditionName = Field(
         "label", description=f"what the pictures are drawn on: {explained(CONDITIONS)}"
+    )
+    embeddings: Path | None = Field(
+        None, description="for text and embedding: the dataset's embedding set, made by embed"
+    )
+    cross_attention: tuple[int, ...] | None = Field(
+        None,
+        description="for text: heights of the stages at whose resolution pixels attend to the "
+        f"words; none for those up to {_MOST_ATTENDED} pixels",
     )
     stages: tuple[int, ...] = Field(
         (14, 28),
@@ -164,6 +178,51 @@ class TrainStackConfig(JobConfig):
             )
         return self
 
+    @model_validator(mode="after")
+    def _embeddings_fit_the_condition(self) -> "TrainStackConfig":
+        rule = CONDITIONS[self.condition].kind
+        if rule.embedded and self.embeddings is None:
+            raise ValueError(
+                f"condition {self.condition} needs embeddings: make a set with `noisestack embed` "
+                "and give it with --embeddings"
+            )
+        if self.embeddings is not None and not rule.embedded:
+            raise ValueError(
+                f"embeddings is for pictures that are drawn on them, not on condition "
+                f"{self.condition}; choose --condition text or embedding"
+            )
+        if self.cross_attention is not None and not rule.has_tokens:
+            raise ValueError(
+                f"cross_attention is for condition text: {self.condition} has no words to attend to"
+            )
+        strangers = {*(self.cross_attention or ())} - {*self.stages}
+        if strangers:
+            raise ValueError(
+                f"cross_attention names {min(strangers)} pixels, and stages are "
+                f"{', '.join(map(str, self.stages))}"
+            )
+        return self
+
+    def attends(self) -> tuple[int, ...]:
+        """The indices of the stages whose pixels attend to words."""
+        if not CONDITIONS[self.condition].kind.has_tokens:
+            return ()
+        chosen = self.cross_attention
+        if chosen is None:
+            chosen = tuple(side for side in self.stages if side <= _MOST_ATTENDED)
+        return tuple(index for index, side in enumerate(self.stages) if side in chosen)
+
+    def open_embeddings(self, info: DatasetInfo) -> RowEmbeddings | None:
+        """The embeddings of the dataset's train split; None for a condition without.
+
+        Raises:
+            UserError: the set is none, or another dataset's.
+        """
+        if self.embeddings is None:
+            return None
+        pooled_only = not CONDITIONS[self.condition].kind.has_tokens
+        return RowEmbeddings.open(self.embeddings, info, TRAIN, pooled_only=pooled_only)
+
     def recipe(self) -> Recipe:
         """The training recipe that these values spell."""
         return Recipe(
@@ -193,4 +252,5 @@ class TrainStackConfig(JobConfig):
 
     def fingerprint(self) -> dict[str, Any]:
         """What decides the results, beside the dataset."""
-        return {k: v for k, v in describe(self).items() if k not in _FREE}
+        held = {k: v for k, v in describe(self).items() if k not in _FREE}
+        return {k: v for k, v in held.items() if v is not None or k not in _LATER}

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from jobs.common.stream import EMBEDDED
 from jobs.train_stack.worker import StackRun, sample_grid
-from pipeline.formats.dataset import DatasetInfo
 from pipeline.formats.keyed_sample import keyed_sample
 from pipeline.formats.metrics import METRICS_FILE, read_metrics
 from pipeline.formats.output import atomic_path
@@ -45,11 +45,11 @@ def publish_stack(
         ema |= with_prefix(tensors, "ema.")
     stack.load_state_dict(weights)
     averaged = averaged_stack(stack, ema).to(device)
-    curves = measure_errors(averaged, _some_rows(info, averaged, seed), seed=seed)
+    curves = measure_errors(averaged, _some_rows(first, averaged), seed=seed)
     stack.spec = replace(spec, errors=tuple(ErrorCurve(*curve) for curve in curves))
     if first.grid_rows and not first.is_whole:  # else the last checkpoint has drawn it
         with atomic_path(output / "grid.png") as temporary:
-            sample_grid(averaged, first.grid_rows, seed).save(temporary, format="png")
+            sample_grid(averaged, first).save(temporary, format="png")
     lines = [read_metrics(run.output / METRICS_FILE) for run in runs]
     save_stack(
         stack,
@@ -70,17 +70,18 @@ def publish_stack(
     )
 
 
-def _some_rows(
-    info: DatasetInfo, stack: Stack, seed: int
-) -> Iterator[tuple[Tensor, Tensor | None]]:
+def _some_rows(run: StackRun, stack: Stack) -> Iterator[tuple[Tensor, Tensor | None]]:
     """Keyed random rows of the train split, on which the error curves are measured.
 
     The bound on held-out pictures holds only if nothing was fitted to them. Errors on trained
     pictures are lower, but the bound with such variances is still a bound.
     """
-    sample = keyed_sample(info, "train", _CURVE_ROWS, seed)
+    sample = keyed_sample(run.data.info, "train", _CURVE_ROWS, run.recipe.seed)
     for start in range(0, len(sample.ids), 128):
         rows = slice(start, start + 128)
-        condition = stack.spec.condition.rule.read({"label": sample.labels[rows]})
+        batch = {"label": sample.labels[rows]}
+        if run.data.embeddings is not None:
+            batch = {EMBEDDED: run.data.embeddings.at(sample.places[rows])}
+        condition = run.condition(batch)
         x = to_signed(sample.images[rows]).to(stack.device)
         yield x, None if condition is None else condition.to(stack.device)

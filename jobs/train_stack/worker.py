@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from jobs.common.ranks import TrainRanks
-from jobs.common.stream import TrainingData, training_batches
+from jobs.common.stream import EMBEDDED, Batch, TrainingData, training_batches
 from pipeline.class_names import NO_LABEL
 from pipeline.errors import UserError
 from pipeline.formats.metrics import METRICS_FILE, MetricsLog, read_metrics
@@ -73,6 +73,13 @@ class StackRun:
         """What people call it."""
         return f"stage {self.spec.stages[self.stages[-1]].side} px"
 
+    def condition(self, batch: Batch) -> Tensor | None:
+        """The conditions of a batch's rows."""
+        rule = self.spec.condition.rule
+        if rule.embedded and rule.column is not None:
+            return rule.read({rule.column: batch[EMBEDDED]})
+        return rule.read(batch)
+
     def steps_done(self) -> int:
         """The step of the newest checkpoint; 0 without one."""
         return newest_step(self.output / CHECKPOINTS)
@@ -126,7 +133,7 @@ def _batches(
     layout = torch.channels_last if run.channels_last else torch.contiguous_format
     steps = range(trainer.step, run.recipe.num_steps)
     for batch in training_batches(run.data, trainer.rows, steps):
-        condition = run.spec.condition.rule.read(batch)
+        condition = run.condition(batch)
         yield (
             to_signed(batch["image"]).to(device, memory_format=layout),
             None if condition is None else condition.to(device),
@@ -165,7 +172,7 @@ def draw_progress(trainer: StackTrainer, run: StackRun) -> None:
     output = run.output
     draw_losses(output, output / LOSSES_FILE)
     if run.grid_rows and run.is_whole:
-        sheet = sample_grid(trainer.averaged(), run.grid_rows, run.recipe.seed)
+        sheet = sample_grid(trainer.averaged(), run)
         for path in (output / "grids" / f"step-{trainer.step:09d}.png", output / "grid.png"):
             with atomic_path(path) as temporary:
                 sheet.save(temporary, format="png")
@@ -184,11 +191,18 @@ def draw_losses(output: Path, path: Path) -> None:
         )
 
 
-def sample_grid(stack: Stack, rows: int, seed: int) -> Any:
-    """A Pillow image of samples: a named row of ``rows`` pictures for each of at most ten classes.
+def sample_grid(stack: Stack, run: StackRun) -> Any:
+    """A Pillow image of samples: a named row of pictures for each of at most ten classes.
 
-    Without classes it is a plain grid of eight times as many pictures.
+    Without classes it is a plain grid, eight pictures a row; where pictures are drawn on
+    embeddings, on those of the first rows of the split.
     """
+    rows, seed = run.grid_rows, run.recipe.seed
+    if run.data.embeddings is not None:
+        conditions = run.data.embeddings.read(0)[: rows * 8]
+        numbers = np.arange(len(conditions))
+        pictures = sample(stack, np.full(len(numbers), seed), numbers, conditions)
+        return grid(pictures, 8, scale=display_scale(stack.spec.shape[0]))
     trained = np.setdiff1d(np.arange(len(stack.classes)), stack.spec.untrained)[:_CLASSES_IN_GRID]
     labels = np.tile(trained, rows) if stack.classes else np.full(rows * 8, NO_LABEL)
     numbers = np.arange(len(labels))

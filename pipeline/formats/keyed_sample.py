@@ -20,11 +20,13 @@ class Sample:
         ids: N strings.
         images: uint8 ``[N, H, W, C]``.
         labels: int64 ``[N]``; -1 without one.
+        places: the shard and the row in it of each, int64 ``[N, 2]``.
     """
 
     ids: tuple[str, ...]
     images: np.ndarray
     labels: np.ndarray
+    places: np.ndarray
 
 
 def keyed_sample(
@@ -59,7 +61,7 @@ def keyed_sample(
         images[at], labels[at] = images_of(table), labels_of(table)
         for place, name in zip(at.tolist(), table.column("id").to_pylist(), strict=True):
             ids[place] = str(name)
-    return Sample(tuple(ids), images, labels)
+    return Sample(tuple(ids), images, labels, places)
 
 
 def sample_key(seed: int, row_id: object) -> bytes:

@@ -8,10 +8,12 @@ import pyarrow as pa
 import pytest
 import ray.data
 from digit_set import digits, write_digits
+from embedding_sets import embedded, write_embedding_set
 
 from jobs.common import stream
-from jobs.common.stream import Batch, RunReader, TrainingData, training_batches
+from jobs.common.stream import EMBEDDED, Batch, RunReader, TrainingData, training_batches
 from pipeline.formats.dataset import DatasetInfo, images_of, iterate_shards, labels_of
+from pipeline.formats.row_embeddings import RowEmbeddings
 from pipeline.training.draws import share_of_batch
 from pipeline.training.stream import Order, windows
 
@@ -69,6 +71,53 @@ def test_a_reader_gives_a_runs_rows_step_after_step_with_positions(info: Dataset
     images, labels = digits()
     assert np.array_equal(np.concatenate([images_of(t) for t in tables]), images[row_at(expected)])
     assert np.array_equal(np.concatenate([labels_of(t) for t in tables]), labels[row_at(expected)])
+
+
+@pytest.fixture(scope="module")
+def with_embeddings(info: DatasetInfo) -> RowEmbeddings:
+    path = info.path.parent / "embedded"
+    write_embedding_set(path, info)
+    return RowEmbeddings.open(path, info, "train", pooled_only=False)
+
+
+def test_rows_are_streamed_with_their_own_embeddings(
+    info: DatasetInfo, with_embeddings: RowEmbeddings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Streamed here without Ray: the reader's own tables, as Ray Data passes them on."""
+    both = replace(data(info), embeddings=with_embeddings)
+    rows, steps = range(2, 5), range(4, 15)
+
+    class Read:
+        def iter_batches(self, **_: object) -> Iterator[Batch]:
+            for table in RunReader(both, rows, steps)({"id": np.arange(3)}):
+                columns = {"position": table["position"].to_numpy(), "label": labels_of(table)}
+                raw = images_of(table, EMBEDDED)
+                yield {**columns, "image": images_of(table), EMBEDDED: raw}
+
+    monkeypatch.setattr(stream, "_read", lambda *_, **__: Read())
+    batches = list(training_batches(both, rows, steps))
+    assert_right(batches, rows, steps)
+    assert_embedded(batches, rows, steps)
+
+
+def assert_embedded(batches: list[Batch], rows: range, steps: range) -> None:
+    for step, batch in zip(steps, batches, strict=True):
+        due = [embedded(f"digit-{row}") for row in row_at(ORDER.positions(rows, step))]
+        assert batch[EMBEDDED].dtype == np.float16
+        assert np.array_equal(batch[EMBEDDED], np.stack(due))
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.parametrize("mode", ["resident", "streaming"])
+def test_both_ways_join_the_embeddings_by_id(
+    info: DatasetInfo, with_embeddings: RowEmbeddings, mode: stream.DataMode
+) -> None:
+    rows, steps = range(2, 5), range(11, STEPS)
+    both = replace(data(info, mode), embeddings=with_embeddings)
+    batches = list(training_batches(both, rows, steps))
+    assert_right(batches, rows, steps)
+    assert_embedded(batches, rows, steps)
 
 
 @pytest.mark.ray
