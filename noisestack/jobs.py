@@ -132,6 +132,7 @@ perturb: Job[Path]
 purification: Job[Path]
 quickstart: Job[Path]
 train_classifier: Job[Path]
+train_picture_encoder: Job[Path]
 train_stack: Job[Path]
 verify: Job[int]
 

@@ -46,7 +46,7 @@ def generate_here(patched: pytest.MonkeyPatch) -> None:
 
 
 def train_here(patched: pytest.MonkeyPatch) -> None:
-    """`train_stack` and `train_classifier` with neither Ray Train nor Ray Data.
+    """The training jobs with neither Ray Train nor Ray Data.
 
     One worker is here; several are processes of their own (`ranks`). All hold the split in memory.
     """
@@ -57,7 +57,7 @@ def train_here(patched: pytest.MonkeyPatch) -> None:
     patched.setattr("jobs.common.stream.read_split", read_here)
     patched.setattr("jobs.train_stack._publish", _publish_here)
     patched.setattr("jobs.train_stack.ray.cluster_resources", dict)
-    for job in ("train_stack", "train_classifier"):
+    for job in ("train_stack", "train_classifier", "train_picture_encoder"):
         patched.setattr(f"jobs.{job}.run_training", _run_here)
         patched.setattr(f"jobs.{job}.ray_session", contextlib.nullcontext)
 

@@ -130,6 +130,4 @@ def _surveyed(task: Task, opened: Opened, number: int, directory: Path) -> Surve
     return found
 
 
-COMMAND = Command(
-    BoundaryConfig, main, summary="decision maps, distances to the boundary, before and after"
-)
+COMMAND = Command(BoundaryConfig, main, summary="decision maps, distances to it, before and after")

@@ -176,6 +176,4 @@ def _pair_line(pair: Difference, sets: Sequence[PerturbationSet], names: Sequenc
     return text
 
 
-COMMAND = Command(
-    CompareConfig, main, summary="sets side by side: accuracy by size, attacked or certified"
-)
+COMMAND = Command(CompareConfig, main, summary="sets side by side: accuracy, attacked or certified")

@@ -2,17 +2,33 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from noisestack.config import JobConfig, Seed
 
 
 class EvaluateConfig(JobConfig):
-    """Judge a sample set, and the stack that made it, against a dataset."""
+    """Judge a sample set, and the stack that made it, against a dataset.
+
+    By a classifier, by a picture encoder, or by both.
+    """
 
     samples: Path = Field(description="the sample set's directory, as generate leaves it")
     dataset: Path = Field(description="the dataset that the stack was trained on")
-    classifier: Path = Field(description="a classifier's directory, as train-classifier leaves it")
+    classifier: Path | None = Field(
+        None,
+        description="a classifier's directory, as train-classifier leaves it, for labels and "
+        "Fréchet distances",
+    )
+    picture_encoder: Path | None = Field(
+        None,
+        description="a picture encoder's directory, as train-picture-encoder leaves it, to find "
+        "the samples' prompts among captions; not the one that the model was trained on",
+    )
+    text_encoder: str | None = Field(
+        None,
+        description="its text encoder: a directory or a name; none for where it was in training",
+    )
     model: Path | None = Field(
         None, description="the stack's directory, for the bound in bits/dim; none leaves it out"
     )
@@ -41,3 +57,11 @@ class EvaluateConfig(JobConfig):
         32, ge=2, description="of these, pictures drawn for each layer's term"
     )
     seed: Seed = Field(0, description="keys the draws of rows and of the bound's noise")
+
+    @model_validator(mode="after")
+    def _is_judged_by_something(self) -> "EvaluateConfig":
+        if self.classifier is None and self.picture_encoder is None:
+            raise ValueError("classifier or picture_encoder is needed: what samples are judged by")
+        if self.text_encoder is not None and self.picture_encoder is None:
+            raise ValueError("text_encoder is a picture encoder's: give picture_encoder as well")
+        return self

@@ -184,6 +184,4 @@ def _tell(info: DatasetInfo, config: IngestConfig, source: Source) -> None:
     print(f"dataset   {info.path}")
 
 
-COMMAND = Command(
-    IngestConfig, main, summary="pictures in folders, idx or Parquet files into a dataset"
-)
+COMMAND = Command(IngestConfig, main, summary="pictures in folders, idx or Parquet into a dataset")

@@ -1,6 +1,7 @@
 """How well pictures fit their captions: retrieval among captions, and cosines, with intervals."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -39,6 +40,11 @@ class Retrieval:
     similarity: float
     similarity_low95: float
     similarity_high95: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as JSON has it: ``recall`` by ``"1"``, ``"5"`` and ``"10"``."""
+        fields = asdict(self)
+        return fields | {"recall": {str(k): share for k, share in fields["recall"].items()}}
 
 
 class Captions:

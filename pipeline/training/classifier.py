@@ -56,15 +56,12 @@ class ClassifierTrainer(Fit):
         self._parallel = parallel or network
         self._first_row = first_row
 
-    def update(self, images: np.ndarray, labels: np.ndarray) -> None:
-        """One step on this worker's rows of a batch, uint8 ``[N, H, W, C]`` and int64 ``[N]``.
-
-        Does not wait for the device: `outcomes` reads the losses of many steps at once.
-        """
+    def update(self, images: np.ndarray, targets: np.ndarray) -> None:
+        """One step on this worker's rows of a batch; the targets are labels, int64 ``[N]``."""
         device, step = self._device, self.step
         key = (self._recipe.seed, step)
         moved = shifted(images, self._recipe.max_shift, key, first_row=self._first_row)
-        x, y = to_unit(moved).to(device), torch.from_numpy(labels.astype(np.int64)).to(device)
+        x, y = to_unit(moved).to(device), torch.from_numpy(targets.astype(np.int64)).to(device)
         numbers = range(self._first_row, self._first_row + len(y))
         draws = RowDraws((*key, _OBJECTIVE), numbers, numbers.stop, device)
         loss, logits = self._objective(

@@ -1,9 +1,11 @@
 """One network under AdamW: what is the same whatever its loss, and the state that a run carries."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, distributed, nn
 
@@ -57,7 +59,7 @@ class Outcomes:
     accuracy: float
 
 
-class Fit:
+class Fit(ABC):
     """A network, its optimiser and its schedule, advanced by the loss of one batch at a time.
 
     The base of the trainers, each of which says what its loss is.
@@ -94,6 +96,13 @@ class Fit:
     def _device(self) -> torch.device:
         return next(self._network.parameters()).device
 
+    @abstractmethod
+    def update(self, images: np.ndarray, targets: np.ndarray) -> None:
+        """One step on this worker's rows of a batch, uint8 ``[N, H, W, C]`` and ``[N, …]``.
+
+        Does not wait for the device: `outcomes` reads the losses of many steps at once.
+        """
+
     def _descend(self, loss: Tensor, right: Tensor) -> None:
         """One step down a loss of this worker's rows; ``right``: the share of right answers."""
         for group in self.optimizer.param_groups:
@@ -108,7 +117,8 @@ class Fit:
         self.step += 1
 
     def _share_gradients(self) -> None:
-        """What a trainer does to its gradients whose network is not wrapped in what shares them."""
+        """What a trainer does whose network is not wrapped in what shares the gradients."""
+        return
 
     def outcomes(self) -> Outcomes:
         """Of the steps since the last call, over all workers: the same on all of them.

@@ -40,18 +40,17 @@ class PictureEncoderTrainer(Fit):
         self._encoder = network
         self._first_row, self._rank = first_row, rank
 
-    def update(self, images: np.ndarray, texts: np.ndarray) -> None:
-        """One step on this worker's rows of a batch, uint8 ``[N, H, W, C]`` and float ``[N, D]``.
+    def update(self, images: np.ndarray, targets: np.ndarray) -> None:
+        """One step on this worker's rows of a batch; the targets are vectors of texts.
 
-        Does not wait for the device: `outcomes` reads the losses of many steps at once. Rows whose
-        text is all zeros have no caption, and take no part.
+        They are float ``[N, D]``; where one is all zeros, the row has no caption and takes no part.
         """
         recipe = self._recipe
         moved = shifted(
             images, recipe.max_shift, (recipe.seed, self.step), first_row=self._first_row
         )
         own = self._encoder(to_unit(moved).to(self._device))
-        vectors = torch.from_numpy(np.asarray(texts, np.float32)).to(self._device)
+        vectors = torch.from_numpy(np.asarray(targets, np.float32)).to(self._device)
         vectors = F.normalize(vectors, dim=1)  # the set's float16 rounds their lengths
         pictures, vectors = self._of_all(own), self._of_all(vectors)
         loss = contrastive_loss(pictures, vectors, self._encoder.scale)

@@ -39,14 +39,20 @@ def _check_figures(stored: dict[str, Any], faults: Faults) -> None:
             text = f"says {what} {stated}, and its other figures make it {implied}"
             faults.add("figures that do not agree", EVALUATION_FILE, text)
 
-    if agreement := stored["agreement"]:
-        right, asked = agreement["right"], agreement["asked"]
-        hold("the labels' rate", agreement["rate"], right / asked)
+    def hold_share(what: str, share: dict[str, Any], right: int, asked: int) -> None:
+        hold(f"{what} rate", share["rate"], right / asked)
         for key, end in zip(("low95", "high95"), clopper_pearson(right, asked), strict=True):
-            hold(f"the labels' {key}", agreement[key], end)
-    frechet = stored["frechet"]
-    distance, floor = frechet["samples_to_test"], frechet["train_to_test"]
-    hold("the ratio to the floor", frechet["ratio_to_floor"], distance / floor if floor else None)
+            hold(f"{what} {key}", share[key], end)
+
+    if agreement := stored["agreement"]:
+        hold_share("the labels'", agreement, agreement["right"], agreement["asked"])
+    for whose, found in _retrievals(stored):
+        for k, share in found["recall"].items():
+            hold_share(f"the {whose} R@{k}'s", share, share["num_right"], found["num_pictures"])
+    if frechet := stored["frechet"]:
+        distance, floor = frechet["samples_to_test"], frechet["train_to_test"]
+        ratio = distance / floor if floor else None
+        hold("the ratio to the floor", frechet["ratio_to_floor"], ratio)
     copies = stored["copies"]
     for part, whole in (("num_near", "num_samples"), ("num_exact", "num_near")):
         if not 0 <= copies[part] <= copies[whole]:
@@ -55,3 +61,10 @@ def _check_figures(stored: dict[str, Any], faults: Faults) -> None:
     if bound := stored["bound"]:
         parts = ("prior_bits_per_dim", "layers_bits_per_dim", "reconstruction_bits_per_dim")
         hold("the bound", bound["bits_per_dim"], sum(bound[part] for part in parts))
+
+
+def _retrievals(stored: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Whose captions were looked for, in words, and what was found."""
+    retrieval = stored.get("retrieval") or {}
+    named = {"samples'": retrieval.get("samples"), "real pictures'": retrieval.get("real")}
+    return [(whose, found) for whose, found in named.items() if found]

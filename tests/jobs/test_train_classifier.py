@@ -7,6 +7,7 @@ import torch
 from digit_set import CLASSES, digits, write_digit_samples, write_digits
 from in_this_process import train_here
 
+from jobs.common import fitting
 from jobs.train_classifier import COMMAND, TrainClassifierConfig, main, worker
 from noisestack.flags import read_config
 from pipeline.classifier import Classifier
@@ -116,7 +117,7 @@ def test_an_interrupted_run_ends_with_the_same_model_as_one_without_interruption
     assert "25% of each batch from 50 samples" in said
     assert "accuracy on perturbed pictures" in said
     assert "accuracy under 20 steps of PGD within 25 of 255 levels" in said
-    save = worker.save_checkpoint
+    save = fitting.save_checkpoint
 
     def interrupted(directory: Path, step: int, tensors: dict[str, torch.Tensor]) -> Path:
         path = save(directory, step, tensors)
@@ -125,7 +126,7 @@ def test_an_interrupted_run_ends_with_the_same_model_as_one_without_interruption
         return path
 
     with monkeypatch.context() as patch:
-        patch.setattr(worker, "save_checkpoint", interrupted)
+        patch.setattr(fitting, "save_checkpoint", interrupted)
         with pytest.raises(KeyboardInterrupt):
             main(run("parts"))
     found = newest_checkpoint(tmp_path / "parts" / "checkpoints")
