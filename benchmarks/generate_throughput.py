@@ -107,7 +107,7 @@ class TimedStackWorker(StackWorker):
     def __call__(self, shard: dict[str, Any]) -> dict[str, Any]:
         start = time.time()
         record = super().__call__(shard)
-        note(self._job.output, Call(os.getpid(), 0, start, time.time(), shard["num_rows"]))
+        note(self.job.output, Call(os.getpid(), 0, start, time.time(), shard["num_rows"]))
         return record
 
 
@@ -120,7 +120,7 @@ class TimedStageWorker(StageWorker):
         start = time.time()
         result = super().__call__(shard, carry)
         call = Call(os.getpid(), self._stage, start, time.time(), shard["num_rows"])
-        note(self._job.output, call)
+        note(self.job.output, call)
         return result
 
 

@@ -12,6 +12,7 @@ from jobs.common.progress import Progress
 from jobs.common.user_classifier import WEIGHTS, classifier_spec
 from noisestack.command import Command
 from noisestack.config import JobConfig, Seed
+from noisestack.paths import path_or_name
 from pipeline.certification.opened import open_same_base
 from pipeline.certification.redraw import dataset_faults, redraw_faults
 from pipeline.classifier import FrozenClassifier
@@ -21,12 +22,14 @@ from pipeline.formats.dataset import load_dataset
 from pipeline.formats.perturbation.check import verify_perturbation_set
 from pipeline.formats.perturbation.set import read_perturbation_manifest
 from pipeline.formats.perturbation.through import is_through
+from pipeline.formats.sample_set import read_sample_manifest
 from pipeline.perturbation.judge import judge_of
 from pipeline.perturbation.through.entry import ThroughOptions
 from pipeline.perturbation.trust import stale_warnings
 from pipeline.perturbation.workplace import seen_through
 from pipeline.user_models.load import load_judge, rows_to_tell
 from pipeline.verification.directory import Verification, verify_directory
+from pipeline.verification.prompt_claims import condition_faults, open_conditions_of
 
 FAULTS_FOUND = 1
 
@@ -57,6 +60,11 @@ class VerifyConfig(JobConfig):
         description="the stack of a perturbation set made through a purifier, with classifier, or "
         "of a certificate set whose base has one, with dataset",
     )
+    text_encoder: str | None = Field(
+        None,
+        description="sample set drawn on sentences: the text encoder, a directory or a name; every "
+        "prompt is encoded again",
+    )
     redraw: int = Field(
         8, ge=0, description="certificate set: rows that the base votes on again, with dataset"
     )
@@ -69,6 +77,11 @@ class VerifyConfig(JobConfig):
     )
 
     _classifier_spec = field_validator("classifier", mode="before")(classifier_spec)
+
+    @field_validator("text_encoder")
+    @classmethod
+    def _path_or_name(cls, value: str | None) -> str | None:
+        return None if value is None else path_or_name(value)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -119,8 +132,10 @@ def _comparison(config: VerifyConfig) -> Callable[[], tuple[str, ...]] | None:
     """A function that compares each row with dataset and classifier and returns the faults.
 
     Both are opened here, before any file is checked: a wrong path shows at once. None unless the
-    config names both.
+    config names both, or the encoder of a sample set's prompts.
     """
+    if config.text_encoder is not None:
+        return _encoded_again(config.directory, config.text_encoder)
     if config.dataset is None:
         return None
     if is_certificate_set(config.directory):
@@ -171,6 +186,13 @@ def _redrawn(config: VerifyConfig, dataset: Path) -> Callable[[], tuple[str, ...
     return compare
 
 
+def _encoded_again(directory: Path, text_encoder: str) -> Callable[[], tuple[str, ...]]:
+    reader = open_conditions_of(directory, text_encoder)
+    total = read_sample_manifest(directory).num_rows
+    progress = Progress("encode", total)
+    return lambda: tuple(condition_faults(directory, reader, progress.add))
+
+
 def _compared(config: VerifyConfig, verification: Verification) -> str:
     """What was held against dataset and model, too."""
     redrawn = min(config.redraw, verification.num_rows)
@@ -178,6 +200,8 @@ def _compared(config: VerifyConfig, verification: Verification) -> str:
         if config.dataset is None:
             return "; no vote was cast again, which takes the dataset and what was smoothed"
         return f"; they are the dataset's, and {redrawn:,} were voted on again"
+    if config.text_encoder is not None:
+        return "; every prompt was encoded again"
     return "" if config.dataset is None else "; compared with dataset and classifier"
 
 

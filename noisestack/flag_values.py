@@ -2,7 +2,8 @@
 
 They are written plainly, `a,b` and `a=1,b=2`, or in brackets as in JSON and YAML, `["a", "b"]` and
 `{"a": 1}`. In the plain form a value with a comma, an equals sign or spaces at its ends stands in
-double quotes, in which "" is a quote.
+double quotes, in which "" is a quote. A list that is marked `WHOLE` holds sentences: there a plain
+text is one value, commas and all, and the flag is given once for each.
 """
 
 import re
@@ -21,18 +22,23 @@ _PAIR = re.compile(r'\s*(?:"((?:[^"]|"")*)")?([^,"]*=\s*"(?:[^"]|"")*"\s*|[^,]*)
 _QUOTED_VALUE = re.compile(r'([^"]*)=\s*"((?:[^"]|"")*)"', re.DOTALL)
 
 
+WHOLE = "whole texts"
+"""Marks a list key, ``Annotated[tuple[str, ...], WHOLE]``, whose plain texts are not divided."""
+
+
 @dataclass(frozen=True)
 class _Item:
     quoted: str | None
     rest: str
 
 
-def list_of(texts: Sequence[str], flag: str) -> list[Any] | None:
+def list_of(texts: Sequence[str], flag: str, *, whole: bool = False) -> list[Any] | None:
     """The values of a list flag, given once or several times; None for a single bare ``none``.
 
     Args:
         texts: the flag's values.
         flag: its name, for messages.
+        whole: whether a text without brackets is one value, see `WHOLE`.
 
     Raises:
         UserError: quotes or brackets do not close.
@@ -42,6 +48,9 @@ def list_of(texts: Sequence[str], flag: str) -> list[Any] | None:
         if _in_brackets(text, "[]"):
             items = _flow(text, flag)
             values += items if isinstance(items, list) else [items]
+            continue
+        if whole:
+            values.append(text)
             continue
         for item in _items(text, flag):
             if item.quoted is not None and item.rest:

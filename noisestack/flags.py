@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import CliPositionalArg, CliSettingsSource
 
 from noisestack.config import Config, JobConfig
-from noisestack.flag_values import list_of, mapping_of
+from noisestack.flag_values import WHOLE, list_of, mapping_of
 from noisestack.mistakes import choices, explain, nearest
 from noisestack.paths import refuse_address
 from noisestack.shipped import config_path, configs
@@ -77,9 +77,7 @@ def read_config(config_class: type[Config], argv: Sequence[str], prog: str) -> C
         key: _as_meant(flags.get(key), config_class.model_fields[key].annotation)
         for key in vars(arguments)
     } | {
-        key: _several(
-            texts, config_class.model_fields[key].annotation, _spelling(key, config_class)
-        )
+        key: _several(texts, config_class.model_fields[key], _spelling(key, config_class))
         for key, texts in several.items()
     }
     try:
@@ -189,7 +187,7 @@ class _Parser(argparse.ArgumentParser):
         if "dest" not in options:  # it stands without a flag; the file may give it instead
             options |= {"nargs": "?", "default": argparse.SUPPRESS}
         elif "metavar" in options:  # a pair of --key and --no-key has none
-            options["metavar"] = _metavar(field.annotation)
+            options["metavar"] = "TEXT" if _is_whole(field) else _metavar(field.annotation)
         # A key of one letter is spelled as the others are: pydantic-settings would have it as -n.
         names = tuple(f"-{n}" if len(n) == 2 and n.startswith("-") else n for n in names)
         return group.add_argument(*names, **{**options, "help": _help(field).replace("%", "%%")})
@@ -255,11 +253,17 @@ def _metavar(annotation: Any) -> str:
     return str(getattr(origin or annotation, "__name__", annotation)).upper()
 
 
-def _several(texts: Sequence[str], annotation: Any, flag: str) -> Any:
+def _is_whole(field: FieldInfo) -> bool:
+    return WHOLE in field.metadata
+
+
+def _several(texts: Sequence[str], field: FieldInfo, flag: str) -> Any:
     """The values of a flag that takes a list or a mapping, as text."""
-    read = mapping_of if "=" in _metavar(annotation) else list_of
-    value = read(texts, flag)
-    if value is None and NoneType not in get_args(annotation):
+    if "=" in _metavar(field.annotation):
+        value = mapping_of(texts, flag)
+    else:
+        value = list_of(texts, flag, whole=_is_whole(field))
+    if value is None and NoneType not in get_args(field.annotation):
         return ["none"]
     return value
 

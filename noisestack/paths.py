@@ -60,3 +60,18 @@ def refuse_address(text: str) -> None:
         f"{text} is an address, not a path; object storage and downloads are not supported yet: "
         "mount it, or copy it to a disk that all nodes share"
     )
+
+
+def path_or_name(value: str) -> str:
+    """A text that is a directory's path, made absolute, or else a name, as it is.
+
+    Raises:
+        ValueError: it is empty, an address, or as `as_path` has it.
+    """
+    if not value.strip():
+        raise ValueError(
+            f"{value!r} is neither a path nor a name; is a variable of the shell empty?"
+        )
+    refuse_address(value)
+    is_path = os.path.isdir(os.path.expanduser(value)) or value.startswith((".", "~", "/"))
+    return str(as_path(value)) if is_path else value

@@ -1,6 +1,6 @@
 """The batching engine: rows of many requests share each call of the sampler. No Ray, no HTTP.
 
-A request asks for rows ``(seed, sample_index + i, label)``, i = 0 … n-1, under its own options.
+A request asks for rows ``(seed, sample_index + i, condition)``, i = 0 … n-1, under its own options.
 Rows wait in a bounded queue, grouped by options, since one call of the sampler has one set of
 options. A batch takes one row from each waiting request in turn, so that a request for many
 pictures delays a request for one picture by at most one round. Groups take turns in the same way.
@@ -23,7 +23,11 @@ logger = logging.getLogger(__name__)
 OptionsT = TypeVar("OptionsT", bound=Hashable)
 
 SampleFunction = Callable[[np.ndarray, np.ndarray, np.ndarray, OptionsT], np.ndarray]
-"""``(seeds, indices, labels, options)``, int64 ``[N]`` each, to uint8 ``[N, H, W, C]``."""
+"""``(seeds, indices, conditions, options)`` to uint8 ``[N, H, W, C]``.
+
+Seeds and indices are int64 ``[N]``; conditions are labels, int64 ``[N]``, or embeddings, float32
+``[N, …]``.
+"""
 
 # The weight of the newest batch in the running mean of seconds a batch.
 _NEWEST = 0.2
@@ -51,9 +55,14 @@ class _Request(Generic[OptionsT]):
     """A request, with the rows that the sampler has started and the pictures that are done."""
 
     def __init__(
-        self, seed: int, sample_index: int, label: int, num_rows: int, options: OptionsT
+        self,
+        seed: int,
+        sample_index: int,
+        condition: int | np.ndarray,
+        num_rows: int,
+        options: OptionsT,
     ) -> None:
-        self.seed, self.sample_index, self.label = seed, sample_index, label
+        self.seed, self.sample_index, self.condition = seed, sample_index, condition
         self.num_rows, self.options = num_rows, options
         self.num_started = 0
         self.num_done = 0
@@ -131,11 +140,20 @@ class Engine(Generic[OptionsT]):
         return running and self._failures_in_a_row < _BROKEN_AFTER
 
     async def sample(
-        self, *, seed: int, sample_index: int, label: int, num_rows: int, options: OptionsT
+        self,
+        *,
+        seed: int,
+        sample_index: int,
+        condition: int | np.ndarray,
+        num_rows: int,
+        options: OptionsT,
     ) -> np.ndarray:
-        """The pictures of rows ``(seed, sample_index + i, label)``, i < num_rows.
+        """The pictures of rows ``(seed, sample_index + i, condition)``, i < num_rows.
 
         Cancelling the call drops those of its rows that have not started.
+
+        Args:
+            condition: a label, or an embedding of the same type and shape in all requests.
 
         Returns:
             uint8 ``[num_rows, H, W, C]``.
@@ -152,7 +170,7 @@ class Engine(Generic[OptionsT]):
             raise EngineClosed("the engine is not running")
         if self.queued_rows + num_rows > self.max_queued_rows:
             raise QueueFull(self.queued_rows, self._seconds_until_room(num_rows))
-        request = _Request(seed, sample_index, label, num_rows, options)
+        request = _Request(seed, sample_index, condition, num_rows, options)
         self._groups.setdefault(options, deque()).append(request)
         self.queued_rows += num_rows
         self._arrived.set()
@@ -237,11 +255,11 @@ class Engine(Generic[OptionsT]):
     async def _call(self, rows: list[_Row[OptionsT]]) -> np.ndarray:
         seeds = np.array([request.seed for request, _ in rows], dtype=np.int64)
         indices = np.array([request.sample_index + i for request, i in rows], dtype=np.int64)
-        labels = np.array([request.label for request, _ in rows], dtype=np.int64)
+        conditions = np.stack([np.asarray(request.condition) for request, _ in rows])
         options = rows[0][0].options
         start = time.perf_counter()
         images = await asyncio.get_running_loop().run_in_executor(
-            self._thread, self._sample, seeds, indices, labels, options
+            self._thread, self._sample, seeds, indices, conditions, options
         )
         seconds = time.perf_counter() - start
         self.seconds_per_batch += _NEWEST * (seconds - self.seconds_per_batch)

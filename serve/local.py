@@ -17,7 +17,7 @@ from pipeline.errors import UserError
 from serve.address import free_port, url_of, warn_when_open
 from serve.app import application
 from serve.key import read_key
-from serve.replica import check_servable
+from serve.replica import check_servable, open_reader
 from serve.settings import Settings
 
 APPLICATION = "noisestack"
@@ -34,6 +34,7 @@ def serve_until_stopped(settings: Settings, host: str, port: int) -> None:
         KeyboardInterrupt: SIGINT or SIGTERM while it was still starting.
     """
     stored = check_servable(settings.model)
+    takes_sentences = open_reader(stored, settings) is not None  # refused here, and not by an actor
     digest = read_key(settings.api_key_file)
     port = free_port(host, port)
     warn_when_open(host, has_key=digest is not None)
@@ -59,7 +60,8 @@ def serve_until_stopped(settings: Settings, host: str, port: int) -> None:
             )
             with Waiting("serve", [demand]):
                 ray_serve.run(application(settings, digest), name=APPLICATION, logging_config=quiet)
-            prompt: str = (stored.config.get("classes") or ["-"])[0]
+            names: list[str] = stored.config.get("classes") or ["-"]
+            prompt = "a red circle" if takes_sentences else names[0]
             url, needs_key = url_of(host, port), digest is not None
             _say(greeting(url, settings.served_name, prompt, needs_key=needs_key))
             with contextlib.suppress(KeyboardInterrupt):

@@ -5,32 +5,50 @@ import time
 from pathlib import Path
 
 from fastapi import FastAPI
+from pydantic import TypeAdapter
 
-from pipeline.conditions import CONDITIONS
+from pipeline.conditions import CONDITIONS, ConditionSpec
 from pipeline.errors import UserError
 from pipeline.formats.model import StoredModel, open_model
 from pipeline.sampling import SamplingOptions, is_exact, sample
+from pipeline.sampling.prompt_reader import PromptReader, open_prompt_reader
 from pipeline.stack import KIND, Stack
 from serve.engine import Engine
+from serve.prompts import PromptEncoder
 from serve.schema import ServedModel
 from serve.settings import Settings
 from serve.web import create_app
 
+_NONE = {"kind": "none"}  # of a model that states no condition
 # The number of calls of the sampler in `is_exact`.
 _CALLS_OF_SELF_TEST = 4
 
 
 def check_servable(path: Path) -> StoredModel:
-    """Checks that a model directory is whole and can be served; builds no network.
+    """Checks that a model directory is whole and its condition one of ours; builds no network.
 
     Raises:
-        UserError: it is missing, incomplete or altered, or the stack takes no class names.
+        UserError: it is missing, incomplete or altered, or its condition is none of ours.
     """
     stored = open_model(path, KIND)
     kind = stored.config.get("condition", {}).get("kind", "none")
-    if kind not in CONDITIONS or CONDITIONS[kind].kind.column not in (None, "label"):
-        raise UserError(f"{path} has the condition {kind}, and prompts here name classes")
+    if kind not in CONDITIONS:
+        raise UserError(f"{path} has the condition {kind}, which no prompt can name")
     return stored
+
+
+def open_reader(stored: StoredModel, settings: Settings) -> PromptReader | None:
+    """The encoder of a model's prompts; None for a model that takes no sentences.
+
+    Raises:
+        UserError: it is not at hand, or another than the model was trained with; or no sentence
+            can be what the model is drawn on.
+    """
+    condition = TypeAdapter(ConditionSpec).validate_python(stored.config.get("condition", _NONE))
+    if not condition.rule.embedded:
+        return None
+    device = "cuda" if settings.num_gpus > 0 else "cpu"
+    return open_prompt_reader(condition, settings.text_encoder, device)
 
 
 class Replica:
@@ -52,9 +70,10 @@ class Replica:
             digest: of the key that requests must carry; None for no key.
 
         Raises:
-            UserError: as `check_servable`.
+            UserError: as `check_servable` and `open_reader`.
         """
         stored = check_servable(settings.model)
+        reader = open_reader(stored, settings)
         stack = Stack.load(settings.model, "cuda" if settings.num_gpus > 0 else "cpu")
         start = time.perf_counter()
         exact = is_exact(stack)
@@ -79,4 +98,7 @@ class Replica:
             request_timeout_s=settings.request_timeout_s,
             max_body_bytes=settings.max_body_bytes,
             digest=digest,
+            prompts=None
+            if reader is None
+            else PromptEncoder(reader, max_waiting=settings.max_queued_rows),
         )

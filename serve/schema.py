@@ -41,6 +41,11 @@ class ServedModel:
         height, width, _ = self.spec.shape
         return width, height
 
+    @property
+    def takes_sentences(self) -> bool:
+        """Whether a prompt is a sentence, and not the name of a class."""
+        return self.spec.condition.rule.embedded
+
 
 class ImageRequest(BaseModel):
     """The body of ``POST /v1/images/generations``. A field that is null counts as absent."""
@@ -48,7 +53,9 @@ class ImageRequest(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
     prompt: str = Field(
-        max_length=32_000, description="A class name of the model; '-' for no condition."
+        max_length=32_000,
+        description="A class name of the model, or a sentence if it takes those; '-' for no "
+        "condition.",
     )
     model: str | None = Field(None, description="The served model's id.")
     n: int = Field(1, ge=1, le=MAX_IMAGES, description="How many pictures.")
@@ -124,10 +131,13 @@ class GeneratedImage(BaseModel):
 
     b64_json: str | None = None
     url: str | None = None
-    revised_prompt: str | None = Field(None, description="The class name as the model spells it.")
+    revised_prompt: str | None = Field(None, description="The class as the model spells it.")
     seed: int
     sample_index: int
-    label: int = Field(description="The class as a number; -1 for no condition.")
+    label: int = Field(description="The class as a number; -1 for none.")
+    condition_sha256: str | None = Field(
+        None, description="Of what the networks were given for a sentence; as in a sample set."
+    )
 
 
 class ImagesResponse(BaseModel):
@@ -139,6 +149,7 @@ class ImagesResponse(BaseModel):
     size: str
     resampling: Resampling = Field(description="What got the pictures to that size.")
     layers: list[int] = Field(description="Layers in each stage, coarsest first.")
+    notice: str | None = Field(None, description="That only the prompt's beginning was used.")
 
 
 class ModelCard(BaseModel):
@@ -150,7 +161,10 @@ class ModelCard(BaseModel):
     owned_by: str = "noisestack"
     sha256: str
     size: str
+    condition: str = Field(description="What a prompt is: label, text, embedding or none.")
     classes: list[str]
+    text_encoder: str | None = Field(description="What encodes a sentence.")
+    max_prompt_tokens: int | None = Field(description="What is longer is cut, with a notice.")
     sampler: str
     samplers: list[str]
     layers: list[int]
@@ -168,12 +182,16 @@ class ModelList(BaseModel):
 def model_card(model: ServedModel) -> ModelCard:
     """What ``GET /v1/models`` says about a model."""
     width, height = model.size
+    encoder = model.spec.condition.encoder
     return ModelCard(
         id=model.id,
         created=model.created,
         sha256=model.sha256,
         size=f"{width}x{height}",
+        condition=model.spec.condition.kind,
         classes=list(model.spec.classes),
+        text_encoder=None if encoder is None else encoder.name,
+        max_prompt_tokens=None if encoder is None else encoder.max_length,
         sampler=model.spec.sampler,
         samplers=list(SAMPLERS),
         layers=list(model.spec.layers),

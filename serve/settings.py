@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from noisestack.paths import refuse_address
+from noisestack.paths import path_or_name, refuse_address
 from serve.key import KEY_VARIABLE
 
 MAX_IMAGES = 64
@@ -20,6 +20,11 @@ class Settings(BaseModel):
         None,
         min_length=1,
         description="the model's id in the API; its directory's name when not given",
+    )
+    text_encoder: str | None = Field(
+        None,
+        description="the text encoder that the model was trained with, for a model that takes "
+        "sentences: a directory or a name; none for the name that the model has it by",
     )
     num_replicas: int = Field(1, ge=1, description="copies of the model, each with its own queue")
     num_cpus: float = Field(1.0, gt=0, description="CPUs of a replica; whole ones set its threads")
@@ -41,6 +46,11 @@ class Settings(BaseModel):
         description=f"file with the key that requests must carry; else {KEY_VARIABLE} is read",
         strict=False,
     )
+
+    @field_validator("text_encoder")
+    @classmethod
+    def _path_or_name(cls, value: str | None) -> str | None:
+        return None if value is None else path_or_name(value)
 
     @property
     def served_name(self) -> str:

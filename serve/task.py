@@ -4,10 +4,12 @@ import secrets
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline.class_names import label_by_name_or_number
+from pipeline.class_names import NO_LABEL, label_by_name_or_number
 from pipeline.errors import UserError
 from pipeline.sampling import SamplingOptions
+from pipeline.sampling.prompts import is_null_prompt
 from pipeline.sampling.steps import shared_layers
+from pipeline.stack_spec import StackSpec
 from serve.errors import ApiError, did_you_mean
 from serve.rendering import MAX_PIXELS, Rendering, SizeError, parse_size
 from serve.schema import ImageRequest, ServedModel
@@ -22,8 +24,10 @@ class SamplingTask:
     """What to sample for a request, and how to answer with it.
 
     Attributes:
-        label: the class; -1 for no condition.
-        class_name: the model's name for the class; None for no condition.
+        label: the class; -1 for no condition, and of models that take sentences.
+        words: what is drawn: the model's name for the class, or the sentence; None for no
+            condition.
+        prompt: what is to be encoded, of a model that takes sentences; None of other models.
         seed: keys all draws.
         sample_index: the first picture's; the others follow it.
         num_images: how many pictures.
@@ -33,7 +37,8 @@ class SamplingTask:
     """
 
     label: int
-    class_name: str | None
+    words: str | None
+    prompt: str | None
     seed: int
     sample_index: int
     num_images: int
@@ -51,14 +56,16 @@ def task_of(request: ImageRequest, model: ServedModel) -> SamplingTask:
     """
     check_model_id(request.model, model)
     _refuse_what_is_not_offered(request)
-    label = _label(request.prompt, model.spec.classes)
-    if label in model.spec.untrained:
-        name = model.spec.classes[label]
-        message = f"no picture was trained on for the class {name!r}; name another"
-        raise ApiError(400, message, code="untrained_class", param="prompt")
+    if model.takes_sentences:
+        label, prompt = NO_LABEL, _sentence(request.prompt)
+        words = None if is_null_prompt(prompt) else prompt
+    else:
+        label, prompt = _label(request.prompt, model.spec), None
+        words = model.spec.classes[label] if label >= 0 else None
     return SamplingTask(
         label=label,
-        class_name=model.spec.classes[label] if label >= 0 else None,
+        words=words,
+        prompt=prompt,
         seed=secrets.randbits(_RANDOM_SEED_BITS) if request.seed is None else request.seed,
         sample_index=request.sample_index,
         num_images=request.n,
@@ -89,9 +96,21 @@ def _refuse_what_is_not_offered(request: ImageRequest) -> None:
         raise ApiError(400, message, code="unsupported_parameter", param="negative_prompt")
 
 
-def _label(prompt: str, classes: tuple[str, ...]) -> int:
+def _sentence(prompt: str) -> str:
+    """The prompt, which is not empty."""
+    if not prompt.strip():
+        message = "the prompt is empty; write a sentence, or '-' for no condition"
+        raise ApiError(400, message, code="empty_prompt", param="prompt")
+    return prompt
+
+
+def _label(prompt: str, spec: StackSpec) -> int:
     """The class that a prompt names or whose number it is; -1 for no condition."""
+    classes = spec.classes
     label = label_by_name_or_number(prompt, classes)
+    if label is not None and label in spec.untrained:
+        message = f"no picture was trained on for the class {classes[label]!r}; name another"
+        raise ApiError(400, message, code="untrained_class", param="prompt")
     if label is not None:
         return label
     name = prompt.strip()

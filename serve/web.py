@@ -15,10 +15,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException
 
+from pipeline.errors import UserError
 from pipeline.sampling import SamplingOptions
 from serve.engine import Engine, EngineClosed, QueueFull, SamplingFailed
 from serve.errors import ApiError, from_validation
 from serve.guards import BodyLimit, KeyGuard, error_response
+from serve.prompts import EncodedPrompt, PromptEncoder
 from serve.schema import (
     GeneratedImage,
     ImageRequest,
@@ -50,6 +52,7 @@ def create_app(
     request_timeout_s: float,
     max_body_bytes: int,
     digest: bytes | None = None,
+    prompts: PromptEncoder | None = None,
 ) -> FastAPI:
     """The application. Its lifespan starts and stops the engine.
 
@@ -59,12 +62,15 @@ def create_app(
         request_timeout_s: seconds from a request's arrival to its 504.
         max_body_bytes: larger bodies get a 413.
         digest: `key.key_digest` of the key that requests must carry; None for no key.
+        prompts: encodes the prompts of a model that takes sentences; None for other models.
     """
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with engine:
             yield
+        if prompts is not None:
+            prompts.close()
 
     # FastAPI's own documentation pages load scripts from elsewhere, so they are off.
     app = FastAPI(title="Noisestack", lifespan=lifespan, docs_url=None, redoc_url=None)
@@ -97,7 +103,8 @@ def create_app(
     async def generate(body: ImageRequest, request: Request) -> ImagesResponse:
         """Draws pictures."""
         task = task_of(body, model)
-        data = await _while_connected(request, _fulfil(engine, task), request_timeout_s)
+        work = _fulfil(engine, prompts, task)
+        data, notice = await _while_connected(request, work, request_timeout_s)
         return ImagesResponse(
             created=int(time.time()),
             data=data,
@@ -105,6 +112,7 @@ def create_app(
             size=task.rendering.size,
             resampling=task.rendering.resampling,
             layers=list(task.options.layers or ()),
+            notice=notice,
         )
 
     app.add_middleware(BodyLimit, max_bytes=max_body_bytes)
@@ -113,15 +121,24 @@ def create_app(
     return app
 
 
-async def _fulfil(engine: Engine[SamplingOptions], task: SamplingTask) -> list[GeneratedImage]:
+async def _fulfil(
+    engine: Engine[SamplingOptions], prompts: PromptEncoder | None, task: SamplingTask
+) -> tuple[list[GeneratedImage], str | None]:
+    """The pictures of an answer, and a notice about its prompt or None."""
+    encoded: EncodedPrompt | None = None
     try:
+        if task.prompt is not None:
+            assert prompts is not None
+            encoded = await prompts.encode(task.prompt)
         images = await engine.sample(
             seed=task.seed,
             sample_index=task.sample_index,
-            label=task.label,
+            condition=task.label if encoded is None else encoded.condition,
             num_rows=task.num_images,
             options=task.options,
         )
+    except UserError as error:
+        raise ApiError(400, str(error), code="invalid_prompt", param="prompt") from None
     except QueueFull as error:
         seconds = min(max(1, math.ceil(error.retry_after_s)), _LONGEST_RETRY_AFTER_S)
         raise ApiError(
@@ -137,10 +154,13 @@ async def _fulfil(engine: Engine[SamplingOptions], task: SamplingTask) -> list[G
     except SamplingFailed:
         # The engine has logged the cause; a client has no use for it.
         raise ApiError(500, "sampling failed on the server", code="internal_error") from None
-    return await asyncio.to_thread(_hand_over, images, task)
+    sha256, notice = (None, None) if encoded is None else (encoded.sha256, encoded.notice)
+    return await asyncio.to_thread(_hand_over, images, task, sha256), notice
 
 
-def _hand_over(images: np.ndarray, task: SamplingTask) -> list[GeneratedImage]:
+def _hand_over(
+    images: np.ndarray, task: SamplingTask, condition_sha256: str | None
+) -> list[GeneratedImage]:
     """uint8 ``[N, H, W, C]`` to the pictures of an answer, in the task's size and format."""
     data = []
     for i, image in enumerate(images):
@@ -149,10 +169,11 @@ def _hand_over(images: np.ndarray, task: SamplingTask) -> list[GeneratedImage]:
             GeneratedImage(
                 b64_json=None if task.as_url else encoded,
                 url=f"data:{task.rendering.media_type};base64,{encoded}" if task.as_url else None,
-                revised_prompt=task.class_name,
+                revised_prompt=task.words,
                 seed=task.seed,
                 sample_index=task.sample_index + i,
                 label=task.label,
+                condition_sha256=condition_sha256,
             )
         )
     return data

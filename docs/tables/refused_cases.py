@@ -18,6 +18,7 @@ class Case:
 
 _STACK = "train-stack --dataset dataset --output out"
 _GENERATE = "generate --model stack --output out"
+_SENTENCES = "generate --model sentences --output out"
 _PERTURB = "perturb --dataset dataset --classifier classifier --output out"
 _CERTIFY = "certify --dataset dataset --classifier classifier --output out"
 _PARQUET = "ingest --source parquet --output out --input"
@@ -102,6 +103,17 @@ CASES = (
     Case("generate --model unconditional --output out --labels 3"),
     Case(f"{_GENERATE} --labels-from numbers/labels.parquet"),
     Case(f"{_GENERATE} --labels-from numbers/labels.parquet --labels-column class"),
+    Case(f"{_GENERATE} --prompts 'a cat, asleep'"),
+    Case(_SENTENCES),
+    Case(f"{_SENTENCES} --labels 3"),
+    Case(f"{_SENTENCES} --prompts ''"),
+    Case(f"{_SENTENCES} --prompts prompts.txt"),
+    Case(f"{_SENTENCES} --prompts nowhere.txt"),
+    Case(f"{_SENTENCES} --prompts cat --labels-from numbers/labels.parquet"),
+    Case(f"{_SENTENCES} --prompts-from numbers/labels.parquet"),
+    Case(f"{_SENTENCES} --prompts-from numbers/labels.parquet --prompts-column label"),
+    Case(f"{_SENTENCES} --prompts 'a cat'"),
+    Case(f"{_SENTENCES} --prompts 'a cat' --text-encoder ./nowhere"),
     Case(f"{_GENERATE} --sampler euler"),
     Case(f"{_GENERATE} --layers 3"),
     Case(f"{_GENERATE} --guidance-low 5 --guidance-high 2"),

@@ -24,8 +24,9 @@ from sklearn.datasets import load_digits
 
 from pipeline.chain.schedule import Stage
 from pipeline.classifier import save_classifier
-from pipeline.conditions import ConditionSpec
+from pipeline.conditions import ConditionSpec, embedded_condition
 from pipeline.formats.dataset import dataset_table, write_dataset_info, write_shard
+from pipeline.formats.encoder_id import EncoderId
 from pipeline.formats.sample_set import sample_table, write_manifest
 from pipeline.networks.classifier import ClassifierNetwork, ClassifierShape
 from pipeline.pictures import encode_png
@@ -189,6 +190,10 @@ def _write_models(place: Path) -> None:
         place / "unconditional",
         {},
     )
+    encoder = EncoderId("a-text-encoder", "0" * 64, "0" * 64, 4, "mean", 6)
+    sentences = replace(spec, classes=(), condition=embedded_condition("text", encoder))
+    save_stack(Stack(sentences), {}, place / "sentences", {})
+    (place / "prompts.txt").write_text("a cat\n\na dog\n")
     shutil.copytree(place / "stack", place / "pickled")
     (place / "pickled" / "nested.safetensors").unlink()
     (place / "pickled" / "nested.pt").write_bytes(b"\x80\x04")

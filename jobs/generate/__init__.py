@@ -1,12 +1,14 @@
 """Samples from a trained stack, in batch: sample indices through pools of actors into Parquet."""
 
 from pathlib import Path
+from typing import Any
 
 from jobs.common.records import remove_records
 from jobs.common.row_ranges import RowRanges
 from jobs.common.sharded import run_shards
-from jobs.generate.config import COUNT, GenerateConfig, label_plan, shard_rows
+from jobs.generate.config import COUNT, GenerateConfig, shard_rows
 from jobs.generate.inpainting import inpainting_plan
+from jobs.generate.plans import check_prompts, condition_plan
 from jobs.generate.pools import make_pools
 from noisestack.command import Command
 from noisestack.session import ray_session
@@ -16,8 +18,12 @@ from pipeline.formats.sample_set import MANIFEST_FILE, write_manifest
 from pipeline.formats.shard import shards_from_json
 from pipeline.plots.sample_set import draw_sample_set
 from pipeline.sampling.known_picture import INPAINTING, KNOWN_FILE
+from pipeline.sampling.plan import ConditionPlan
+from pipeline.sampling.prompt_reader import open_prompt_reader
+from pipeline.sampling.prompts import PromptPlan
 from pipeline.sampling.workers import SampleJob
 from pipeline.stack import Stack
+from pipeline.stack_spec import StackSpec
 
 
 def main(config: GenerateConfig) -> Path:
@@ -25,16 +31,18 @@ def main(config: GenerateConfig) -> Path:
     stack = Stack.load(config.model)
     spec = stack.spec
     options = config.options().resolve(spec)
-    labels = label_plan(config, spec.classes, spec.untrained)
     inpainting = inpainting_plan(config, spec, options)
-    count = config.count or labels.num_rows or COUNT
+    plan = condition_plan(config, spec)
+    count = config.count or plan.num_rows or COUNT
+    if isinstance(plan, PromptPlan):
+        check_prompts(plan, count, open_prompt_reader(spec.condition, config.text_encoder))
     rows_per_shard = config.rows_per_shard or shard_rows(count, spec)
     origin = {
         "job": "generate",
         "model_sha256": stack.sha256,
         "seed": config.seed,
         "count": count,
-        "labels": labels.origin(),
+        **_drawn_on(plan, spec),
         "options": options.origin(),
         "rows_per_shard": rows_per_shard,
     }
@@ -50,11 +58,12 @@ def main(config: GenerateConfig) -> Path:
             config.model,
             output.directory,
             config.seed,
-            labels,
+            plan,
             options,
             device="cuda" if config.gpus_per_worker else "cpu",
             threads=config.cpus_per_worker,
             inpainting=inpainting,
+            text_encoder=config.text_encoder,
         )
         with ray_session():
             records = run_shards(
@@ -80,6 +89,13 @@ def main(config: GenerateConfig) -> Path:
     return output.path
 
 
+def _drawn_on(plan: ConditionPlan, spec: StackSpec) -> dict[str, Any]:
+    """What the manifest says of the samples' conditions."""
+    if not spec.condition.rule.embedded:
+        return {"labels": plan.origin()}
+    return {"prompts": plan.origin(), "condition": spec.condition.to_json()}
+
+
 COMMAND = Command(
-    GenerateConfig, main, summary="random noise into labelled pictures, through a stack"
+    GenerateConfig, main, summary="random noise into labelled pictures, or those of sentences"
 )

@@ -1,26 +1,18 @@
-"""The config of `generate`: what each key means, and the labels that it spells."""
+"""The config of `generate`: what each key means."""
 
 import math
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from noisestack.config import JobConfig, Seed
+from noisestack.flag_values import WHOLE
 from noisestack.flags import flag_of
+from noisestack.paths import path_or_name
 from pipeline.sampling import SamplerName, SamplingOptions
 from pipeline.sampling.inpainting import RESAMPLE
-from pipeline.sampling.label_column import Column, open_column
-from pipeline.sampling.labels import (
-    all_in_turn,
-    captions_in_turn,
-    labels_in_turn,
-    per_class,
-    refuse_untrained,
-)
 from pipeline.sampling.options import ALL_LEVELS
-from pipeline.sampling.plan import ConditionPlan
 from pipeline.sampling.resampling import MOST_REPETITIONS
 from pipeline.stack_spec import StackSpec
 
@@ -31,11 +23,11 @@ _Number = Annotated[int, Field(ge=0)]
 
 
 class GenerateConfig(JobConfig):
-    """Generate labelled samples from a trained stack.
+    """Generate samples of classes, or of what sentences say, from a trained stack.
 
-    Each sample is a function of (seed, sample index, label, sampling options) alone: on CPUs of one
-    kind the same command gives the same bytes on any number of workers, in pools of either kind,
-    and after any interruption.
+    Each sample is a function of (seed, sample index, label or prompt, sampling options) alone: on
+    CPUs of one kind the same command gives the same bytes on any number of workers, in pools of
+    either kind, and after any interruption.
     """
 
     model: Path = Field(description="the stack's directory, as train-stack leaves it")
@@ -44,7 +36,8 @@ class GenerateConfig(JobConfig):
     count: int | None = Field(
         None,
         ge=1,
-        description=f"how many samples; none for as many as the labels say, or else {COUNT:,}",
+        description="how many samples; none for as many as the labels or prompts, or else "
+        f"{COUNT:,}",
     )
     seed: Seed = Field(0, description="keys every draw of noise")
     labels: tuple[str, ...] | None = Field(
@@ -74,6 +67,25 @@ class GenerateConfig(JobConfig):
     )
     labels_split: str | None = Field(
         None, description="which split, where it is a dataset; none for train"
+    )
+    prompts: Annotated[tuple[str, ...] | None, WHOLE] = Field(
+        None,
+        description="of a model that takes sentences: a sentence, or a file with one a line; given "
+        "several times they come in turn; <none> (or -) for no condition",
+    )
+    prompts_from: Path | None = Field(
+        None,
+        description="a Parquet file, a folder of them, or a dataset: a prompt a row, and again "
+        "from the first when they are used up",
+    )
+    prompts_column: str | None = Field(None, description="its column of prompts; none for caption")
+    prompts_split: str | None = Field(
+        None, description="which split, where it is a dataset; none for train"
+    )
+    text_encoder: str | None = Field(
+        None,
+        description="the text encoder that the model was trained with: a directory or a name; none "
+        "for the name that the model has it by",
     )
     sampler: SamplerName | None = Field(None, description="the sampler; none for the model's own")
     layers: tuple[int, ...] | None = Field(
@@ -130,19 +142,35 @@ class GenerateConfig(JobConfig):
     cpus_per_worker: int = Field(1, ge=1, description="CPUs an actor, and so its torch threads")
     gpus_per_worker: float = Field(0, ge=0, description="GPUs an actor; fractions share one")
 
+    @field_validator("prompts", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("text_encoder")
+    @classmethod
+    def _path_or_name(cls, value: str | None) -> str | None:
+        return None if value is None else path_or_name(value)
+
     @model_validator(mode="after")
-    def _labels_are_said_once(self) -> Self:
-        ways = ("labels", "per_class", "captions", "labels_from")
-        flags = [flag_of(key) for key in ways if getattr(self, key) is not None]
-        if len(flags) > 1:
-            raise ValueError(f"{' and '.join(flags)} each say the labels; give one of them")
+    def _conditions_are_said_once(self) -> Self:
+        prompts = ("prompts", "prompts_from")
+        ways = ("labels", "per_class", "captions", "labels_from", *prompts)
+        given = [key for key in ways if getattr(self, key) is not None]
+        if len(given) > 1:
+            what = "what is drawn" if {*given} & {*prompts} else "the labels"
+            flags = " and ".join(map(flag_of, given))
+            raise ValueError(f"{flags} each say {what}; give one of them")
         if self.per_class is not None and self.count is not None:
             raise ValueError("--per-class says how many samples there are; leave out --count")
         if self.labels_column is not None and self.captions_column is not None:
             raise ValueError("--labels-column and --captions-column: give one of them")
-        for key in ("labels_column", "captions_column", "labels_split"):
-            if getattr(self, key) is not None and self.labels_from is None:
-                raise ValueError(f"{flag_of(key)} is about --labels-from; give that too")
+        for key, file in (
+            *((key, "labels_from") for key in ("labels_column", "captions_column", "labels_split")),
+            *((key, "prompts_from") for key in ("prompts_column", "prompts_split")),
+        ):
+            if getattr(self, key) is not None and getattr(self, file) is None:
+                raise ValueError(f"{flag_of(key)} is about {flag_of(file)}; give that too")
         return self
 
     @model_validator(mode="after")
@@ -167,40 +195,6 @@ class GenerateConfig(JobConfig):
             self.threshold,
             self.guidance_rescale,
         )
-
-
-def label_plan(
-    config: GenerateConfig, classes: tuple[str, ...], untrained: tuple[int, ...] = ()
-) -> ConditionPlan:
-    """What the samples are drawn on; every label that is named is one of the model's.
-
-    Raises:
-        UserError: a name, a caption or a row that is no class or an untrained one, or a column
-            that cannot be read.
-    """
-    if config.labels is not None:
-        in_turn = labels_in_turn(config.labels, classes, "--labels")
-        refuse_untrained(np.array(in_turn.labels), classes, untrained, "--labels")
-        return in_turn
-    if config.captions is not None:
-        in_turn = captions_in_turn(config.captions, classes, "--captions")
-        refuse_untrained(np.array(in_turn.labels), classes, untrained, "--captions")
-        return in_turn
-    if config.per_class is not None:
-        counted = per_class(config.per_class, classes, "--per-class", untrained)
-        refuse_untrained(np.array(list(counted.counts)), classes, untrained, "--per-class")
-        return counted
-    if config.labels_from is not None:
-        plan: Column = open_column(
-            config.labels_from,
-            config.captions_column or config.labels_column or "label",
-            classes,
-            split=config.labels_split,
-            captions=config.captions_column is not None,
-        )
-        plan.check(untrained)
-        return plan
-    return all_in_turn(classes, untrained)
 
 
 def shard_rows(count: int, spec: StackSpec) -> int:

@@ -1,13 +1,15 @@
 """Sample sets: generated pictures with the keys that made them, in Parquet shards.
 
 DIR/part-00000.parquet ...   id string, seed int64, sample_index int64, label int64 (-1: none),
-                             caption string (where captions named the labels),
+                             caption string (the prompt, or the text that named the label),
+                             condition_sha256 string (of a model that takes sentences),
                              image fixed_shape_tensor uint8 [H, W, C]
 DIR/manifest.json            model hash, seed, options, classes, shards with hashes; written last
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +57,7 @@ def sample_table(
     labels: np.ndarray,
     images: np.ndarray,
     captions: pa.Array | None = None,
+    hashes: Sequence[str] | None = None,
 ) -> pa.Table:
     """Rows of a sample set.
 
@@ -62,6 +65,7 @@ def sample_table(
         indices, labels: int64 ``[N]``.
         images: uint8 ``[N, H, W, C]``.
         captions: N strings; None for a set without that column.
+        hashes: `condition_hashes`; None for a set without that column.
     """
     columns = {
         "id": pa.array([f"{seed}-{index}" for index in indices], pa.string()),
@@ -71,7 +75,19 @@ def sample_table(
     }
     if captions is not None:
         columns["caption"] = captions
+    if hashes is not None:
+        columns["condition_sha256"] = pa.array(hashes, pa.string())
     return pa.table(columns | {"image": image_column(images)})
+
+
+def condition_hashes(conditions: np.ndarray) -> list[str]:
+    """The SHA-256 of each row's bytes, as float32 in little-endian order, in C order.
+
+    Args:
+        conditions: float32 ``[N, …]``: what the networks are given for a sentence.
+    """
+    rows = np.ascontiguousarray(conditions, "<f4")
+    return [sha256(row.tobytes()).hexdigest() for row in rows]
 
 
 def write_manifest(

@@ -126,6 +126,7 @@ def open_column(
     classes: Sequence[str],
     *,
     split: str | None = None,
+    split_flag: str = "--labels-split",
     captions: bool = False,
 ) -> Column:
     """The plan of a column of a Parquet file, of the Parquet files in a folder, or of a dataset.
@@ -135,12 +136,13 @@ def open_column(
         column: its name; dots lead into structs.
         classes: the model's.
         split: of a dataset; None for ``train``, or if it has none the split to judge on.
+        split_flag: what says the split, for messages.
         captions: whether the column's texts are captions to be kept.
 
     Raises:
         UserError: there is no file, no such column, or a column of another type.
     """
-    files = open_column_files(path, column, split=split, split_flag="--labels-split")
+    files = open_column_files(path, column, split=split, split_flag=split_flag)
     names: tuple[str, ...] | None
     if (path / DATASET_FILE).is_file():
         names = load_dataset(path).classes or None

@@ -3,7 +3,7 @@
 What the actors of the job `generate` run; tested without Ray.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,14 @@ import numpy as np
 import torch
 
 from pipeline.allocator import keep_freed_memory
-from pipeline.formats.sample_set import sample_table
+from pipeline.formats.sample_set import condition_hashes, sample_table
 from pipeline.formats.shard import write_shard
 from pipeline.pictures import from_signed
 from pipeline.sampling.inpainting import inpaint
 from pipeline.sampling.known_picture import InpaintingPlan
 from pipeline.sampling.options import SamplingOptions
 from pipeline.sampling.plan import ConditionPlan, PlannedRows
+from pipeline.sampling.prompt_reader import PromptReader, open_prompt_reader
 from pipeline.sampling.sample import sample, sample_stage
 from pipeline.stack import Stack
 
@@ -31,21 +32,24 @@ class SampleJob:
         model: the stack's directory.
         output: the directory of the shards.
         seed: keys all samples.
-        labels: the label of each sample.
+        plan: what each sample is drawn on.
         options: how to sample; None in a field takes the model's default.
         device: where the networks run.
         threads: torch threads of a worker.
         inpainting: the picture around which all samples are drawn; None for whole samples.
+        text_encoder: the directory or name of a text model's encoder; None for the model's own
+            name for it.
     """
 
     model: Path
     output: Path
     seed: int
-    labels: ConditionPlan
+    plan: ConditionPlan
     options: SamplingOptions
     device: str = "cpu"
     threads: int = 1
     inpainting: InpaintingPlan | None = None
+    text_encoder: str | None = None
 
     def load(self, stages: list[int] | None = None) -> Stack:
         """Sets this process's threads, and loads the stack or only some of its stages."""
@@ -64,55 +68,114 @@ class SampleJob:
             stack, seeds, indices, conditions, *around, self.options, resample=plan.resample
         )
 
-    def keys(
-        self, shard: Mapping[str, Any], shard_labels: PlannedRows
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Seeds, indices and labels of a shard's samples, int64 ``[N]`` each."""
+    def reader(self, stack: Stack) -> PromptReader | None:
+        """The encoder of the stack's prompts; None for a stack that takes none."""
+        condition = stack.spec.condition
+        if not condition.rule.embedded:
+            return None
+        return open_prompt_reader(condition, self.text_encoder, self.device)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of a shard's rows, which are drawn together.
+
+    Attributes:
+        place: where they stand among the shard's rows.
+        seeds, indices: int64 ``[N]``.
+        conditions: as `sample` takes them.
+    """
+
+    place: slice
+    seeds: np.ndarray
+    indices: np.ndarray
+    conditions: np.ndarray
+
+
+class ShardWorker:
+    """What workers have in common: a stack or a part of it, and the encoder of its prompts."""
+
+    def __init__(self, job: SampleJob, stages: list[int] | None = None) -> None:
+        self.job, self.stack = job, job.load(stages)
+        self._reader = job.reader(self.stack)
+
+    def parts(self, shard: Mapping[str, Any]) -> Iterator[Part]:
+        """A shard's rows, in order; conditions that are vectors come by calls of the networks.
+
+        A sentence's may take a hundred times the memory of its picture.
+        """
+        rows = self._rows(shard)
+        num = len(rows.labels)
+        size = max(1, num) if self._reader is None else self.stack.rows_per_call
         indices = np.arange(shard["start"], shard["stop"])
-        return np.full(len(indices), self.seed), indices, shard_labels.labels
+        seeds = np.full(num, self.job.seed)
+        for start in range(0, num, size):
+            place = slice(start, start + size)
+            conditions = self._conditions(rows, place)
+            yield Part(place, seeds[place], indices[place], conditions)
 
-    def shard_labels(self, shard: Mapping[str, Any]) -> PlannedRows:
-        """The labels of a shard's samples, and the captions that named them."""
-        return self.labels.rows(shard["start"], shard["stop"])
-
-    def store(
-        self, shard: Mapping[str, Any], shard_labels: PlannedRows, images: np.ndarray
-    ) -> dict[str, Any]:
+    def store(self, shard: Mapping[str, Any], images: np.ndarray) -> dict[str, Any]:
         """Writes a shard's pictures, uint8 ``[N, H, W, C]``, and returns its record."""
-        _, indices, labels = self.keys(shard, shard_labels)
-        table = sample_table(self.seed, indices, labels, images, shard_labels.captions)
-        return asdict(write_shard(table, self.output, shard["file"]))
+        rows, hashes = self._rows(shard), None
+        if self._reader is not None:
+            hashes = [
+                hash_ for part in self.parts(shard) for hash_ in condition_hashes(part.conditions)
+            ]
+        indices = np.arange(shard["start"], shard["stop"])
+        table = sample_table(self.job.seed, indices, rows.labels, images, rows.captions, hashes)
+        return asdict(write_shard(table, self.job.output, shard["file"]))
+
+    def _rows(self, shard: Mapping[str, Any]) -> PlannedRows:
+        return self.job.plan.rows(shard["start"], shard["stop"])
+
+    def _conditions(self, rows: PlannedRows, place: slice) -> np.ndarray:
+        if self._reader is None:
+            return rows.labels[place]
+        assert rows.captions is not None
+        return self._reader.conditions(rows.captions[place].to_pylist())
 
 
-class StackWorker:
+class StackWorker(ShardWorker):
     """Holds the whole stack and makes one shard a call."""
 
     def __init__(self, job: SampleJob) -> None:
-        self._job, self._stack = job, job.load()
+        super().__init__(job)
 
     def __call__(self, shard: dict[str, Any]) -> dict[str, Any]:
-        shard_labels = self._job.shard_labels(shard)
-        images = self._job.draw(self._stack, *self._job.keys(shard, shard_labels))
-        return self._job.store(shard, shard_labels, images)
+        images = [
+            self.job.draw(self.stack, part.seeds, part.indices, part.conditions)
+            for part in self.parts(shard)
+        ]
+        return self.store(shard, np.concatenate(images))
 
 
-class StageWorker:
+class StageWorker(ShardWorker):
     """Holds one stage's network and takes one shard through that stage a call.
 
-    From worker to worker goes ``{"z": float32 [N, C, h, w]}``; keys and labels follow from the
+    From worker to worker goes ``{"z": float32 [N, C, h, w]}``; keys and conditions follow from the
     shard's rows. The last stage's worker stores the pictures.
     """
 
     def __init__(self, job: SampleJob, stage: int) -> None:
-        self._job, self._stage, self._stack = job, stage, job.load([stage])
+        super().__init__(job, [stage])
+        self._stage = stage
 
     def __call__(
         self, shard: dict[str, Any], carry: dict[str, np.ndarray] | None
     ) -> dict[str, Any]:
-        shard_labels = self._job.shard_labels(shard)
-        z = None if carry is None else carry["z"]
-        keys = self._job.keys(shard, shard_labels)
-        z = sample_stage(self._stack, self._stage, z, *keys, self._job.options)
-        if self._stage < len(self._stack.spec.stages) - 1:
+        levels = [
+            sample_stage(
+                self.stack,
+                self._stage,
+                None if carry is None else carry["z"][part.place],
+                part.seeds,
+                part.indices,
+                part.conditions,
+                self.job.options,
+            )
+            for part in self.parts(shard)
+        ]
+        z = np.concatenate(levels)
+        if self._stage < len(self.stack.spec.stages) - 1:
             return {"z": z}
-        return self._job.store(shard, shard_labels, from_signed(torch.from_numpy(z)))
+        return self.store(shard, from_signed(torch.from_numpy(z)))

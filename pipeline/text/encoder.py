@@ -171,6 +171,10 @@ class TextEncoder:
             )
         return embeddings
 
+    def cut(self, texts: Sequence[str]) -> np.ndarray:
+        """Which of N texts have more tokens than are taken, bool ``[N]``; errors as `encode`."""
+        return self._tokens(texts)[1]
+
     def conditions(self, texts: Sequence[str]) -> np.ndarray:
         """N texts as a stack's condition ``text`` takes them.
 

@@ -28,6 +28,7 @@ from pipeline.verification.certificate_claims import CertificateClaims
 from pipeline.verification.claims import Claims, PerturbationClaims, SampleClaims
 from pipeline.verification.faults import Faults
 from pipeline.verification.inpainting_claims import with_known_pixels
+from pipeline.verification.prompt_claims import PromptClaims
 
 MANIFEST_FILE = sample_set.MANIFEST_FILE
 
@@ -132,14 +133,17 @@ def _samples(directory: Path, stored: dict[str, Any], faults: Faults) -> Listing
     _compare(faults, MANIFEST_FILE, "rows asked for", asked, samples.num_rows)
     none = np.empty(0, np.int64)
     images, captions = np.empty((0, *samples.shape), np.uint8), pa.array([], pa.string())
-    table = sample_set.sample_table(0, none, none, images, captions)
+    of_sentences = "condition" in samples.origin
+    hashes: list[str] | None = [] if of_sentences else None
+    table = sample_set.sample_table(0, none, none, images, captions, hashes)
+    claims: Claims = PromptClaims(samples.origin) if of_sentences else SampleClaims(samples.origin)
     rows = RowRules(
         table.schema,
         (-1, len(samples.classes)),
         "sample_index",
         int(samples.origin["seed"]),
-        optional=("caption",),
-        claims=with_known_pixels(SampleClaims(samples.origin), directory, samples, faults),
+        optional=() if of_sentences else ("caption",),
+        claims=with_known_pixels(claims, directory, samples, faults),
     )
     numbers = (0, int(stored["num_rows"]))
     return Listing("sample set", MANIFEST_FILE, samples.shards, (), rows, numbers)

@@ -16,7 +16,8 @@ import noisestack as ns
 from jobs.common.pools import Pool
 from jobs.common.row_ranges import RowRanges
 from jobs.generate import COMMAND, main
-from jobs.generate.config import GenerateConfig, label_plan, shard_rows
+from jobs.generate.config import GenerateConfig, shard_rows
+from jobs.generate.plans import label_plan
 from jobs.generate.pools import make_pools
 from pipeline.errors import UserError
 from pipeline.formats.sample_set import iterate_samples, open_sample_set

@@ -57,6 +57,7 @@ def test_the_page_needs_nothing_from_elsewhere():
     assert "http://" not in page.text
     assert "https://" not in page.text
     assert "image-rendering: pixelated" in page.text
+    assert 'id="text" type="text"' in page.text  # for a model that takes sentences
 
 
 @pytest.mark.parametrize(

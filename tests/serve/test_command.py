@@ -62,7 +62,7 @@ def test_a_model_half_there_is_told(capfd, model, tmp_path):
 def test_a_model_that_prompts_cannot_steer_is_told(capfd, tmp_path):
     config = {"condition": {"kind": "embedding", "size": 8}}
     save_model(tmp_path / "m", kind="stack", config=config, weights={}, card={})
-    assert "the condition embedding" in refusal(capfd, "--model", tmp_path / "m")
+    assert "embeddings that no sentence gives" in refusal(capfd, "--model", tmp_path / "m")
 
 
 def test_a_port_in_use_is_named(capfd, model):

@@ -17,7 +17,7 @@ def rows_of(seed, num_rows=1, *, sample_index=0, label=0, options="plain"):
     return {
         "seed": seed,
         "sample_index": sample_index,
-        "label": label,
+        "condition": label,
         "num_rows": num_rows,
         "options": options,
     }
