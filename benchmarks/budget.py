@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.chain.permutation import Purpose, keyed_permutation
-from pipeline.pictures import to_signed
+from pipeline.pictures import to_chain
 from pipeline.stack import Stack
 from pipeline.stack_spec import StackSpec
 from pipeline.training.trainer import Recipe, StackTrainer
@@ -37,7 +38,7 @@ def train_for(
     cpu_seconds: float,
     spec: StackSpec,
     recipe: Recipe,
-    pictures: NDArray[np.uint8],
+    values: NDArray[Any],
     condition: Callable[[NDArray[np.int64]], Tensor],
     say: Callable[[str], None] = print,
 ) -> Trained:
@@ -47,13 +48,13 @@ def train_for(
         cpu_seconds: user and system time of all threads of this process.
         spec: of the stack.
         recipe: its steps are not heeded: the rate's cosine ends where the time does.
-        pictures: uint8 ``[N, H, W, C]``, each of them once an epoch.
+        values: pictures or vectors, as `to_chain` takes them; each once an epoch.
         condition: of rows, by their numbers.
         say: is told how it goes.
     """
     torch.set_num_threads(1)
     trainer = StackTrainer(Stack.fresh(spec, recipe.seed), recipe)
-    order = batches(len(pictures), recipe.batch_size, recipe.seed)
+    order = batches(len(values), recipe.batch_size, recipe.seed)
     start = time.process_time()
     spent, said = 0.0, 0.0
     recent: list[Sequence[float]] = []
@@ -63,7 +64,7 @@ def train_for(
         due = max(trainer.step + 1, round(trainer.step / share)) if share else recipe.num_steps
         trainer.recipe = replace(recipe, num_steps=due)
         rows = next(order)
-        recent.append(trainer.update(to_signed(pictures[rows]), condition(rows)))
+        recent.append(trainer.update(to_chain(values[rows]), condition(rows)))
         spent = time.process_time() - start
         if spent - said >= cpu_seconds / _LINES:
             losses = tuple(float(value) for value in np.mean(recent, axis=0))
