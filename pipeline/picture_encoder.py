@@ -126,6 +126,35 @@ class PictureEncoder:
         return np.asarray(rows.cpu().numpy())
 
 
+def picture_encoder_for(
+    wanted: EncoderId, given: str | None, device: torch.device | str = "cpu"
+) -> PictureEncoder:
+    """The encoder whose vectors a model was trained on.
+
+    Args:
+        wanted: what the model states.
+        given: the directory that a person gave; None for the stated name.
+
+    Raises:
+        UserError: it is not at hand, or what was given is another.
+    """
+    name = given or wanted.name
+    try:
+        found = PictureEncoder.load(name, device)
+    except UserError as error:
+        if given is not None:
+            raise
+        raise UserError(
+            f"the picture encoder {wanted.name} is needed ({error}); name it with --picture-encoder"
+        ) from None
+    if not wanted.same_as(found.id):
+        raise UserError(
+            f"{name} is another picture encoder than {wanted.name}, which is needed: its hash is "
+            f"{found.sha256[:12]}…, not {wanted.sha256[:12]}…; name that with --picture-encoder"
+        )
+    return found
+
+
 def save_picture_encoder(
     path: Path | str,
     network: PictureEncoderNetwork,

@@ -127,6 +127,9 @@ CASES = (
     Case(f"{_GENERATE} --inpaint inpainting/mask.png --sampler dpmpp_2m"),
     Case(f"{_GENERATE} --inpaint inpainting/mask.png --pools stages"),
     Case(f"{_GENERATE} --mask inpainting/mask.png"),
+    Case(f"{_GENERATE} --variation-of inpainting/opaque.png"),
+    Case(f"{_GENERATE} --interpolate inpainting/opaque.png"),
+    Case(f"{_GENERATE} --variation-of inpainting/opaque.png --towards 'a sleeping cat'"),
     # perturb
     Case("perturb --dataset dataset --classifier nowhere --output out"),
     Case("perturb --dataset dataset --classifier stack --output out"),

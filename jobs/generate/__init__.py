@@ -18,6 +18,7 @@ from pipeline.formats.sample_set import MANIFEST_FILE, write_manifest
 from pipeline.formats.shard import shards_from_json
 from pipeline.plots.sample_set import draw_sample_set
 from pipeline.sampling.known_picture import INPAINTING, KNOWN_FILE
+from pipeline.sampling.picture_vectors import VECTORS, VectorsInTurn
 from pipeline.sampling.plan import ConditionPlan
 from pipeline.sampling.prompt_reader import open_prompt_reader
 from pipeline.sampling.prompts import PromptPlan
@@ -93,6 +94,8 @@ def _drawn_on(plan: ConditionPlan, spec: StackSpec) -> dict[str, Any]:
     """What the manifest says of the samples' conditions."""
     if not spec.condition.rule.embedded:
         return {"labels": plan.origin()}
+    if isinstance(plan, VectorsInTurn):
+        return {VECTORS: plan.origin()}
     return {"prompts": plan.origin(), "condition": spec.condition.to_json()}
 
 

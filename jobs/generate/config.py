@@ -13,6 +13,7 @@ from noisestack.paths import path_or_name
 from pipeline.sampling import SamplerName, SamplingOptions
 from pipeline.sampling.inpainting import RESAMPLE
 from pipeline.sampling.options import ALL_LEVELS
+from pipeline.sampling.picture_vectors import POSITIONS, TURN
 from pipeline.sampling.resampling import MOST_REPETITIONS
 from pipeline.stack_spec import StackSpec
 
@@ -87,6 +88,39 @@ class GenerateConfig(JobConfig):
         description="the text encoder that the model was trained with: a directory or a name; none "
         "for the name that the model has it by",
     )
+    variation_of: Path | None = Field(
+        None,
+        description="of a model that is drawn on pictures' embeddings: a picture that all samples "
+        "are variations of",
+    )
+    interpolate: tuple[Path, ...] | None = Field(
+        None, description="two pictures: samples lie on the way from one embedding to the other"
+    )
+    towards: str | None = Field(
+        None,
+        description="a sentence: with --variation-of and --away-from, samples lie on the way from "
+        "the picture along the difference of the two sentences",
+    )
+    away_from: str | None = Field(
+        None, description="a sentence that says what is in the picture now"
+    )
+    turn: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description=f"how far along the difference the last of these lies; none for {TURN}",
+    )
+    positions: int | None = Field(
+        None,
+        ge=2,
+        description="places on such a way, both ends included, that samples have in turn; none "
+        f"for {POSITIONS}",
+    )
+    picture_encoder: Path | None = Field(
+        None,
+        description="the picture encoder that the model was trained with; none for the path that "
+        "the model has it by",
+    )
     sampler: SamplerName | None = Field(None, description="the sampler; none for the model's own")
     layers: tuple[int, ...] | None = Field(
         None, description="layers in each stage, coarsest first; none for the model's own"
@@ -154,7 +188,7 @@ class GenerateConfig(JobConfig):
 
     @model_validator(mode="after")
     def _conditions_are_said_once(self) -> Self:
-        prompts = ("prompts", "prompts_from")
+        prompts = ("prompts", "prompts_from", "variation_of", "interpolate")
         ways = ("labels", "per_class", "captions", "labels_from", *prompts)
         given = [key for key in ways if getattr(self, key) is not None]
         if len(given) > 1:
@@ -171,6 +205,22 @@ class GenerateConfig(JobConfig):
         ):
             if getattr(self, key) is not None and getattr(self, file) is None:
                 raise ValueError(f"{flag_of(key)} is about {flag_of(file)}; give that too")
+        return self
+
+    @model_validator(mode="after")
+    def _ways_have_their_ends(self) -> Self:
+        if self.interpolate is not None and len(self.interpolate) != 2:
+            raise ValueError(f"--interpolate takes two pictures, A,B, not {len(self.interpolate)}")
+        if (self.towards is None) != (self.away_from is None):
+            raise ValueError("--towards and --away-from are given together: a difference of both")
+        if self.towards is not None and self.variation_of is None:
+            raise ValueError("--towards starts at a picture; give it with --variation-of")
+        if self.turn is not None and self.towards is None:
+            raise ValueError("--turn is about --towards; give that too")
+        if self.positions is not None and self.interpolate is None and self.towards is None:
+            raise ValueError("--positions is about --interpolate or --towards; give one of them")
+        if self.picture_encoder is not None and not (self.variation_of or self.interpolate):
+            raise ValueError("--picture-encoder reads a picture; give --variation-of")
         return self
 
     @model_validator(mode="after")

@@ -5,6 +5,7 @@ import sys
 import numpy as np
 
 from jobs.generate.config import GenerateConfig
+from jobs.generate.vectors import vector_plan
 from noisestack.flags import flag_of
 from pipeline.class_names import NO_CONDITION
 from pipeline.errors import UserError
@@ -28,8 +29,11 @@ def condition_plan(config: GenerateConfig, spec: StackSpec) -> ConditionPlan:
     """What the samples of a model are drawn on, by its condition.
 
     Raises:
-        UserError: as `prompt_plan` for a model that is drawn on embeddings, else as `label_plan`.
+        UserError: as `vector_plan` where pictures are named; as `prompt_plan` for a model that is
+            drawn on embeddings, else as `label_plan`.
     """
+    if config.variation_of is not None or config.interpolate is not None:
+        return vector_plan(config, spec)
     if spec.condition.rule.embedded:
         return prompt_plan(config)
     return label_plan(config, spec.classes, spec.untrained)

@@ -16,12 +16,14 @@ import numpy as np
 from PIL import Image
 
 from pipeline.errors import UserError
-from pipeline.sources.decode import open_image
+from pipeline.sampling.picture_file import file_bytes, on_white, rgba_of
 
 KNOWN_FILE = "known.png"
 """The picture in a sample set's directory, transparent where its pixels were to be drawn."""
 
 INPAINTING = "inpainting"
+
+_WHOSE = "the model draws"
 
 
 @dataclass(frozen=True)
@@ -84,14 +86,9 @@ def read_known_picture(
     Raises:
         UserError: a file is not there; or as `known_picture`.
     """
-    data = []
-    for path in (picture, mask):
-        try:
-            data.append(None if path is None else path.read_bytes())
-        except OSError as error:
-            raise UserError(f"{path} cannot be read ({error.strerror}); check the path") from None
-    assert data[0] is not None
-    return known_picture(data[0], data[1], shape, str(picture), str(mask))
+    data = file_bytes(picture)
+    said = None if mask is None else file_bytes(mask)
+    return known_picture(data, said, shape, str(picture), str(mask))
 
 
 def known_picture(
@@ -117,10 +114,10 @@ def known_picture(
         UserError: a file that is no picture, has another size or no transparency, or is
             transparent everywhere; a picture with colours for grey samples.
     """
-    rgba = _rgba(picture, picture_name, shape)
-    said, name = (
-        (rgba, picture_name) if mask is None else (_rgba(mask, mask_name, shape), mask_name)
-    )
+    rgba = rgba_of(picture, picture_name, shape, _WHOSE)
+    said, name = rgba, picture_name
+    if mask is not None:
+        said, name = rgba_of(mask, mask_name, shape, _WHOSE), mask_name
     known = said[:, :, 3] > 0
     if known.all():
         raise UserError(
@@ -129,25 +126,7 @@ def known_picture(
         )
     if not known.any():
         raise UserError(f"{name} is transparent everywhere: nothing is known to draw around")
-    white = Image.new("RGBA", (shape[1], shape[0]), "white")
-    image = np.asarray(Image.alpha_composite(white, Image.fromarray(rgba, "RGBA")))[:, :, :3]
-    image = np.where(known[:, :, None], image, 0).astype(np.uint8)
-    if shape[2] == 1:
-        if (image != image[:, :, :1]).any():
-            raise UserError(f"{picture_name} has colours, and the model draws grey pictures")
-        image = np.ascontiguousarray(image[:, :, :1])
-    return KnownPicture(image, known)
-
-
-def _rgba(data: bytes, name: str, shape: tuple[int, int, int]) -> np.ndarray:
-    """uint8 ``[H, W, 4]``."""
-    image = open_image(data, name)
-    if (image.height, image.width) != shape[:2]:
-        raise UserError(
-            f"{name} is {image.height}x{image.width}, and the model draws "
-            f"{shape[0]}x{shape[1]} (height x width); resize it"
-        )
-    return np.asarray(image.convert("RGBA"))
+    return KnownPicture(on_white(rgba, picture_name, shape[2], _WHOSE, known), known)
 
 
 def claimed_picture(

@@ -19,10 +19,12 @@ class PlannedRows:
     Attributes:
         labels: int64 ``[N]``, -1 for no class.
         captions: N texts: the prompts, or what named the labels; None where none were given.
+        vectors: float32 ``[N, D]``, of a plan that holds them; None for others.
     """
 
     labels: np.ndarray
     captions: pa.Array | None = None
+    vectors: np.ndarray | None = None
 
 
 class ConditionPlan(ABC):

@@ -20,6 +20,7 @@ from pipeline.sampling.known_picture import InpaintingPlan
 from pipeline.sampling.options import SamplingOptions
 from pipeline.sampling.plan import ConditionPlan, PlannedRows
 from pipeline.sampling.prompt_reader import PromptReader, open_prompt_reader
+from pipeline.sampling.prompts import PromptPlan
 from pipeline.sampling.sample import sample, sample_stage
 from pipeline.stack import Stack
 
@@ -69,11 +70,10 @@ class SampleJob:
         )
 
     def reader(self, stack: Stack) -> PromptReader | None:
-        """The encoder of the stack's prompts; None for a stack that takes none."""
-        condition = stack.spec.condition
-        if not condition.rule.embedded:
+        """The encoder of the plan's prompts; None for a plan of other things."""
+        if not isinstance(self.plan, PromptPlan):
             return None
-        return open_prompt_reader(condition, self.text_encoder, self.device)
+        return open_prompt_reader(stack.spec.condition, self.text_encoder, self.device)
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class ShardWorker:
     def store(self, shard: Mapping[str, Any], images: np.ndarray) -> dict[str, Any]:
         """Writes a shard's pictures, uint8 ``[N, H, W, C]``, and returns its record."""
         rows, hashes = self._rows(shard), None
-        if self._reader is not None:
+        if self._reader is not None or rows.vectors is not None:
             hashes = [
                 hash_ for part in self.parts(shard) for hash_ in condition_hashes(part.conditions)
             ]
@@ -129,6 +129,8 @@ class ShardWorker:
         return self.job.plan.rows(shard["start"], shard["stop"])
 
     def _conditions(self, rows: PlannedRows, place: slice) -> np.ndarray:
+        if rows.vectors is not None:
+            return rows.vectors[place]
         if self._reader is None:
             return rows.labels[place]
         assert rows.captions is not None

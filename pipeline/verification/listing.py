@@ -24,11 +24,13 @@ from pipeline.formats.output import read_json, sha256_of_file
 from pipeline.formats.perturbation import set as perturbation_set
 from pipeline.formats.seal import seal_holds
 from pipeline.formats.shard import Shard
+from pipeline.sampling.picture_vectors import VECTORS
 from pipeline.verification.certificate_claims import CertificateClaims
 from pipeline.verification.claims import Claims, PerturbationClaims, SampleClaims
 from pipeline.verification.faults import Faults
 from pipeline.verification.inpainting_claims import with_known_pixels
 from pipeline.verification.prompt_claims import PromptClaims
+from pipeline.verification.vector_claims import VectorClaims
 
 MANIFEST_FILE = sample_set.MANIFEST_FILE
 
@@ -133,10 +135,11 @@ def _samples(directory: Path, stored: dict[str, Any], faults: Faults) -> Listing
     _compare(faults, MANIFEST_FILE, "rows asked for", asked, samples.num_rows)
     none = np.empty(0, np.int64)
     images, captions = np.empty((0, *samples.shape), np.uint8), pa.array([], pa.string())
-    of_sentences = "condition" in samples.origin
-    hashes: list[str] | None = [] if of_sentences else None
-    table = sample_set.sample_table(0, none, none, images, captions, hashes)
-    claims: Claims = PromptClaims(samples.origin) if of_sentences else SampleClaims(samples.origin)
+    of_sentences, of_vectors = "condition" in samples.origin, VECTORS in samples.origin
+    hashes: list[str] | None = [] if of_sentences or of_vectors else None
+    table = sample_set.sample_table(0, none, none, images, None if of_vectors else captions, hashes)
+    kind = VectorClaims if of_vectors else PromptClaims if of_sentences else SampleClaims
+    claims: Claims = kind(samples.origin)
     rows = RowRules(
         table.schema,
         (-1, len(samples.classes)),
