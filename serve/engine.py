@@ -12,22 +12,39 @@ import logging
 import math
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Generic, Self, TypeVar
+from typing import Generic, Protocol, Self, TypeVar
 
 import numpy as np
 
 logger = logging.getLogger(__name__)
 
 OptionsT = TypeVar("OptionsT", bound=Hashable)
+OptionsT_contra = TypeVar("OptionsT_contra", contravariant=True)
 
-SampleFunction = Callable[[np.ndarray, np.ndarray, np.ndarray, OptionsT], np.ndarray]
-"""``(seeds, indices, conditions, options)`` to uint8 ``[N, H, W, C]``.
 
-Seeds and indices are int64 ``[N]``; conditions are labels, int64 ``[N]``, or embeddings, float32
-``[N, …]``.
-"""
+class SampleFunction(Protocol[OptionsT_contra]):
+    """What draws a batch."""
+
+    def __call__(
+        self,
+        seeds: np.ndarray,
+        indices: np.ndarray,
+        conditions: np.ndarray,
+        options: OptionsT_contra,
+        /,
+        *inputs: np.ndarray,
+    ) -> np.ndarray:
+        """N rows to uint8 ``[N, H, W, C]``.
+
+        Args:
+            seeds, indices: int64 ``[N]``.
+            conditions: labels, int64 ``[N]``, or embeddings, float32 ``[N, …]``.
+            options: of all rows.
+            inputs: what else the options need of each row, ``[N, …]``.
+        """
+
 
 # The weight of the newest batch in the running mean of seconds a batch.
 _NEWEST = 0.2
@@ -61,8 +78,10 @@ class _Request(Generic[OptionsT]):
         condition: int | np.ndarray,
         num_rows: int,
         options: OptionsT,
+        inputs: tuple[np.ndarray, ...],
     ) -> None:
-        self.seed, self.sample_index, self.condition = seed, sample_index, condition
+        self.seed, self.sample_index = seed, sample_index
+        self.condition, self.inputs = condition, inputs
         self.num_rows, self.options = num_rows, options
         self.num_started = 0
         self.num_done = 0
@@ -147,6 +166,7 @@ class Engine(Generic[OptionsT]):
         condition: int | np.ndarray,
         num_rows: int,
         options: OptionsT,
+        inputs: tuple[np.ndarray, ...] = (),
     ) -> np.ndarray:
         """The pictures of rows ``(seed, sample_index + i, condition)``, i < num_rows.
 
@@ -154,6 +174,8 @@ class Engine(Generic[OptionsT]):
 
         Args:
             condition: a label, or an embedding of the same type and shape in all requests.
+            inputs: what the options need of each row; of the same number, types and shapes in all
+                requests of the same options.
 
         Returns:
             uint8 ``[num_rows, H, W, C]``.
@@ -170,7 +192,7 @@ class Engine(Generic[OptionsT]):
             raise EngineClosed("the engine is not running")
         if self.queued_rows + num_rows > self.max_queued_rows:
             raise QueueFull(self.queued_rows, self._seconds_until_room(num_rows))
-        request = _Request(seed, sample_index, condition, num_rows, options)
+        request = _Request(seed, sample_index, condition, num_rows, options, inputs)
         self._groups.setdefault(options, deque()).append(request)
         self.queued_rows += num_rows
         self._arrived.set()
@@ -257,9 +279,10 @@ class Engine(Generic[OptionsT]):
         indices = np.array([request.sample_index + i for request, i in rows], dtype=np.int64)
         conditions = np.stack([np.asarray(request.condition) for request, _ in rows])
         options = rows[0][0].options
+        inputs = map(np.stack, zip(*(request.inputs for request, _ in rows), strict=True))
         start = time.perf_counter()
         images = await asyncio.get_running_loop().run_in_executor(
-            self._thread, self._sample, seeds, indices, conditions, options
+            self._thread, self._sample, seeds, indices, conditions, options, *inputs
         )
         seconds = time.perf_counter() - start
         self.seconds_per_batch += _NEWEST * (seconds - self.seconds_per_batch)

@@ -1,7 +1,7 @@
 """Middleware in pure ASGI: the check of the bearer key, and the limit on a body's size."""
 
 import hmac
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from fastapi.responses import JSONResponse
@@ -31,6 +31,12 @@ def _header(scope: Scope, name: bytes) -> str | None:
     return None
 
 
+def path_of(scope: Scope) -> str:
+    """The path of a request below the application's root."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", "")) or "/"
+
+
 class KeyGuard:
     """Answers 401 to requests without the bearer key; the page and ``/healthz`` stay open."""
 
@@ -39,18 +45,13 @@ class KeyGuard:
         self.digest = digest
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or self._path(scope) in _OPEN_PATHS or self._knows(scope):
+        if scope["type"] != "http" or path_of(scope) in _OPEN_PATHS or self._knows(scope):
             await self.app(scope, receive, send)
             return
         message = "a valid key is required: send it as 'Authorization: Bearer KEY'"
         headers = {"WWW-Authenticate": "Bearer"}
         error = ApiError(401, message, code="invalid_api_key", headers=headers)
         await error_response(error)(scope, receive, send)
-
-    @staticmethod
-    def _path(scope: Scope) -> str:
-        path: str = scope["path"]
-        return path.removeprefix(scope.get("root_path", "")) or "/"
 
     def _knows(self, scope: Scope) -> bool:
         kind, _, key = (_header(scope, b"authorization") or "").partition(" ")
@@ -60,29 +61,38 @@ class KeyGuard:
 
 
 class BodyLimit:
-    """Answers 413 to bodies over a size, also chunked ones, and passes on the others whole."""
+    """Answers 413 to bodies over a size, also chunked ones, and passes on the others whole.
 
-    def __init__(self, app: AsgiApp, max_bytes: int) -> None:
+    Args:
+        max_bytes: of a body.
+        allowances: bytes on top for the pictures in bodies to some paths.
+    """
+
+    def __init__(
+        self, app: AsgiApp, max_bytes: int, allowances: Mapping[str, int] | None = None
+    ) -> None:
         self.app = app
         self.max_bytes = max_bytes
+        self.allowances = dict(allowances or {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        most = self.max_bytes + self.allowances.get(path_of(scope), 0)
         declared = _header(scope, b"content-length") or ""
         body = b""
         more = True
-        too_large = declared.isdigit() and int(declared) > self.max_bytes
+        too_large = declared.isdigit() and int(declared) > most
         while more and not too_large:
             message = await receive()
             if message["type"] == "http.disconnect":
                 return
             body += message.get("body", b"")
             more = message.get("more_body", False)
-            too_large = len(body) > self.max_bytes
+            too_large = len(body) > most
         if too_large:
-            text = f"the body is larger than {self.max_bytes} bytes"
+            text = f"the body is larger than {most} bytes"
             error = ApiError(413, text, code="body_too_large")
             await error_response(error)(scope, receive, send)
             return

@@ -10,9 +10,10 @@ from pydantic import TypeAdapter
 from pipeline.conditions import CONDITIONS, ConditionSpec
 from pipeline.errors import UserError
 from pipeline.formats.model import StoredModel, open_model
-from pipeline.sampling import SamplingOptions, is_exact, sample
+from pipeline.sampling import is_exact
 from pipeline.sampling.prompt_reader import PromptReader, open_prompt_reader
 from pipeline.stack import KIND, Stack
+from serve.drawing import Drawing, draw
 from serve.engine import Engine
 from serve.prompts import PromptEncoder
 from serve.schema import ServedModel
@@ -59,7 +60,7 @@ class Replica:
         app: the ASGI application.
     """
 
-    engine: Engine[SamplingOptions]
+    engine: Engine[Drawing]
     app: FastAPI
 
     def __init__(self, settings: Settings, digest: bytes | None) -> None:
@@ -79,7 +80,7 @@ class Replica:
         exact = is_exact(stack)
         seconds_per_batch = (time.perf_counter() - start) / _CALLS_OF_SELF_TEST
         self.engine = Engine(
-            functools.partial(sample, stack),
+            functools.partial(draw, stack),
             stack.rows_per_call,
             max_queued_rows=settings.max_queued_rows,
             seconds_per_batch=seconds_per_batch,

@@ -6,7 +6,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipeline.sampling import SAMPLERS
+from pipeline.sampling.inpainting import RESAMPLE
 from pipeline.sampling.options import ALL_LEVELS
+from pipeline.sampling.resampling import MOST_REPETITIONS
 from pipeline.stack_spec import StackSpec
 from serve.rendering import FileFormat, Resampling
 from serve.settings import MAX_IMAGES
@@ -126,6 +128,19 @@ class ImageRequest(BaseModel):
         return data
 
 
+class EditRequest(ImageRequest):
+    """The fields of ``POST /v1/images/edits``, beside the files ``image`` and ``mask``."""
+
+    resample: int | None = Field(
+        None,
+        ge=1,
+        le=MOST_REPETITIONS,
+        description=f"How often each layer is drawn around the picture; {RESAMPLE} when absent.",
+    )
+
+    input_fidelity: Any = None  # as those above
+
+
 class GeneratedImage(BaseModel):
     """One picture; ``seed``, ``sample_index`` and ``label`` name the same row in a sample set."""
 
@@ -141,7 +156,7 @@ class GeneratedImage(BaseModel):
 
 
 class ImagesResponse(BaseModel):
-    """The answer to ``POST /v1/images/generations``."""
+    """The answer to requests for pictures."""
 
     created: int
     data: list[GeneratedImage]

@@ -6,17 +6,20 @@ from typing import Any
 
 from pipeline.class_names import NO_LABEL, label_by_name_or_number
 from pipeline.errors import UserError
-from pipeline.sampling import SamplingOptions
+from pipeline.sampling import SAMPLERS, SamplingOptions
+from pipeline.sampling.inpainting import RESAMPLE, check_inpainting
 from pipeline.sampling.prompts import is_null_prompt
 from pipeline.sampling.steps import shared_layers
 from pipeline.stack_spec import StackSpec
+from serve.drawing import Drawing, Editing
 from serve.errors import ApiError, did_you_mean
 from serve.rendering import MAX_PIXELS, Rendering, SizeError, parse_size
-from serve.schema import ImageRequest, ServedModel
+from serve.schema import EditRequest, ImageRequest, ServedModel
 
 # Random seeds are short enough to copy, and exact in JavaScript.
 _RANDOM_SEED_BITS = 32
 _NAMED_CLASSES = 20
+_ONE_STEP = "ddim"  # dpmpp_2m without what it remembers
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class SamplingTask:
         options: with all of the model's defaults filled in.
         rendering: size and file format of a picture.
         as_url: whether the answer holds data: URLs, and not base64.
+        resample: how often each layer is drawn around the known pixels of a picture; None for
+            whole pictures.
     """
 
     label: int
@@ -45,6 +50,40 @@ class SamplingTask:
     options: SamplingOptions
     rendering: Rendering
     as_url: bool
+    resample: int | None = None
+
+    @property
+    def drawing(self) -> Drawing:
+        """What its rows have in common with those of other requests that share their batches."""
+        if self.resample is None:
+            return self.options
+        return Editing(self.options, self.resample)
+
+
+def edit_task_of(request: EditRequest, model: ServedModel) -> SamplingTask:
+    """Turns a request for the rest of a picture into a task for this model.
+
+    A sampler that goes on from the layer before cannot draw around pixels. Where the model's own is
+    such a one, and the request names none, `ddim` draws.
+
+    Raises:
+        ApiError: as `task_of`; 400 for a sampler that cannot draw around pixels, and for more
+            layers, each time counted, than the endpoint draws.
+    """
+    if request.sampler is None and SAMPLERS[model.spec.sampler].multistep:
+        request = request.model_copy(update={"sampler": _ONE_STEP})
+    task = task_of(request, model)
+    resample = RESAMPLE if request.resample is None else request.resample
+    try:
+        check_inpainting(model.spec, task.options, resample)
+    except UserError as error:
+        raise ApiError(400, str(error), code="invalid_value", param="sampler") from None
+    if request.resample is not None:
+        layers, most = sum(task.options.layers or ()) * resample, model.max_layers * RESAMPLE
+        if layers > most:
+            message = f"resample {resample} makes {layers:,} layers of it: {most:,} at most"
+            raise ApiError(400, message, code="invalid_value", param="resample")
+    return replace(task, resample=resample)
 
 
 def task_of(request: ImageRequest, model: ServedModel) -> SamplingTask:

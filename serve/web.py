@@ -5,7 +5,7 @@ import base64
 import contextlib
 import math
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from importlib import resources
 from typing import Any, TypeVar
 
@@ -16,12 +16,15 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException
 
 from pipeline.errors import UserError
-from pipeline.sampling import SamplingOptions
+from serve.drawing import Drawing
+from serve.edits import EDIT_FORM, known_of
 from serve.engine import Engine, EngineClosed, QueueFull, SamplingFailed
 from serve.errors import ApiError, from_validation
+from serve.form import read_form
 from serve.guards import BodyLimit, KeyGuard, error_response
 from serve.prompts import EncodedPrompt, PromptEncoder
 from serve.schema import (
+    EditRequest,
     GeneratedImage,
     ImageRequest,
     ImagesResponse,
@@ -30,7 +33,7 @@ from serve.schema import (
     ServedModel,
     model_card,
 )
-from serve.task import SamplingTask, check_model_id, task_of
+from serve.task import SamplingTask, check_model_id, edit_task_of, task_of
 
 T = TypeVar("T")
 
@@ -41,12 +44,13 @@ _PAGE_POLICY = (
 )
 # The openai client (3.54) obeys Retry-After up to 120 s; above that it gives up at once.
 _LONGEST_RETRY_AFTER_S = 120
+_PIXEL_BYTES, _HEAD_BYTES = 4, 4096
 # The status that proxies log when a client has disconnected; nobody receives it.
 _CLIENT_GONE = 499
 
 
 def create_app(
-    engine: Engine[SamplingOptions],
+    engine: Engine[Drawing],
     model: ServedModel,
     *,
     request_timeout_s: float,
@@ -60,7 +64,7 @@ def create_app(
         engine: draws the pictures.
         model: what it serves.
         request_timeout_s: seconds from a request's arrival to its 504.
-        max_body_bytes: larger bodies get a 413.
+        max_body_bytes: larger bodies get a 413; pictures in a body have bytes of their own on top.
         digest: `key.key_digest` of the key that requests must carry; None for no key.
         prompts: encodes the prompts of a model that takes sentences; None for other models.
     """
@@ -104,27 +108,47 @@ def create_app(
         """Draws pictures."""
         task = task_of(body, model)
         work = _fulfil(engine, prompts, task)
-        data, notice = await _while_connected(request, work, request_timeout_s)
-        return ImagesResponse(
-            created=int(time.time()),
-            data=data,
-            output_format=task.rendering.file_format,
-            size=task.rendering.size,
-            resampling=task.rendering.resampling,
-            layers=list(task.options.layers or ()),
-            notice=notice,
-        )
+        return await _while_connected(request, work, request_timeout_s)
 
-    app.add_middleware(BodyLimit, max_bytes=max_body_bytes)
+    @app.post("/v1/images/edits", response_model_exclude_none=True, openapi_extra=EDIT_FORM)
+    async def edit(request: Request) -> ImagesResponse:
+        """Draws the transparent parts of a picture anew."""
+        body, files = await read_form(request, EditRequest, ("image", "mask"))
+        task = edit_task_of(body, model)
+        work = _edit(engine, prompts, task, files, model.spec.shape)
+        return await _while_connected(request, work, request_timeout_s)
+
+    height, width, _ = model.spec.shape
+    # A picture and its mask, not compressed at all.
+    files = 2 * (height * width * _PIXEL_BYTES + _HEAD_BYTES)
+    app.add_middleware(BodyLimit, max_bytes=max_body_bytes, allowances={"/v1/images/edits": files})
     if digest is not None:
         app.add_middleware(KeyGuard, digest=digest)
     return app
 
 
+async def _edit(
+    engine: Engine[Drawing],
+    prompts: PromptEncoder | None,
+    task: SamplingTask,
+    files: Mapping[str, bytes],
+    shape: tuple[int, int, int],
+) -> ImagesResponse:
+    known = await asyncio.to_thread(known_of, files, shape)
+    return await _fulfil(engine, prompts, task, (known.image, known.mask))
+
+
 async def _fulfil(
-    engine: Engine[SamplingOptions], prompts: PromptEncoder | None, task: SamplingTask
-) -> tuple[list[GeneratedImage], str | None]:
-    """The pictures of an answer, and a notice about its prompt or None."""
+    engine: Engine[Drawing],
+    prompts: PromptEncoder | None,
+    task: SamplingTask,
+    inputs: tuple[np.ndarray, ...] = (),
+) -> ImagesResponse:
+    """Draws a task's pictures.
+
+    Args:
+        inputs: what the task's drawing needs of each picture.
+    """
     encoded: EncodedPrompt | None = None
     try:
         if task.prompt is not None:
@@ -135,7 +159,8 @@ async def _fulfil(
             sample_index=task.sample_index,
             condition=task.label if encoded is None else encoded.condition,
             num_rows=task.num_images,
-            options=task.options,
+            options=task.drawing,
+            inputs=inputs,
         )
     except UserError as error:
         raise ApiError(400, str(error), code="invalid_prompt", param="prompt") from None
@@ -154,8 +179,16 @@ async def _fulfil(
     except SamplingFailed:
         # The engine has logged the cause; a client has no use for it.
         raise ApiError(500, "sampling failed on the server", code="internal_error") from None
-    sha256, notice = (None, None) if encoded is None else (encoded.sha256, encoded.notice)
-    return await asyncio.to_thread(_hand_over, images, task, sha256), notice
+    sha256 = None if encoded is None else encoded.sha256
+    return ImagesResponse(
+        created=int(time.time()),
+        data=await asyncio.to_thread(_hand_over, images, task, sha256),
+        output_format=task.rendering.file_format,
+        size=task.rendering.size,
+        resampling=task.rendering.resampling,
+        layers=list(task.options.layers or ()),
+        notice=None if encoded is None else encoded.notice,
+    )
 
 
 def _hand_over(
@@ -211,7 +244,7 @@ async def _while_connected(request: Request, work: Coroutine[Any, Any, T], timeo
 
 
 def _answer_errors_in_openai_format(app: FastAPI) -> None:
-    fields = list(ImageRequest.model_fields)
+    fields = list(EditRequest.model_fields)
 
     @app.exception_handler(ApiError)
     async def on_api_error(_: Request, error: ApiError) -> JSONResponse:

@@ -17,7 +17,7 @@ from pipeline.formats.output import write_bytes
 from pipeline.formats.sample_set import MANIFEST_FILE, write_manifest
 from pipeline.formats.shard import shards_from_json
 from pipeline.plots.sample_set import draw_sample_set
-from pipeline.sampling.known_picture import INPAINTING, KNOWN_FILE
+from pipeline.sampling.known_picture import INPAINTING, KNOWN_FILE, InpaintingPlan
 from pipeline.sampling.picture_vectors import VECTORS, VectorsInTurn
 from pipeline.sampling.plan import ConditionPlan
 from pipeline.sampling.prompt_reader import open_prompt_reader
@@ -43,12 +43,10 @@ def main(config: GenerateConfig) -> Path:
         "model_sha256": stack.sha256,
         "seed": config.seed,
         "count": count,
-        **_drawn_on(plan, spec),
+        **_drawn_on(plan, spec, inpainting),
         "options": options.origin(),
         "rows_per_shard": rows_per_shard,
     }
-    if inpainting is not None:
-        origin[INPAINTING] = inpainting.origin()
     with claim_output(
         config.output, origin, overwrite=config.overwrite, marker=MANIFEST_FILE
     ) as output:
@@ -90,13 +88,16 @@ def main(config: GenerateConfig) -> Path:
     return output.path
 
 
-def _drawn_on(plan: ConditionPlan, spec: StackSpec) -> dict[str, Any]:
-    """What the manifest says of the samples' conditions."""
+def _drawn_on(
+    plan: ConditionPlan, spec: StackSpec, inpainting: InpaintingPlan | None
+) -> dict[str, Any]:
+    """What the manifest says that the samples are drawn on, and around."""
+    around = {} if inpainting is None else {INPAINTING: inpainting.origin()}
     if not spec.condition.rule.embedded:
-        return {"labels": plan.origin()}
+        return {"labels": plan.origin(), **around}
     if isinstance(plan, VectorsInTurn):
-        return {VECTORS: plan.origin()}
-    return {"prompts": plan.origin(), "condition": spec.condition.to_json()}
+        return {VECTORS: plan.origin(), **around}
+    return {"prompts": plan.origin(), "condition": spec.condition.to_json(), **around}
 
 
 COMMAND = Command(

@@ -293,3 +293,43 @@ def test_a_randomly_cancelled_crowd_leaves_an_empty_queue_and_right_answers():
 
     assert all(asyncio.run(scenario()))
     assert max(len(rows) for rows in sampler.rows) == 5
+
+
+def test_what_the_options_need_of_each_row_comes_with_it_in_shared_batches():
+    batches = []
+
+    def sample(seeds, indices, conditions, options, *inputs):
+        batches.append((options, len(seeds)))
+        if not inputs:
+            return np.zeros((len(seeds), 1, 1, 1), np.uint8)
+        pictures, known = inputs
+        assert (conditions.dtype, known.dtype) == (np.float32, bool)
+        return (pictures + conditions[:, None, None, :1].astype(np.uint8)) * known[..., None]
+
+    async def scenario():
+        async with Engine(sample, 8, max_queued_rows=64) as engine:
+
+            def ask(value, options, *inputs):
+                condition = np.full(3, value, np.float32)
+                return engine.sample(
+                    seed=0,
+                    sample_index=0,
+                    condition=condition,
+                    num_rows=2,
+                    options=options,
+                    inputs=inputs,
+                )
+
+            def around(level, known):
+                return np.full((2, 2, 1), level, np.uint8), np.full((2, 2), known)
+
+            return await asyncio.gather(
+                ask(1, "whole"),
+                ask(2, "rest", *around(10, True)),
+                ask(3, "rest", *around(9, False)),
+            )
+
+    _, seen, unknown = asyncio.run(scenario())
+    assert set(seen.ravel().tolist()) == {12}
+    assert set(unknown.ravel().tolist()) == {0}
+    assert sorted(batches) == [("rest", 4), ("whole", 2)]
