@@ -100,6 +100,4 @@ def _drawn_on(
     return {"prompts": plan.origin(), "condition": spec.condition.to_json(), **around}
 
 
-COMMAND = Command(
-    GenerateConfig, main, summary="random noise into labelled pictures, or those of sentences"
-)
+COMMAND = Command(GenerateConfig, main, summary="random noise into pictures of labels or sentences")
