@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from benchmarks.common import Options, report
 from benchmarks.scenes.drawing import Combination, Scene, distinct, draw, scene_at
+from benchmarks.scenes.probe import colours_read
 from benchmarks.scenes.reading import Scores, read, score
 from benchmarks.ways.base import QUICK, Captions, Lesson, Painter, Setting, Way
 from benchmarks.ways.dalle2 import PriorAndDecoder
@@ -59,6 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "embed_cpu_seconds": round(time.process_time() - start, 1),
         **shares("real", read_scores(draw(asked), _combinations(asked))),
     }
+    figures |= readable(captions, scenes, asked)
     lesson = Lesson(draw(scenes), _captions(scenes), captions, encoder.id)
     for name in given.ways:
         setting = QUICK if given.quick else Setting()
@@ -142,6 +144,19 @@ def shares(name: str, scores: Sequence[Scores]) -> dict[str, Any]:
         figures[f"{name}_{what}_percent"] = round(100 * right / len(scores), 1)
         figures[f"{name}_{what}_interval_95"] = [round(100 * low, 1), round(100 * high, 1)]
     return figures
+
+
+def readable(captions: Captions, scenes: Sequence[Scene], asked: Sequence[Scene]) -> dict[str, Any]:
+    """Of how many captions a linear map reads the colour of each shape off the pooled vector.
+
+    It is fitted to the captions of training: what lies in the vector, if a model learns to use it.
+    """
+    known = list(dict.fromkeys(_combinations(scenes)))
+    vectors, read_off = (
+        captions.of([one.caption for one in said])[:, 0] for said in (known, _combinations(asked))
+    )
+    right = colours_read(vectors, known, read_off, _combinations(asked))
+    return {"pooled_vector_binding_percent": round(100 * float(right.mean()), 1)}
 
 
 def ahead(figures: Mapping[str, Any]) -> dict[str, float]:

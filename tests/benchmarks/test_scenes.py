@@ -1,5 +1,6 @@
 """Drawn scenes: their captions, what is held out, and that the reader is right and not fooled."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -25,6 +26,7 @@ from benchmarks.scenes.drawing import (
     scene_at,
 )
 from benchmarks.scenes.parquet import write
+from benchmarks.scenes.probe import colours_read
 from benchmarks.scenes.reading import Scores, read, score
 from benchmarks.scenes.shapes import SHAPES
 from pipeline.sources.base import RawRow
@@ -220,6 +222,25 @@ def test_a_plain_ground_and_pure_noise_show_nothing_that_was_asked_for() -> None
     assert read(blank) == [()]
     noise = np.random.default_rng(0).integers(0, 256, (20, SIDE, SIDE, 3)).astype(np.uint8)
     assert all(score(found, SAID) == NOTHING for found in read(noise))
+
+
+def test_a_probe_reads_colours_off_vectors_that_bind_them_and_off_no_bag_of_words() -> None:
+    words = sorted({word for each in COMBINATIONS["train"] for word in each.caption.split()})
+    pairs = sorted(product(SHAPES, COLOURS))
+
+    def bags(said: Sequence[Combination]) -> NDArray[np.float64]:
+        return np.array([[each.caption.split().count(word) for word in words] for each in said])
+
+    def bound(said: Sequence[Combination]) -> NDArray[np.float64]:
+        there = [{(one.shape, one.colour) for one in each.objects} for each in said]
+        mixed = np.random.default_rng(0).normal(size=(len(pairs), 48))
+        return np.array([[pair in each for pair in pairs] for each in there]) @ mixed
+
+    train, held_out = COMBINATIONS["train"][::7], COMBINATIONS["held out"][::7]
+    assert colours_read(bound(train), train, bound(held_out), held_out).all()
+    # which of the two colours is whose, it can only guess
+    guessed = colours_read(bags(train), train, bags(held_out), held_out).mean()
+    assert guessed < 0.6
 
 
 def test_the_parquet_file_is_a_source_with_captions_and_splits(tmp_path: Path) -> None:
