@@ -19,6 +19,7 @@ from pipeline.classifier import FrozenClassifier
 from pipeline.errors import UserError
 from pipeline.formats.certificate.set import is_certificate_set, read_certificate_manifest
 from pipeline.formats.dataset import load_dataset
+from pipeline.formats.embedding_set import is_embedding_set, read_embedding_manifest
 from pipeline.formats.perturbation.check import verify_perturbation_set
 from pipeline.formats.perturbation.set import read_perturbation_manifest
 from pipeline.formats.perturbation.through import is_through
@@ -27,11 +28,18 @@ from pipeline.perturbation.judge import judge_of
 from pipeline.perturbation.through.entry import ThroughOptions
 from pipeline.perturbation.trust import stale_warnings
 from pipeline.perturbation.workplace import seen_through
+from pipeline.text.encoder import encoder_for
 from pipeline.user_models.load import load_judge, rows_to_tell
 from pipeline.verification.directory import Verification, verify_directory
+from pipeline.verification.embedding_check import dataset_faults as embedded_faults
+from pipeline.verification.embedding_check import embed_again
 from pipeline.verification.prompt_claims import condition_faults, open_conditions_of
 
 FAULTS_FOUND = 1
+_TOGETHER = (
+    "dataset and classifier are given together, or neither (of a stack that is its own "
+    "classifier: dataset and stack)"
+)
 
 
 class VerifyConfig(JobConfig):
@@ -46,7 +54,7 @@ class VerifyConfig(JobConfig):
     dataset: Path | None = Field(
         None,
         description="perturbation or certificate set: the dataset that was perturbed or certified; "
-        "with classifier, or what else was smoothed",
+        "with classifier, or what else was smoothed. Embedding set: the dataset that was embedded",
     )
     classifier: str | None = Field(
         None,
@@ -62,11 +70,14 @@ class VerifyConfig(JobConfig):
     )
     text_encoder: str | None = Field(
         None,
-        description="sample set drawn on sentences: the text encoder, a directory or a name; every "
-        "prompt is encoded again",
+        description="embedding set: the encoder that made it, by which some captions are embedded "
+        "again; with dataset. Sample set drawn on sentences: every prompt is encoded again",
     )
     redraw: int = Field(
-        8, ge=0, description="certificate set: rows that the base votes on again, with dataset"
+        8,
+        ge=0,
+        description="rows of a certificate set that the base votes on again, with dataset; of an "
+        "embedding set that are embedded again, with text-encoder",
     )
     redraw_seed: Seed = Field(
         0, description="chooses these rows; take a number that the set's maker cannot know"
@@ -85,11 +96,8 @@ class VerifyConfig(JobConfig):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if (self.dataset is None) != (self.classifier is None and self.stack is None):
-            raise ValueError(
-                "dataset and classifier are given together, or neither (of a stack that is its own "
-                "classifier: dataset and stack)"
-            )
+        if self.dataset is None and (self.classifier is not None or self.stack is not None):
+            raise ValueError(_TOGETHER)
         return self
 
 
@@ -104,7 +112,7 @@ def main(config: VerifyConfig) -> int:
     """
     if not config.directory.is_dir():
         raise UserError(f"there is no directory {config.directory}; check the path")
-    compare = _comparison(config)
+    comparison = _comparison(config)
     verification = verify_directory(
         config.directory,
         limit=config.limit,
@@ -112,11 +120,15 @@ def main(config: VerifyConfig) -> int:
         progress=lambda total: Progress("verify", total).add,
     )
     lines, num_faults = verification.faults.lines(), len(verification.faults)
-    if compare is not None:
+    praise = "; no vote was cast again, which takes the dataset and what was smoothed"
+    praise = praise if is_certificate_set(config.directory) else ""
+    if comparison is not None:
         try:
-            compared = compare()
+            compared, praise = comparison(verification)
         except (UserError, IndexError) as error:  # such as a shard that is missing, or cut short
-            compared = (f"the rows could not be compared with dataset and classifier: {error}",)
+            known = config.classifier is not None or config.stack is not None
+            beside = "dataset and classifier" if known else "what was given"
+            compared = (f"the rows could not be compared with {beside}: {error}",)
         lines += compared
         num_faults += len(compared)
     for line in lines:
@@ -124,20 +136,30 @@ def main(config: VerifyConfig) -> int:
     if num_faults:
         print(f"{num_faults:,} fault{'s' if num_faults > 1 else ''}", flush=True)
         return FAULTS_FOUND
-    print(_praise(verification) + _compared(config, verification), flush=True)
+    print(_praise(verification) + praise, flush=True)
     return 0
 
 
-def _comparison(config: VerifyConfig) -> Callable[[], tuple[str, ...]] | None:
-    """A function that compares each row with dataset and classifier and returns the faults.
+# From what was found alone to the faults, and what is said where there are none.
+Comparison = Callable[[Verification], tuple[tuple[str, ...], str]]
+
+
+def _comparison(config: VerifyConfig) -> Comparison | None:
+    """A function that compares each row with dataset and model.
 
     Both are opened here, before any file is checked: a wrong path shows at once. None unless the
-    config names both, or the encoder of a sample set's prompts.
+    config names a dataset, or the encoder of a sample set's prompts.
     """
+    if is_embedding_set(config.directory):
+        return _embedded_again(config)
     if config.text_encoder is not None:
+        if config.dataset is not None:
+            raise UserError(f"{config.directory} is no embedding set; give the text encoder alone")
         return _encoded_again(config.directory, config.text_encoder)
     if config.dataset is None:
         return None
+    if config.classifier is None and config.stack is None:
+        raise UserError(_TOGETHER)
     if is_certificate_set(config.directory):
         return _redrawn(config, config.dataset)
     if config.classifier is None:
@@ -158,17 +180,17 @@ def _comparison(config: VerifyConfig) -> Callable[[], tuple[str, ...]] | None:
         classifier = seen_through(classifier, through, info)
     judge = judge_of(classifier, opened.attack)
 
-    def compare() -> tuple[str, ...]:
+    def compare(_: Verification) -> tuple[tuple[str, ...], str]:
         faults = verify_perturbation_set(config.directory, judge, info, alone=False).faults
-        if faults or not isinstance(classifier, FrozenClassifier):
-            return faults
-        stale = stale_warnings(classifier, opened, info)
-        return (stale,) if stale else ()
+        if not faults and isinstance(classifier, FrozenClassifier):
+            stale = stale_warnings(classifier, opened, info)
+            faults = (stale,) if stale else ()
+        return faults, "; compared with dataset and classifier"
 
     return compare
 
 
-def _redrawn(config: VerifyConfig, dataset: Path) -> Callable[[], tuple[str, ...]]:
+def _redrawn(config: VerifyConfig, dataset: Path) -> Comparison:
     """The same of a certificate set: its rows held against the dataset, some voted on again."""
     opened, info = read_certificate_manifest(config.directory), load_dataset(dataset)
     base = open_same_base(
@@ -179,30 +201,53 @@ def _redrawn(config: VerifyConfig, dataset: Path) -> Callable[[], tuple[str, ...
         stack=config.stack,
     )
 
-    def compare() -> tuple[str, ...]:
+    def compare(found: Verification) -> tuple[tuple[str, ...], str]:
         faults = dataset_faults(opened, info)
-        return faults or redraw_faults(opened, base, info, config.redraw, config.redraw_seed)
+        faults = faults or redraw_faults(opened, base, info, config.redraw, config.redraw_seed)
+        redrawn = min(config.redraw, found.num_rows)
+        return faults, f"; they are the dataset's, and {redrawn:,} were voted on again"
 
     return compare
 
 
-def _encoded_again(directory: Path, text_encoder: str) -> Callable[[], tuple[str, ...]]:
+def _encoded_again(directory: Path, text_encoder: str) -> Comparison:
+    """The same of a sample set that was drawn on sentences: every prompt encoded again."""
     reader = open_conditions_of(directory, text_encoder)
     total = read_sample_manifest(directory).num_rows
     progress = Progress("encode", total)
-    return lambda: tuple(condition_faults(directory, reader, progress.add))
+
+    def compare(_: Verification) -> tuple[tuple[str, ...], str]:
+        faults = condition_faults(directory, reader, progress.add)
+        return tuple(faults), "; every prompt was encoded again"
+
+    return compare
 
 
-def _compared(config: VerifyConfig, verification: Verification) -> str:
-    """What was held against dataset and model, too."""
-    redrawn = min(config.redraw, verification.num_rows)
-    if is_certificate_set(config.directory):
-        if config.dataset is None:
-            return "; no vote was cast again, which takes the dataset and what was smoothed"
-        return f"; they are the dataset's, and {redrawn:,} were voted on again"
-    if config.text_encoder is not None:
-        return "; every prompt was encoded again"
-    return "" if config.dataset is None else "; compared with dataset and classifier"
+def _embedded_again(config: VerifyConfig) -> Comparison | None:
+    """The same of an embedding set: its ids held against the dataset, some rows embedded again."""
+    if config.classifier is not None or config.stack is not None:
+        raise UserError(f"{config.directory} is an embedding set: give --text-encoder, if anything")
+    if config.dataset is None:
+        if config.text_encoder is None:
+            return None
+        raise UserError(
+            f"{config.directory} is an embedding set: give --dataset, too, which has the captions"
+        )
+    opened, info = read_embedding_manifest(config.directory), load_dataset(config.dataset)
+    named = config.text_encoder
+    encoder = None if named is None else encoder_for(opened.encoder, named)
+
+    def compare(_: Verification) -> tuple[tuple[str, ...], str]:
+        faults = embedded_faults(opened, info)
+        if faults or encoder is None:
+            return faults, "; they are the dataset's"
+        again = embed_again(opened, info, encoder, config.redraw, config.redraw_seed)
+        return again.faults, (
+            f"; they are the dataset's, and {again.num:,} were embedded again, "
+            f"{again.exact:,} of them to the same bits"
+        )
+
+    return compare
 
 
 def _praise(verification: Verification) -> str:

@@ -124,6 +124,7 @@ _JOBS: dict[str, Job[Any]] = {
 boundary: Job[Path]
 certify: Job[Path]
 compare: Job[Path]
+embed: Job[Path]
 evaluate: Job[dict[str, Any]]
 export: Job[Path]
 generate: Job[Path]

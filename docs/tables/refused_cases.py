@@ -174,6 +174,11 @@ CASES = (
     Case("certify --dataset dataset --classifier classifiers:nan --output out --sigma 0.25"),
     Case("certify --dataset dataset --classifier classifiers:chance --output out --sigma 0.25"),
     Case("certify --dataset dataset --classifier classifiers:mixing --output out --sigma 0.25"),
+    # embed
+    Case("embed --dataset dataset --output out --text-encoder minilm"),
+    Case("embed --dataset captioned --output out --text-encoder nowhere"),
+    Case("embed --dataset captioned --output out --text-encoder minilm --splits holiday"),
+    Case("embed --dataset captioned --output out --text-encoder minilm --pooling last"),
     # evaluate, compare, boundary, verify, export, serve
     Case("evaluate --samples nowhere --dataset dataset --classifier classifier --output out"),
     Case("evaluate --samples samples --dataset dataset --classifier wide --output out"),
@@ -188,6 +193,7 @@ CASES = (
     Case("verify empty"),
     Case("verify several"),
     Case("verify samples --dataset dataset"),
+    Case("verify samples --dataset dataset --text-encoder minilm"),
     Case("export nowhere --output out"),
     Case("export classifier --output out"),
     Case("serve --model nowhere"),

@@ -2,6 +2,7 @@
 
 dataset       ten digits' classes, 8×8 pixels, 60 rows in train and 20 in test
 unlabelled    the same pictures without labels
+captioned     the same with captions in their place
 stack         an untrained stack of the digits; pickled: the same with a pickle in its place
 classifier    an untrained classifier of the digits; wide: one of pictures of 16×16
 samples       a sample set of eight rows
@@ -125,6 +126,8 @@ def write_inputs(place: Path) -> None:
         (place / name).write_text(content)
     _write_dataset(place / "dataset", images, labels)
     _write_dataset(place / "unlabelled", images, None)
+    captions = [f"a handwritten {CLASSES[label]}" for label in labels]
+    _write_dataset(place / "captioned", images, None, captions)
     _write_models(place)
     rows = np.arange(8)
     shard = write_shard(
@@ -147,14 +150,16 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
     return images, stored.target[:80].astype(np.int64)
 
 
-def _write_dataset(path: Path, images: np.ndarray, labels: np.ndarray | None) -> None:
+def _write_dataset(
+    path: Path, images: np.ndarray, labels: np.ndarray | None, captions: list[str] | None = None
+) -> None:
     splits = {}
     for split, rows in _SPLITS.items():
         table = dataset_table(
             [f"digit-{i}" for i in rows],
             images[list(rows)],
             None if labels is None else labels[list(rows)],
-            None,
+            None if captions is None else [captions[row] for row in rows],
         )
         splits[split] = [write_shard(table, path, f"{split}/part-00000.parquet")]
     write_dataset_info(
@@ -162,7 +167,7 @@ def _write_dataset(path: Path, images: np.ndarray, labels: np.ndarray | None) ->
         shape=(8, 8, 1),
         classes=() if labels is None else CLASSES,
         splits=splits,
-        has_captions=False,
+        has_captions=captions is not None,
         origin={},
     )
 

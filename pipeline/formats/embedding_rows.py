@@ -70,17 +70,32 @@ def values_of(table: pa.Table, width: int, max_length: int | None) -> tuple[list
             raise ValueError(f"a row has no {name}")
     table = table.combine_chunks()
     ids: list[str] = table.column("id").to_pylist()
-    pooled = _numbers(_whole(table, "pooled"), width)
+    pooled = pooled_of(table, width)
     if max_length is None:
         return ids, pooled
-    tokens = _whole(table, "tokens")
-    lengths = np.diff(tokens.offsets.to_numpy())
+    lengths = lengths_of(table)
     if lengths.max(initial=0) > max_length:
         raise ValueError(f"a text has {lengths.max()} tokens, more than {max_length}")
     joined = np.zeros((len(ids), 1 + max_length, width), np.float16)
     joined[:, 0] = pooled
-    joined[:, 1:][np.arange(max_length) < lengths[:, None]] = _numbers(tokens.flatten(), width)
+    joined[:, 1:][np.arange(max_length) < lengths[:, None]] = tokens_of(table, width)
     return ids, joined
+
+
+def pooled_of(table: pa.Table, width: int) -> np.ndarray:
+    """The pooled vectors of N rows in one chunk, float16 ``[N, D]``."""
+    return _numbers(_whole(table, "pooled"), width)
+
+
+def lengths_of(table: pa.Table) -> np.ndarray:
+    """The numbers of tokens of N rows in one chunk, int ``[N]``."""
+    lengths: np.ndarray = np.diff(_whole(table, "tokens").offsets.to_numpy())
+    return lengths
+
+
+def tokens_of(table: pa.Table, width: int) -> np.ndarray:
+    """The token states of all rows, which are in one chunk, after one another: float16 [T, D]."""
+    return _numbers(_whole(table, "tokens").flatten(), width)
 
 
 def _vectors(values: np.ndarray) -> pa.FixedSizeListArray:

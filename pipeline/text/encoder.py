@@ -139,8 +139,8 @@ class TextEncoder:
         """The embeddings of N texts, each of them the same whatever stands beside it.
 
         Raises:
-            UserError: a text is empty, which is told by its number; or a state is no number that
-                float16 can hold.
+            UnusableText: a text is empty, or has no letter that the tokenizer knows.
+            UserError: a state is no number that float16 can hold.
         """
         length, width = self.id.max_length, self.id.width
         if not len(texts):

@@ -1,6 +1,7 @@
 """Opens a text encoder of the library transformers: its network and its tokenizer."""
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,14 @@ _UNUSED = "pooler."
 
 
 def need_transformers(what: str) -> None:
-    """UserError unless transformers can be imported."""
+    """UserError unless transformers is installed; it is not imported, which takes seconds."""
     # Its tokenizers would start a thread a core in each of a node's actors.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    try:
-        import transformers  # noqa: F401
-    except ImportError:
+    if find_spec("transformers") is None:
         raise UserError(
             f"{what} takes the library transformers, which is not installed; "
             "pip install 'noisestack[text]'"
-        ) from None
+        )
 
 
 def open_network(path: Path) -> nn.Module:

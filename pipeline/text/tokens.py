@@ -12,6 +12,25 @@ from pipeline.transformers_log import quiet_transformers
 _SHOWN = 40  # letters of a text in a message
 
 
+class UnusableText(UserError):
+    """A text that cannot be encoded.
+
+    Attributes:
+        row: its number among the texts that were given.
+        what: is wrong with it, as the end of a sentence that begins with the text.
+    """
+
+    def __init__(self, row: int, what: str) -> None:
+        super().__init__(f"text {row} {what}; give it words")
+        self.row, self.what = row, what
+
+
+def check_text(text: object, row: int) -> None:
+    """UnusableText if a text is none at all, or holds nothing but blanks."""
+    if not isinstance(text, str) or not text.strip():
+        raise UnusableText(row, "is empty")
+
+
 class Tokens:
     """Cuts texts into tokens; may be shared by threads.
 
@@ -46,11 +65,10 @@ class Tokens:
             and which texts were cut, bool ``[N]``.
 
         Raises:
-            UserError: a text is empty, or has not one token.
+            UnusableText: one is empty, or has not one token.
         """
-        for number, text in enumerate(texts):
-            if not isinstance(text, str) or not text.strip():
-                raise UserError(f"text {number} is empty; a text encoder needs words")
+        for row, text in enumerate(texts):
+            check_text(text, row)
         with self._lock, quiet_transformers():
             found = self._tokenizer(
                 list(texts),
@@ -67,10 +85,8 @@ class Tokens:
                 whole = self._tokenizer(texts[row], padding=False, truncation=False)
                 cut[row] = len(whole["input_ids"]) > self._max_length
         for row in np.flatnonzero(lengths <= self._marks).tolist():
-            raise UserError(
-                f"text {row} ({beginning(texts[row])}) has no letter that the encoder's tokenizer "
-                "knows; give it words"
-            )
+            what = "has no letter that the encoder's tokenizer knows"
+            raise UnusableText(row, f"({beginning(texts[row])}) {what}")
         arrays = {name: np.asarray(found[name], np.int64) for name in self._inputs if name in found}
         return {**arrays, "attention_mask": mask}, cut
 

@@ -39,7 +39,7 @@ from pipeline.verification.training_check import TRAINING_JOBS, check_training_r
 
 _RECORDS = "records"  # the folder of a job's records of its shards, until it writes the manifest
 _UNFINISHED = {"evaluate": ("evaluation", EVALUATION_FILE), "boundary": ("boundary", BOUNDARY_FILE)}
-_SET_JOBS = ("ingest", "generate", "perturb", "certify", "export")
+_SET_JOBS = ("ingest", "generate", "perturb", "certify", "embed", "export")
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
@@ -49,8 +49,8 @@ class Verification:
     """The result of a check.
 
     Attributes:
-        kind: "dataset", "sample set", "perturbation set", "certificate set", "export",
-            "evaluation", "boundary", "training run", or the kind of a model.
+        kind: "dataset", "sample set", "perturbation set", "certificate set", "embedding set",
+            "export", "evaluation", "boundary", "training run", or the kind of a model.
         num_rows, num_quarantined: rows in the shards, and bad rows, as the manifest lists them.
         num_files: shards, or for a directory without rows its files.
         in_rows: whether it has rows; models, evaluations and training runs have none.
@@ -154,10 +154,11 @@ def _refuse_others(path: Path) -> None:
     if inside:
         raise UserError(f"{path} itself holds nothing to verify; give one of its folders: {inside}")
     if not any(path.rglob("*.parquet")):
+        files = f"dataset.json, manifest.json, {EXPORT_FILE}, card.json, {EVALUATION_FILE}"
         raise UserError(
-            f"{path} holds no dataset, sample set, perturbation set, certificate set, export, "
-            "model, evaluation or training run; give the directory that holds dataset.json, "
-            f"manifest.json, {EXPORT_FILE}, card.json, {EVALUATION_FILE} or {RUN_FILE}"
+            f"{path} holds no dataset, sample set, perturbation set, certificate set, embedding "
+            "set, export, model, evaluation or training run; give the directory that holds "
+            f"{files} or {RUN_FILE}"
         )
 
 

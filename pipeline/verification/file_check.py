@@ -130,11 +130,15 @@ def _usable_columns(schema: pa.Schema, file: ListedFile, faults: Faults) -> list
 
 
 def _batch_rows(opened: pq.ParquetFile, names: list[str]) -> int:
-    """How many rows a batch takes: of columns with pictures, as many as fill `_BATCH_BYTES`."""
+    """How many rows a batch takes: of large columns, as many as fill `_BATCH_BYTES`."""
     schema = opened.schema_arrow
     kinds = [schema.field(name).type for name in names]
     sizes = [kind.shape for kind in kinds if isinstance(kind, pa.FixedShapeTensorType)]
     row_bytes = sum(math.prod(shape) for shape in sizes)
+    if any(pa.types.is_list(kind) for kind in kinds):  # ragged: what the file says of itself
+        whole = opened.metadata
+        groups = [whole.row_group(group) for group in range(whole.num_row_groups)]
+        row_bytes += sum(group.total_byte_size for group in groups) // max(1, whole.num_rows)
     return int(max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(1, row_bytes))))
 
 

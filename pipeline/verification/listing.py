@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.errors import UserError
-from pipeline.formats import quarantine, sample_set
+from pipeline.formats import embedding_rows, embedding_set, quarantine, sample_set
 from pipeline.formats.certificate import set as certificate_set
 from pipeline.formats.dataset import (
     DATASET_FILE,
@@ -27,6 +27,7 @@ from pipeline.formats.shard import Shard
 from pipeline.sampling.picture_vectors import VECTORS
 from pipeline.verification.certificate_claims import CertificateClaims
 from pipeline.verification.claims import Claims, PerturbationClaims, SampleClaims
+from pipeline.verification.embedding_check import EmbeddingClaims
 from pipeline.verification.faults import Faults
 from pipeline.verification.inpainting_claims import with_known_pixels
 from pipeline.verification.prompt_claims import PromptClaims
@@ -61,7 +62,7 @@ class Listing:
     """The content of a manifest.
 
     Attributes:
-        kind: "dataset", "sample set", "perturbation set" or "certificate set".
+        kind: "dataset", "sample set", "perturbation set", "certificate set" or "embedding set".
         manifest: the file's name.
         shards, quarantine: the files, in order.
         rows: rules for the rows of the shards.
@@ -189,6 +190,21 @@ def _certificates(directory: Path, stored: dict[str, Any], faults: Faults) -> Li
     )
 
 
+def _embeddings(directory: Path, stored: dict[str, Any], faults: Faults) -> Listing:
+    opened = embedding_set.read_embedding_manifest(directory)
+    content = embedding_set.content_hash(opened.dataset_sha256, opened.encoder, opened.splits)
+    if content != opened.sha256:
+        _content_differs(faults, MANIFEST_FILE)
+    for split, listed in opened.splits.items():
+        _compare(
+            faults, MANIFEST_FILE, f"rows of {split}", stored["num_rows"][split], _rows(listed)
+        )
+    shards = tuple(shard for shards in opened.splits.values() for shard in shards)
+    schema = embedding_rows.schema(opened.encoder.width, has_tokens=opened.has_tokens)
+    rows = RowRules(schema, None, None, claims=EmbeddingClaims(opened))
+    return Listing("embedding set", MANIFEST_FILE, shards, (), rows, None)
+
+
 def _check_onnx(directory: Path, model: dict[str, Any], faults: Faults) -> None:
     """Checks the ONNX file of the classifier beside the set."""
     file = perturbation_set.CLASSIFIER_FILE
@@ -205,6 +221,7 @@ _READERS: dict[str, Callable[[Path, dict[str, Any], Faults], Listing]] = {
     sample_set.KIND: _samples,
     perturbation_set.KIND: _perturbations,
     certificate_set.KIND: _certificates,
+    embedding_set.KIND: _embeddings,
 }
 
 

@@ -87,7 +87,7 @@ def test_the_account_of_a_batch_job_is_known_as_a_leftover(
         (["/nonexistent/set"], "there is no directory /nonexistent/set; check the path"),
         (
             ["{empty}"],
-            "holds no dataset, sample set, perturbation set, certificate set, export, model",
+            "perturbation set, certificate set, embedding set, export, model",
         ),
         (
             ["{set}", "--dataset", "x"],

@@ -315,9 +315,7 @@ def test_a_set_without_its_manifest_is_unfinished(copied: Callable[[str], Path])
 def test_a_run_that_has_only_begun_is_unfinished_and_other_directories_are_refused(
     tmp_path: Path,
 ) -> None:
-    with pytest.raises(
-        UserError, match="holds no dataset, sample set, perturbation set, certificate set, export"
-    ):
+    with pytest.raises(UserError, match="perturbation set, certificate set, embedding set, export"):
         verify_directory(tmp_path)
     run = {"format": 1, "fingerprint": {"job": "train_stack"}}
     write_json(tmp_path / "run.json", run)
