@@ -16,8 +16,9 @@ import torch
 
 from benchmarks.common import Stopwatch, median, read_options, report
 from pipeline.formats.dataset import DatasetInfo, dataset_table, write_dataset_info, write_shard
+from pipeline.formats.embedding_set import shards_to_embed
 from pipeline.text.directory import directory_of
-from pipeline.text.embedder import CaptionEmbedder, caption_shards
+from pipeline.text.embedder import CaptionEmbedder
 from pipeline.text.encoder import TextEncoder
 
 TARGETS = {"ratio_embed": 0.95}
@@ -93,7 +94,7 @@ def main() -> None:
         embedder = CaptionEmbedder(
             dataset=info.path, encoder=encoder.id, output=place / "embeddings"
         )
-        shards = caption_shards(info, ["train"])
+        shards = shards_to_embed(info, ["train"])
         bare = Bare(encoder.id.max_length, encoder.rows_per_call)
 
         def bare_shard(number: int) -> None:

@@ -1,6 +1,6 @@
 """Picture encoders: pictures to unit vectors in the space of a frozen text encoder."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -107,18 +107,24 @@ class PictureEncoder:
         vectors: Tensor = self._network(x.to(self.device))
         return vectors
 
+    def check_shape(self, shape: Sequence[int], whose: str) -> None:
+        """Raises UserError for pictures of another shape; ``whose``: which they are, in words."""
+        if tuple(shape) != self.shape:
+            ours, theirs = ("x".join(map(str, sizes)) for sizes in (self.shape, shape))
+            raise UserError(
+                f"the picture encoder {self.name} is for pictures of {ours}, and {whose} are "
+                f"{theirs} (height x width x channels); train one on pictures of that shape"
+            )
+
     def encode(self, images: np.ndarray) -> np.ndarray:
         """uint8 ``[N, H, W, C]`` to unit vectors, float32 ``[N, D]``, in calls of a fixed size.
 
         Raises:
             UserError: the pictures are of another shape.
         """
-        if images.shape[1:] != self.shape or images.dtype != np.uint8:
-            raise UserError(
-                f"the picture encoder {self.name} takes 8-bit pictures of "
-                f"{'x'.join(map(str, self.shape))} (height x width x channels), not "
-                f"{images.dtype} of {'x'.join(map(str, images.shape[1:]))}"
-            )
+        if images.dtype != np.uint8:
+            raise ValueError(f"images must be uint8, not {images.dtype}")
+        self.check_shape(images.shape[1:], "these")
         if not len(images):
             return np.empty((0, self.text_encoder.width), np.float32)
         with full_float32(), torch.inference_mode():

@@ -59,9 +59,9 @@ def test_what_is_loaded_is_what_was_stored_with_its_ids(model: Path) -> None:
 def test_wrong_pictures_wrong_models_and_wrong_configs_are_user_errors(
     model: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(UserError, match=r"8-bit pictures of 8x8x1 .*, not uint8 of 9x8x1"):
+    with pytest.raises(UserError, match="for pictures of 8x8x1, and these are 9x8x1"):
         PictureEncoder.load(model).encode(np.zeros((2, 9, 8, 1), np.uint8))
-    with pytest.raises(UserError, match="not float32"):
+    with pytest.raises(ValueError, match="not float32"):
         PictureEncoder.load(model).encode(np.zeros((2, 8, 8, 1), np.float32))
     save_model(tmp_path / "other", kind="classifier", config={}, weights={}, card={})
     with pytest.raises(UserError, match="holds a classifier, not a picture_encoder"):

@@ -1,4 +1,4 @@
-"""Encode a dataset's captions, once: shards through actors that hold a frozen language model.
+"""Encode a dataset's captions or pictures, once: shards through actors that hold an encoder.
 
 OUTPUT/train-00000.parquet ...   a file for each shard of the dataset
 OUTPUT/manifest.json             encoder, dataset, shards; written last
@@ -6,7 +6,6 @@ OUTPUT/manifest.json             encoder, dataset, shards; written last
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,32 +14,26 @@ from jobs.common.records import Record, remove_records
 from jobs.common.set_manifest import versions
 from jobs.common.sharded import run_shards
 from jobs.embed.config import EmbedConfig
+from jobs.embed.kinds import Kind, kind_of
 from noisestack.command import Command
 from noisestack.session import ray_session
 from pipeline.formats.claim import claim_output
 from pipeline.formats.dataset import load_dataset
-from pipeline.formats.embedding_set import write_embedding_manifest
-from pipeline.formats.encoder_id import EncoderId
+from pipeline.formats.embedding_set import shards_to_embed, write_embedding_manifest
 from pipeline.formats.shard import shards_from_json
-from pipeline.text.embedder import CaptionEmbedder, caption_shards, check_captions
-from pipeline.text.encoder import TextEncoder
-from pipeline.text.tokens import cut_line
 
 
 def main(config: EmbedConfig) -> Path:
     """Makes, or finishes, the embedding set in ``config.output``; returns its directory.
 
     Raises:
-        UserError: the encoder is not at hand, a row has no caption, or the output holds other
-            results.
+        UserError: the encoder is not at hand or takes no such rows, a row has no caption, or the
+            output holds other results.
     """
     info = load_dataset(config.dataset)
     splits = tuple(dict.fromkeys(config.splits or info.splits))
-    shards = caption_shards(info, splits)
-    # Opened here only to know it; on the way, what is wrong with it is told before Ray starts.
-    encoder = TextEncoder.load(
-        config.text_encoder, max_length=config.max_length, pooling=config.pooling
-    ).id
+    kind = kind_of(config, info)
+    shards, encoder = shards_to_embed(info, splits), kind.encoder
     fingerprint = {
         "job": "embed",
         "dataset_sha256": info.sha256,
@@ -51,16 +44,16 @@ def main(config: EmbedConfig) -> Path:
         if output.finished:
             print(f"embedding set: {output.path} (finished before)", flush=True)
             return output.path
-        check_captions(info, splits)
+        kind.check(info, splits)
         with ray_session():
             records = run_shards(
-                _pool(config, encoder, output.directory),
+                _pool(config, kind, output.directory),
                 shards,
                 output.directory,
                 describe="embed",
-                unit="captions",
+                unit=kind.unit,
             )
-        num_cut = sum(record["num_cut"] for record in records)
+        num_cut = kind.tell_cut(records)
         write_embedding_manifest(
             output.directory,
             dataset_sha256=info.sha256,
@@ -69,28 +62,22 @@ def main(config: EmbedConfig) -> Path:
                 split: shards_from_json(_of_split(records, shards, split), output.directory)
                 for split in splits
             },
-            has_tokens=True,
+            has_tokens=kind.has_tokens,
             num_cut=num_cut,
-            origin={
-                "job": "embed",
-                "versions": {**versions(), "transformers": version("transformers")},
-            },
+            origin={"job": "embed", "versions": {**versions(), **kind.versions()}},
         )
-        if num_cut:
-            first = next(record["first_cut"] for record in records if record["num_cut"])
-            print(cut_line(num_cut, first, encoder.max_length), flush=True)
         remove_records(output.directory)
     print(f"embedding set: {output.path}", flush=True)
     return output.path
 
 
-def _pool(config: EmbedConfig, encoder: EncoderId, output: Path) -> Pool:
+def _pool(config: EmbedConfig, kind: Kind, output: Path) -> Pool:
     """Actors that hold the encoder and write shards into a directory."""
     return Pool(
-        CaptionEmbedder,
+        kind.worker,
         {
             "dataset": config.dataset,
-            "encoder": encoder,
+            **kind.worker_args(),
             "output": output,
             "device": "cuda" if config.gpus_per_worker else "cpu",
             "threads": config.cpus_per_worker,
@@ -107,4 +94,4 @@ def _of_split(
     return [r for r, shard in zip(records, shards, strict=True) if shard["split"] == split]
 
 
-COMMAND = Command(EmbedConfig, main, summary="a dataset's captions through a frozen language model")
+COMMAND = Command(EmbedConfig, main, summary="a dataset's captions or pictures through an encoder")

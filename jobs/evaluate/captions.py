@@ -26,13 +26,7 @@ def check_judge(judge: PictureEncoder, samples: SampleSet, stack: Stack | None) 
         UserError: the set has no captions or pictures of another shape; or its model was trained on
             this encoder's embeddings, as its manifest or the model says.
     """
-    if judge.shape != samples.shape:
-        shapes = ["x".join(map(str, shape)) for shape in (judge.shape, samples.shape)]
-        raise UserError(
-            f"the picture encoder {judge.name} is for pictures of {shapes[0]}, and those of "
-            f"{samples.path} are {shapes[1]} (height x width x channels); train one on pictures of "
-            "that shape"
-        )
+    judge.check_shape(samples.shape, f"those of {samples.path}")
     seen = set(_strings(samples.origin))
     if stack is not None and stack.spec.condition.encoder is not None:
         seen.add(stack.spec.condition.encoder.sha256)

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from noisestack.config import JobConfig, Seed
+from noisestack.paths import path_or_name
 
 
 class EvaluateConfig(JobConfig):
@@ -57,6 +58,11 @@ class EvaluateConfig(JobConfig):
         32, ge=2, description="of these, pictures drawn for each layer's term"
     )
     seed: Seed = Field(0, description="keys the draws of rows and of the bound's noise")
+
+    @field_validator("text_encoder")
+    @classmethod
+    def _path_or_name(cls, value: str | None) -> str | None:
+        return None if value is None else path_or_name(value)
 
     @model_validator(mode="after")
     def _is_judged_by_something(self) -> "EvaluateConfig":

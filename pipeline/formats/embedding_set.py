@@ -60,6 +60,30 @@ def shard_file(split: str, number: int) -> str:
     return f"{split}-{number:05d}.parquet"
 
 
+def shards_to_embed(info: DatasetInfo, splits: Sequence[str]) -> list[dict[str, Any]]:
+    """The shards of an embedding set, split by split: what its makers are called with.
+
+    Raises:
+        UserError: an unknown split.
+    """
+    shards: list[dict[str, Any]] = []
+    for split in splits:
+        start = 0
+        for number, source in enumerate(shards_of(info, split)):
+            shards.append(
+                {
+                    "index": len(shards),
+                    "file": shard_file(split, number),
+                    "split": split,
+                    "source": source.file,
+                    "start": start,  # the number in the split of its first row
+                    "num_rows": source.num_rows,
+                }
+            )
+            start += source.num_rows
+    return shards
+
+
 def write_embedding_manifest(
     path: Path | str,
     *,

@@ -10,9 +10,8 @@ import torch
 
 from pipeline.allocator import keep_freed_memory
 from pipeline.errors import UserError
-from pipeline.formats.dataset import DatasetInfo, iterate_shards, load_dataset, shards_of
+from pipeline.formats.dataset import DatasetInfo, iterate_shards, load_dataset
 from pipeline.formats.embedding_rows import embedding_table, write_embeddings
-from pipeline.formats.embedding_set import shard_file
 from pipeline.formats.encoder_id import EncoderId
 from pipeline.formats.shard import read_part
 from pipeline.text.encoder import encoder_for
@@ -54,7 +53,7 @@ class CaptionEmbedder:
         """Makes one shard.
 
         Args:
-            shard: one of `caption_shards`.
+            shard: one of `shards_to_embed`.
 
         Returns:
             The shard's record: file, rows, hash, size; how many texts were cut, and the first.
@@ -83,35 +82,6 @@ class CaptionEmbedder:
             parts.append(embedding_table(ids, found.pooled, found.tokens, found.lengths))
         written = write_embeddings(pa.concat_tables(parts), self._output, str(shard["file"]))
         return {**asdict(written), "num_cut": num_cut, "first_cut": first_cut}
-
-
-def caption_shards(info: DatasetInfo, splits: Sequence[str]) -> list[dict[str, Any]]:
-    """The shards of an embedding set, split by split: what `CaptionEmbedder` is called with.
-
-    Raises:
-        UserError: an unknown split, or a dataset without captions.
-    """
-    if not info.has_captions:
-        raise UserError(
-            f"{info.path} has no captions; ingest it from Parquet or from a metadata file that has "
-            "a column of texts (--caption-column)"
-        )
-    shards: list[dict[str, Any]] = []
-    for split in splits:
-        start = 0
-        for number, source in enumerate(shards_of(info, split)):
-            shards.append(
-                {
-                    "index": len(shards),
-                    "file": shard_file(split, number),
-                    "split": split,
-                    "source": source.file,
-                    "start": start,  # the number in the split of its first row
-                    "num_rows": source.num_rows,
-                }
-            )
-            start += source.num_rows
-    return shards
 
 
 def check_captions(info: DatasetInfo, splits: Sequence[str]) -> None:

@@ -12,22 +12,27 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from captioned_set import write_captioned
+from digit_captions import TEXTS, fitted_network
 from in_this_process import in_this_process
 from tiny_encoders import sentences, tiny_bert
 
 from jobs import embed
 from noisestack.__main__ import main as noisestack
 from pipeline.errors import UserError
+from pipeline.formats.dataset import images_of, iterate_shards, load_dataset
 from pipeline.formats.embedding_rows import write_embeddings
 from pipeline.formats.embedding_set import (
     content_hash,
     open_embedding_set,
     read_embedding_manifest,
     read_embeddings,
+    shards_to_embed,
 )
 from pipeline.formats.output import read_json, sha256_of_file, write_json
 from pipeline.formats.seal import sealed
-from pipeline.text.embedder import CaptionEmbedder, caption_shards
+from pipeline.picture_embedder import PictureEmbedder
+from pipeline.picture_encoder import PictureEncoder, save_picture_encoder
+from pipeline.text.embedder import CaptionEmbedder
 from pipeline.text.encoder import TextEncoder
 
 LENGTH = 9
@@ -145,7 +150,7 @@ def test_a_caption_without_a_word_that_the_encoder_knows_is_named(
     info = write_captioned(tmp_path / "dataset", {"train": ["cat"] * 5 + ["\u200b"]})
     worker = CaptionEmbedder(dataset=info.path, encoder=minilm.id, output=tmp_path / "set")
     with pytest.raises(UserError, match=r"caption of row 5 of .*, split train, \('\\u200b'\) has"):
-        worker(caption_shards(info, ["train"])[1])
+        worker(shards_to_embed(info, ["train"])[1])
 
 
 def test_another_encoder_on_another_node_is_refused(inputs: Path, tmp_path: Path) -> None:
@@ -244,6 +249,59 @@ def test_misuse_of_verify_is_told_in_one_line(
     ):
         assert noisestack(["verify", str(inputs / "set"), *more]) == 2
         assert said in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def picture_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for the datasets of `write_captioned`."""
+    path = tmp_path_factory.mktemp("encoder") / "model"
+    save_picture_encoder(path, fitted_network(), TEXTS, {})
+    return path
+
+
+def test_pictures_are_embedded_without_tokens_whatever_their_shards(
+    picture_encoder: Path, inputs: Path, tmp_path: Path, here: None
+) -> None:
+    keys: dict[str, Any] = {"pictures": picture_encoder, "dataset": inputs / "dataset"}
+    embed.main(embed.EmbedConfig(**keys, output=tmp_path / "set"))
+    opened = open_embedding_set(tmp_path / "set")
+    encoder, info = PictureEncoder.load(picture_encoder), load_dataset(inputs / "dataset")
+    assert opened.encoder == encoder.id
+    assert (opened.encoder.pooling, opened.has_tokens, opened.num_cut) == ("picture", False, 0)
+    for split, texts in (("train", TRAIN), ("test", TEST)):
+        read = [read_embeddings(opened, split, n) for n in range(len(opened.splits[split]))]
+        assert [i for ids, _ in read for i in ids] == [f"{split}-{n}" for n in range(len(texts))]
+        images = np.concatenate([images_of(table) for table in iterate_shards(info, split)])
+        found = np.concatenate([values for _, values in read])
+        assert found.dtype == np.float16
+        np.testing.assert_array_equal(found, encoder.encode(images).astype(np.float16))
+    assert noisestack(["verify", str(tmp_path / "set")]) == 0
+    due = hashes(tmp_path / "set")
+    for lost in ("manifest.json", "train-00002.parquet"):
+        (tmp_path / "set" / lost).unlink()
+    embed.main(embed.EmbedConfig(**keys, output=tmp_path / "set"))
+    assert hashes(tmp_path / "set") == due
+
+
+def test_what_cannot_be_embedded_as_pictures_is_refused(
+    picture_encoder: Path, inputs: Path, tmp_path: Path, here: None
+) -> None:
+    write_captioned(tmp_path / "large", {"train": ["cat"]}, side=16)
+    keys: dict[str, Any] = {"dataset": tmp_path / "large", "output": tmp_path / "set"}
+    with pytest.raises(UserError, match=r"for pictures of 8x8x1, and those of .* are 16x16x1"):
+        embed.main(embed.EmbedConfig(**keys, pictures=picture_encoder))
+    with pytest.raises(UserError, match="there is no model directory"):
+        embed.main(embed.EmbedConfig(**keys, pictures=tmp_path / "nowhere"))
+    with pytest.raises(ValueError, match="and not both"):
+        embed.EmbedConfig(**keys, pictures=picture_encoder, text_encoder="minilm")
+    with pytest.raises(ValueError, match="text_encoder or pictures is needed"):
+        embed.EmbedConfig(**keys)
+    with pytest.raises(ValueError, match="max_length is for captions"):
+        embed.EmbedConfig(**keys, pictures=picture_encoder, max_length=8)
+    with pytest.raises(UserError, match="was replaced by another encoder"):
+        PictureEmbedder(
+            dataset=inputs / "dataset", model=picture_encoder, sha256="0" * 64, output=tmp_path
+        )
 
 
 @pytest.mark.ray
