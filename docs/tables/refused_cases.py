@@ -88,6 +88,7 @@ CASES = (
     Case("train-classifier --dataset unlabelled --output out"),
     Case("train-classifier --dataset dataset --output out --eps 0.001"),
     Case("train-classifier --dataset dataset --output out --adversarial-loss pgd --eps 8"),
+    Case("train-picture-encoder --dataset captioned --embeddings dataset --output out"),
     # generate
     Case("generate --model nowhere --output out"),
     Case("generate --model classifier --output out"),
@@ -179,9 +180,13 @@ CASES = (
     Case("embed --dataset captioned --output out --text-encoder nowhere"),
     Case("embed --dataset captioned --output out --text-encoder minilm --splits holiday"),
     Case("embed --dataset captioned --output out --text-encoder minilm --pooling last"),
+    Case("embed --dataset captioned --output out"),
+    Case("embed --dataset captioned --output out --pictures classifier"),
     # evaluate, compare, boundary, verify, export, serve
     Case("evaluate --samples nowhere --dataset dataset --classifier classifier --output out"),
     Case("evaluate --samples samples --dataset dataset --classifier wide --output out"),
+    Case("evaluate --samples samples --dataset dataset --output out"),
+    Case("evaluate --samples samples --dataset dataset --picture-encoder classifier --output out"),
     Case("compare --sets dataset,samples --output out"),
     Case("boundary --dataset dataset --output out"),
     Case("boundary --dataset dataset --classifiers a=wide --output out"),

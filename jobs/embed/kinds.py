@@ -77,7 +77,7 @@ class Captions(Kind):
         return {"transformers": version("transformers")}
 
     def tell_cut(self, records: Sequence[Record]) -> int:
-        num_cut = sum(record["num_cut"] for record in records)
+        num_cut = sum(int(record["num_cut"]) for record in records)
         if num_cut:
             first = next(record["first_cut"] for record in records if record["num_cut"])
             print(cut_line(num_cut, first, self.encoder.max_length), flush=True)
