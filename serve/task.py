@@ -6,8 +6,8 @@ from typing import Any
 
 from pipeline.class_names import NO_LABEL, label_by_name_or_number
 from pipeline.errors import UserError
-from pipeline.sampling import SAMPLERS, SamplingOptions
-from pipeline.sampling.inpainting import RESAMPLE, check_inpainting
+from pipeline.sampling import SamplingOptions
+from pipeline.sampling.inpainting import RESAMPLE, check_inpainting, options_around
 from pipeline.sampling.prompts import is_null_prompt
 from pipeline.sampling.steps import shared_layers
 from pipeline.stack_spec import StackSpec
@@ -19,7 +19,6 @@ from serve.schema import EditRequest, ImageRequest, ServedModel
 # Random seeds are short enough to copy, and exact in JavaScript.
 _RANDOM_SEED_BITS = 32
 _NAMED_CLASSES = 20
-_ONE_STEP = "ddim"  # dpmpp_2m without what it remembers
 
 
 @dataclass(frozen=True)
@@ -64,14 +63,15 @@ def edit_task_of(request: EditRequest, model: ServedModel) -> SamplingTask:
     """Turns a request for the rest of a picture into a task for this model.
 
     A sampler that goes on from the layer before cannot draw around pixels. Where the model's own is
-    such a one, and the request names none, `ddim` draws.
+    such a one, and the request names none, another draws (`options_around`).
 
     Raises:
         ApiError: as `task_of`; 400 for a sampler that cannot draw around pixels, and for more
             layers, each time counted, than the endpoint draws.
     """
-    if request.sampler is None and SAMPLERS[model.spec.sampler].multistep:
-        request = request.model_copy(update={"sampler": _ONE_STEP})
+    if request.sampler is None:
+        own = options_around(model.spec, None).sampler
+        request = request.model_copy(update={"sampler": own})
     task = task_of(request, model)
     resample = RESAMPLE if request.resample is None else request.resample
     try:

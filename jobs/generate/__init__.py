@@ -7,7 +7,7 @@ from jobs.common.records import remove_records
 from jobs.common.row_ranges import RowRanges
 from jobs.common.sharded import run_shards
 from jobs.generate.config import COUNT, GenerateConfig, shard_rows
-from jobs.generate.inpainting import inpainting_plan
+from jobs.generate.inpainting import inpainting_plan, resolved_options
 from jobs.generate.plans import check_prompts, condition_plan
 from jobs.generate.pools import make_pools
 from noisestack.command import Command
@@ -31,7 +31,7 @@ def main(config: GenerateConfig) -> Path:
     """Makes, or finishes, the sample set in ``config.output``; returns its directory."""
     stack = Stack.load(config.model)
     spec = stack.spec
-    options = config.options().resolve(spec)
+    options = resolved_options(config, spec)
     inpainting = inpainting_plan(config, spec, options)
     plan = condition_plan(config, spec)
     count = config.count or plan.num_rows or COUNT

@@ -1,10 +1,20 @@
 """The picture that samples are drawn around, as the config of `generate` names it."""
 
 from jobs.generate.config import GenerateConfig
-from pipeline.sampling.inpainting import RESAMPLE, check_inpainting
+from pipeline.sampling.inpainting import RESAMPLE, check_inpainting, options_around
 from pipeline.sampling.known_picture import InpaintingPlan, read_known_picture
 from pipeline.sampling.options import SamplingOptions
 from pipeline.stack_spec import StackSpec
+
+
+def resolved_options(config: GenerateConfig, spec: StackSpec) -> SamplingOptions:
+    """The options with the model's defaults filled in, which differ around a picture.
+
+    Raises:
+        UserError: an option that this model cannot follow.
+    """
+    options = config.options()
+    return options.resolve(spec) if config.inpaint is None else options_around(spec, options)
 
 
 def inpainting_plan(
@@ -19,5 +29,7 @@ def inpainting_plan(
     if config.inpaint is None:
         return None
     resample = RESAMPLE if config.resample is None else config.resample
-    check_inpainting(spec, options, resample)
-    return InpaintingPlan(read_known_picture(config.inpaint, config.mask, spec.shape), resample)
+    steps = config.moment_steps or 0
+    check_inpainting(spec, options, resample, steps)
+    picture = read_known_picture(config.inpaint, config.mask, spec.shape)
+    return InpaintingPlan(picture, resample, steps)

@@ -38,14 +38,21 @@ class KnownPixels:
             layer: the level's number ``t``, which keys the noise.
             keys: of the N samples.
         """
-        x_r, mask = self._at[z.shape[-2]]
+        x_r, mask = self.at(z.shape[-2])
         if sigma:
             eps = keys.normal(layer, Purpose.KNOWN, z, tuple(z.shape[1:]))
             x_r = x_r.to(z) + sigma * eps
         return torch.where(mask, x_r.to(z), z)
 
+    def at(self, height: int) -> tuple[Tensor, Tensor]:
+        """The pictures at a resolution, ``x_r``, and where they are known there.
+
+        A coefficient is known where all of its pixels are.
+        """
+        return self._levels[height]
+
     @cached_property
-    def _at(self) -> dict[int, tuple[Tensor, Tensor]]:
+    def _levels(self) -> dict[int, tuple[Tensor, Tensor]]:
         """Height to the pictures low-passed to it, and where all pixels of a coefficient are known.
 
         Down to a height or a width that is odd.

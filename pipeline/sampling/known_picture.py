@@ -68,14 +68,17 @@ class InpaintingPlan:
     Attributes:
         picture: the known pixels.
         resample: how often each layer is drawn.
+        moment_steps: by which each call of the denoiser is given the known pixels; 0 for none.
     """
 
     picture: KnownPicture
     resample: int
+    moment_steps: int = 0
 
     def origin(self) -> dict[str, Any]:
         """What decides it, as JSON; a sample set's manifest has it under `INPAINTING`."""
-        return {"picture_sha256": self.picture.sha256, "resample": self.resample}
+        told: dict[str, Any] = {"picture_sha256": self.picture.sha256, "resample": self.resample}
+        return told | ({"moment_steps": self.moment_steps} if self.moment_steps else {})
 
 
 def read_known_picture(

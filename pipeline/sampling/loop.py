@@ -11,6 +11,7 @@ from pipeline.sampling.base import Denoiser, SampleKeys, denoise_layers, prior, 
 from pipeline.sampling.guidance import Guided
 from pipeline.sampling.known import KnownPixels
 from pipeline.sampling.labels import refuse_untrained
+from pipeline.sampling.moments import GivenPixels
 from pipeline.sampling.options import SamplingOptions
 from pipeline.sampling.resampling import walk_around
 from pipeline.sampling.samplers import SAMPLERS
@@ -75,12 +76,25 @@ class SamplingLoop:
         )
 
     def levels_around(
-        self, known: KnownPixels, keys: SampleKeys, conditions: np.ndarray, resample: int
+        self,
+        known: KnownPixels,
+        keys: SampleKeys,
+        conditions: np.ndarray,
+        resample: int,
+        moment_steps: int,
     ) -> Iterator[Tensor]:
-        """All levels of N samples around known pixels; arguments as `levels` and `walk_around`."""
+        """All levels of N samples around known pixels.
+
+        Args:
+            known: of the N pictures.
+            keys, conditions: as `levels` takes them; errors as there.
+            resample: as `walk_around` takes it.
+            moment_steps: of `GivenPixels`; 0 leaves the denoiser as it is.
+        """
+        own: Denoiser = self._denoiser
         return walk_around(
             known,
-            self._denoiser,
+            GivenPixels(own, known, moment_steps) if moment_steps else own,
             self._schedule,
             self._sampler,
             keys,

@@ -66,7 +66,14 @@ class SampleJob:
             return sample(stack, seeds, indices, conditions, self.options)
         around = plan.picture.rows(len(seeds))
         return inpaint(
-            stack, seeds, indices, conditions, *around, self.options, resample=plan.resample
+            stack,
+            seeds,
+            indices,
+            conditions,
+            *around,
+            self.options,
+            resample=plan.resample,
+            moment_steps=plan.moment_steps,
         )
 
     def reader(self, stack: Stack) -> PromptReader | None:

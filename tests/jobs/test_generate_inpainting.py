@@ -82,7 +82,11 @@ def test_the_picture_decides_the_set_whatever_file_it_came_from(
         folder, folder / "set", sampler="ddim", inpaint="picture.png", mask=folder / "mask.png"
     )
     assert main(same) == folder / "set"
-    for other in ({"resample": 3}, {"mask": folder / "both.png", "inpaint": "mask.png"}):
+    for other in (
+        {"resample": 3},
+        {"moment_steps": 1},
+        {"mask": folder / "both.png", "inpaint": "mask.png"},
+    ):
         with pytest.raises(UserError, match="holds the results of another config"):
             main(config(folder, folder / "set", sampler="ddim", **other))
 
@@ -138,6 +142,7 @@ def test_verify_misses_the_picture_and_knows_another(
         ("--inpaint both.png --sampler dpmpp_2m", "the sampler dpmpp_2m goes on from the layer"),
         ("--inpaint both.png --resample 0", "--resample"),
         ("--inpaint both.png --pools stages", "--inpaint goes back across the stages"),
+        ("--moment-steps 3", "--moment-steps is about --inpaint; give that too"),
         ("--mask mask.png", "--mask is about --inpaint; give that too"),
         ("--resample 3", "--resample is about --inpaint; give that too"),
     ],
