@@ -10,9 +10,9 @@ from pydantic import ValidationError
 from starlette.datastructures import UploadFile
 
 from serve.errors import ApiError
-from serve.schema import ImageRequest
+from serve.schema import DrawRequest
 
-Body = TypeVar("Body", bound=ImageRequest)
+Body = TypeVar("Body", bound=DrawRequest)
 
 _MOST_PARTS = 100
 
@@ -62,7 +62,7 @@ async def read_form(
         raise RequestValidationError(listed) from None
 
 
-def _value(name: str, text: str, body: type[ImageRequest]) -> Any:
+def _value(name: str, text: str, body: type[DrawRequest]) -> Any:
     """A field's text, read as JSON where the field is no text itself."""
     field = body.model_fields.get(name)
     if field is None or "str" in str(field.annotation) or "Literal" in str(field.annotation):

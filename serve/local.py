@@ -17,7 +17,7 @@ from pipeline.errors import UserError
 from serve.address import free_port, url_of, warn_when_open
 from serve.app import application
 from serve.key import read_key
-from serve.replica import check_servable, open_reader
+from serve.replica import check_servable, open_encoders
 from serve.settings import Settings
 
 APPLICATION = "noisestack"
@@ -34,7 +34,8 @@ def serve_until_stopped(settings: Settings, host: str, port: int) -> None:
         KeyboardInterrupt: SIGINT or SIGTERM while it was still starting.
     """
     stored = check_servable(settings.model)
-    takes_sentences = open_reader(stored, settings) is not None  # refused here, and not by an actor
+    encoders = open_encoders(stored, settings)  # refused here, and not by an actor
+    takes_sentences = encoders.prompts is not None
     digest = read_key(settings.api_key_file)
     port = free_port(host, port)
     warn_when_open(host, has_key=digest is not None)

@@ -2,7 +2,10 @@
 
 import functools
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from fastapi import FastAPI
 from pydantic import TypeAdapter
@@ -10,15 +13,19 @@ from pydantic import TypeAdapter
 from pipeline.conditions import CONDITIONS, ConditionSpec
 from pipeline.errors import UserError
 from pipeline.formats.model import StoredModel, open_model
+from pipeline.picture_encoder import PictureEncoder, picture_encoder_for
 from pipeline.sampling import is_exact
 from pipeline.sampling.prompt_reader import PromptReader, open_prompt_reader
 from pipeline.stack import KIND, Stack
 from serve.drawing import Drawing, draw
+from serve.encoding import Encoded, EncodingQueue, encode_picture, encode_prompt
 from serve.engine import Engine
-from serve.prompts import PromptEncoder
 from serve.schema import ServedModel
 from serve.settings import Settings
 from serve.web import create_app
+
+Encoder = TypeVar("Encoder")
+Given = TypeVar("Given")
 
 _NONE = {"kind": "none"}  # of a model that states no condition
 # The number of calls of the sampler in `is_exact`.
@@ -38,18 +45,36 @@ def check_servable(path: Path) -> StoredModel:
     return stored
 
 
-def open_reader(stored: StoredModel, settings: Settings) -> PromptReader | None:
-    """The encoder of a model's prompts; None for a model that takes no sentences.
+@dataclass(frozen=True)
+class Encoders:
+    """What encodes the requests of a model; nothing for a model of labels.
+
+    Attributes:
+        prompts: of a model that takes sentences.
+        pictures: of a model that is drawn on pictures.
+    """
+
+    prompts: PromptReader | None = None
+    pictures: PictureEncoder | None = None
+
+
+def open_encoders(stored: StoredModel, settings: Settings) -> Encoders:
+    """The encoder that a model was trained with.
 
     Raises:
-        UserError: it is not at hand, or another than the model was trained with; or no sentence
-            can be what the model is drawn on.
+        UserError: it is not at hand, or another than the model was trained with.
     """
     condition = TypeAdapter(ConditionSpec).validate_python(stored.config.get("condition", _NONE))
     if not condition.rule.embedded:
-        return None
+        return Encoders()
     device = "cuda" if settings.num_gpus > 0 else "cpu"
-    return open_prompt_reader(condition, settings.text_encoder, device)
+    wanted = condition.encoder
+    if wanted is None:
+        raise UserError(f"{stored.path} is drawn on embeddings, and does not say whose")
+    if wanted.max_length:
+        return Encoders(prompts=open_prompt_reader(condition, settings.text_encoder, device))
+    given = None if settings.picture_encoder is None else str(settings.picture_encoder)
+    return Encoders(pictures=picture_encoder_for(wanted, given, device))
 
 
 class Replica:
@@ -71,10 +96,10 @@ class Replica:
             digest: of the key that requests must carry; None for no key.
 
         Raises:
-            UserError: as `check_servable` and `open_reader`.
+            UserError: as `check_servable` and `open_encoders`.
         """
         stored = check_servable(settings.model)
-        reader = open_reader(stored, settings)
+        encoders = open_encoders(stored, settings)
         stack = Stack.load(settings.model, "cuda" if settings.num_gpus > 0 else "cpu")
         start = time.perf_counter()
         exact = is_exact(stack)
@@ -99,7 +124,14 @@ class Replica:
             request_timeout_s=settings.request_timeout_s,
             max_body_bytes=settings.max_body_bytes,
             digest=digest,
-            prompts=None
-            if reader is None
-            else PromptEncoder(reader, max_waiting=settings.max_queued_rows),
+            prompts=_queue(encode_prompt, encoders.prompts, settings),
+            pictures=_queue(encode_picture, encoders.pictures, settings),
         )
+
+
+def _queue(
+    encode: Callable[[Encoder, Given], Encoded], encoder: Encoder | None, settings: Settings
+) -> EncodingQueue[Given] | None:
+    if encoder is None:
+        return None
+    return EncodingQueue(functools.partial(encode, encoder), max_waiting=settings.max_queued_rows)

@@ -46,19 +46,20 @@ class ServedModel:
     @property
     def takes_sentences(self) -> bool:
         """Whether a prompt is a sentence, and not the name of a class."""
-        return self.spec.condition.rule.embedded
+        return self.spec.condition.rule.embedded and not self.takes_pictures
+
+    @property
+    def takes_pictures(self) -> bool:
+        """Whether it is drawn on the vectors of pictures, as a decoder is."""
+        encoder = self.spec.condition.encoder
+        return self.spec.condition.rule.embedded and (encoder is None or not encoder.max_length)
 
 
-class ImageRequest(BaseModel):
-    """The body of ``POST /v1/images/generations``. A field that is null counts as absent."""
+class DrawRequest(BaseModel):
+    """The fields of all requests for pictures. A field that is null counts as absent."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
-    prompt: str = Field(
-        max_length=32_000,
-        description="A class name of the model, or a sentence if it takes those; '-' for no "
-        "condition.",
-    )
     model: str | None = Field(None, description="The served model's id.")
     n: int = Field(1, ge=1, le=MAX_IMAGES, description="How many pictures.")
     size: str = Field("auto", description="WIDTHxHEIGHT of the shape of the model's own size.")
@@ -128,6 +129,20 @@ class ImageRequest(BaseModel):
         return data
 
 
+class ImageRequest(DrawRequest):
+    """The body of ``POST /v1/images/generations``."""
+
+    prompt: str = Field(
+        max_length=32_000,
+        description="A class name of the model, or a sentence if it takes those; '-' for no "
+        "condition.",
+    )
+
+
+class VariationRequest(DrawRequest):
+    """The fields of ``POST /v1/images/variations``, beside the file ``image``."""
+
+
 class EditRequest(ImageRequest):
     """The fields of ``POST /v1/images/edits``, beside the files ``image`` and ``mask``."""
 
@@ -180,6 +195,7 @@ class ModelCard(BaseModel):
     classes: list[str]
     text_encoder: str | None = Field(description="What encodes a sentence.")
     max_prompt_tokens: int | None = Field(description="What is longer is cut, with a notice.")
+    picture_encoder: str | None = Field(description="What encodes the picture of a variation.")
     sampler: str
     samplers: list[str]
     layers: list[int]
@@ -205,8 +221,9 @@ def model_card(model: ServedModel) -> ModelCard:
         size=f"{width}x{height}",
         condition=model.spec.condition.kind,
         classes=list(model.spec.classes),
-        text_encoder=None if encoder is None else encoder.name,
-        max_prompt_tokens=None if encoder is None else encoder.max_length,
+        text_encoder=encoder.name if encoder and model.takes_sentences else None,
+        max_prompt_tokens=encoder.max_length if encoder and model.takes_sentences else None,
+        picture_encoder=encoder.name if encoder and model.takes_pictures else None,
         sampler=model.spec.sampler,
         samplers=list(SAMPLERS),
         layers=list(model.spec.layers),

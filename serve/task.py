@@ -4,6 +4,8 @@ import secrets
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from pipeline.class_names import NO_LABEL, label_by_name_or_number
 from pipeline.errors import UserError
 from pipeline.sampling import SamplingOptions
@@ -14,7 +16,13 @@ from pipeline.stack_spec import StackSpec
 from serve.drawing import Drawing, Editing
 from serve.errors import ApiError, did_you_mean
 from serve.rendering import MAX_PIXELS, Rendering, SizeError, parse_size
-from serve.schema import EditRequest, ImageRequest, ServedModel
+from serve.schema import (
+    DrawRequest,
+    EditRequest,
+    ImageRequest,
+    ServedModel,
+    VariationRequest,
+)
 
 # Random seeds are short enough to copy, and exact in JavaScript.
 _RANDOM_SEED_BITS = 32
@@ -30,6 +38,7 @@ class SamplingTask:
         words: what is drawn: the model's name for the class, or the sentence; None for no
             condition.
         prompt: what is to be encoded, of a model that takes sentences; None of other models.
+        condition: what it is drawn on where nothing is encoded: the label, or a null vector.
         seed: keys all draws.
         sample_index: the first picture's; the others follow it.
         num_images: how many pictures.
@@ -43,6 +52,7 @@ class SamplingTask:
     label: int
     words: str | None
     prompt: str | None
+    condition: int | np.ndarray
     seed: int
     sample_index: int
     num_images: int
@@ -93,18 +103,49 @@ def task_of(request: ImageRequest, model: ServedModel) -> SamplingTask:
         ApiError: 404 for another model's name, 400 for what this model cannot do and for fields
             that contradict each other.
     """
+    task = _task(request, model)
+    if model.takes_sentences:
+        prompt = _sentence(request.prompt)
+        return replace(task, prompt=prompt, words=None if is_null_prompt(prompt) else prompt)
+    if model.takes_pictures and is_null_prompt(request.prompt):
+        return task
+    if model.takes_pictures:
+        message = (
+            "this model is drawn on pictures and takes no words: send it a picture at POST "
+            "/v1/images/variations, or the prompt '-'"
+        )
+        raise ApiError(400, message, code="takes_pictures", param="prompt")
+    label = _label(request.prompt, model.spec)
+    words = model.spec.classes[label] if label >= 0 else None
+    return replace(task, label=label, condition=label, words=words)
+
+
+def variation_task_of(request: VariationRequest, model: ServedModel) -> SamplingTask:
+    """Turns a request for variations of a picture into a task for this model.
+
+    Raises:
+        ApiError: as `task_of`; 400 for a model that is not drawn on pictures.
+    """
+    task = _task(request, model)
+    if not model.takes_pictures:
+        message = (
+            f"this model is drawn on its {model.spec.condition.kind}, not on pictures: it makes no "
+            "variations"
+        )
+        raise ApiError(400, message, code="takes_no_pictures", param="image")
+    return task
+
+
+def _task(request: DrawRequest, model: ServedModel) -> SamplingTask:
+    """All of a task but what is drawn, which is no condition as yet."""
     check_model_id(request.model, model)
     _refuse_what_is_not_offered(request)
-    if model.takes_sentences:
-        label, prompt = NO_LABEL, _sentence(request.prompt)
-        words = None if is_null_prompt(prompt) else prompt
-    else:
-        label, prompt = _label(request.prompt, model.spec), None
-        words = model.spec.classes[label] if label >= 0 else None
+    null = np.zeros(model.spec.condition.size, np.float32) if model.takes_pictures else NO_LABEL
     return SamplingTask(
-        label=label,
-        words=words,
-        prompt=prompt,
+        label=NO_LABEL,
+        words=None,
+        prompt=None,
+        condition=null,
         seed=secrets.randbits(_RANDOM_SEED_BITS) if request.seed is None else request.seed,
         sample_index=request.sample_index,
         num_images=request.n,
@@ -122,7 +163,7 @@ def check_model_id(name: str | None, model: ServedModel) -> None:
         raise ApiError(404, message, code="model_not_found", param="model")
 
 
-def _refuse_what_is_not_offered(request: ImageRequest) -> None:
+def _refuse_what_is_not_offered(request: DrawRequest) -> None:
     if request.stream or request.partial_images:
         field = "stream" if request.stream else "partial_images"
         message = f"{field} is not supported: pictures are answered whole; leave it out"
@@ -165,7 +206,7 @@ def _label(prompt: str, spec: StackSpec) -> int:
     raise ApiError(400, message, code="unknown_class", param="prompt")
 
 
-def _options(request: ImageRequest, model: ServedModel) -> SamplingOptions:
+def _options(request: DrawRequest, model: ServedModel) -> SamplingOptions:
     """The options with all defaults filled in, so that equal requests share batches."""
     guidance_field = _one_of(request, "guidance", "guidance_scale")
     layers_field = _one_of(request, "layers", "num_inference_steps")
@@ -193,7 +234,7 @@ def _options(request: ImageRequest, model: ServedModel) -> SamplingOptions:
     return options.resolve(model.spec)
 
 
-def _one_of(request: ImageRequest, ours: str, theirs: str) -> str:
+def _one_of(request: DrawRequest, ours: str, theirs: str) -> str:
     """Which of two names of the same field the request uses; ours if neither."""
     if getattr(request, theirs) is None:
         return ours
@@ -203,7 +244,7 @@ def _one_of(request: ImageRequest, ours: str, theirs: str) -> str:
     return theirs
 
 
-def _shared_layers(request: ImageRequest, model: ServedModel) -> tuple[int, ...] | None:
+def _shared_layers(request: DrawRequest, model: ServedModel) -> tuple[int, ...] | None:
     """``num_inference_steps`` shared among the stages; None where the request has none."""
     if request.num_inference_steps is None:
         return None
@@ -214,7 +255,7 @@ def _shared_layers(request: ImageRequest, model: ServedModel) -> tuple[int, ...]
         raise ApiError(400, message, code="invalid_value", param="num_inference_steps") from None
 
 
-def _rendering(request: ImageRequest, model: ServedModel) -> Rendering:
+def _rendering(request: DrawRequest, model: ServedModel) -> Rendering:
     try:
         width, height, resampling = parse_size(request.size, model.size)
     except SizeError as error:

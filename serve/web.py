@@ -5,7 +5,8 @@ import base64
 import contextlib
 import math
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from functools import partial
 from importlib import resources
 from typing import Any, TypeVar
 
@@ -16,13 +17,14 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException
 
 from pipeline.errors import UserError
+from pipeline.sampling.known_picture import KnownPicture
 from serve.drawing import Drawing
-from serve.edits import EDIT_FORM, known_of
+from serve.encoding import Encoded, EncodingQueue
 from serve.engine import Engine, EngineClosed, QueueFull, SamplingFailed
 from serve.errors import ApiError, from_validation
 from serve.form import read_form
 from serve.guards import BodyLimit, KeyGuard, error_response
-from serve.prompts import EncodedPrompt, PromptEncoder
+from serve.pictures import EDIT_FORM, VARIATION_FORM, known_of, one_picture
 from serve.schema import (
     EditRequest,
     GeneratedImage,
@@ -31,9 +33,10 @@ from serve.schema import (
     ModelCard,
     ModelList,
     ServedModel,
+    VariationRequest,
     model_card,
 )
-from serve.task import SamplingTask, check_model_id, edit_task_of, task_of
+from serve.task import SamplingTask, check_model_id, edit_task_of, task_of, variation_task_of
 
 T = TypeVar("T")
 
@@ -56,7 +59,8 @@ def create_app(
     request_timeout_s: float,
     max_body_bytes: int,
     digest: bytes | None = None,
-    prompts: PromptEncoder | None = None,
+    prompts: EncodingQueue[str] | None = None,
+    pictures: EncodingQueue[bytes] | None = None,
 ) -> FastAPI:
     """The application. Its lifespan starts and stops the engine.
 
@@ -67,14 +71,16 @@ def create_app(
         max_body_bytes: larger bodies get a 413; pictures in a body have bytes of their own on top.
         digest: `key.key_digest` of the key that requests must carry; None for no key.
         prompts: encodes the prompts of a model that takes sentences; None for other models.
+        pictures: the same of a model that is drawn on pictures.
     """
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with engine:
             yield
-        if prompts is not None:
-            prompts.close()
+        for encoding in (prompts, pictures):
+            if encoding is not None:
+                encoding.close()
 
     # FastAPI's own documentation pages load scripts from elsewhere, so they are off.
     app = FastAPI(title="Noisestack", lifespan=lifespan, docs_url=None, redoc_url=None)
@@ -107,7 +113,7 @@ def create_app(
     async def generate(body: ImageRequest, request: Request) -> ImagesResponse:
         """Draws pictures."""
         task = task_of(body, model)
-        work = _fulfil(engine, prompts, task)
+        work = _fulfil(engine, task, partial(_encoded, prompts, task.prompt))
         return await _while_connected(request, work, request_timeout_s)
 
     @app.post("/v1/images/edits", response_model_exclude_none=True, openapi_extra=EDIT_FORM)
@@ -115,55 +121,67 @@ def create_app(
         """Draws the transparent parts of a picture anew."""
         body, files = await read_form(request, EditRequest, ("image", "mask"))
         task = edit_task_of(body, model)
-        work = _edit(engine, prompts, task, files, model.spec.shape)
+        known = partial(asyncio.to_thread, known_of, files, model.spec.shape)
+        work = _fulfil(engine, task, partial(_encoded, prompts, task.prompt), known)
+        return await _while_connected(request, work, request_timeout_s)
+
+    @app.post(
+        "/v1/images/variations", response_model_exclude_none=True, openapi_extra=VARIATION_FORM
+    )
+    async def vary(request: Request) -> ImagesResponse:
+        """Draws pictures that a picture encoder takes for much the same as one."""
+        body, files = await read_form(request, VariationRequest, ("image",))
+        task = variation_task_of(body, model)
+        work = _fulfil(engine, task, partial(_encoded, pictures, one_picture(files)))
         return await _while_connected(request, work, request_timeout_s)
 
     height, width, _ = model.spec.shape
     # A picture and its mask, not compressed at all.
     files = 2 * (height * width * _PIXEL_BYTES + _HEAD_BYTES)
-    app.add_middleware(BodyLimit, max_bytes=max_body_bytes, allowances={"/v1/images/edits": files})
+    app.add_middleware(
+        BodyLimit,
+        max_bytes=max_body_bytes,
+        allowances={"/v1/images/edits": files, "/v1/images/variations": files},
+    )
     if digest is not None:
         app.add_middleware(KeyGuard, digest=digest)
     return app
 
 
-async def _edit(
-    engine: Engine[Drawing],
-    prompts: PromptEncoder | None,
-    task: SamplingTask,
-    files: Mapping[str, bytes],
-    shape: tuple[int, int, int],
-) -> ImagesResponse:
-    known = await asyncio.to_thread(known_of, files, shape)
-    return await _fulfil(engine, prompts, task, (known.image, known.mask))
+async def _encoded(encoding: EncodingQueue[T] | None, given: T | None) -> Encoded | None:
+    """What a prompt or a picture becomes; None for none."""
+    if given is None:
+        return None
+    assert encoding is not None
+    return await encoding.encode(given)
 
 
 async def _fulfil(
     engine: Engine[Drawing],
-    prompts: PromptEncoder | None,
     task: SamplingTask,
-    inputs: tuple[np.ndarray, ...] = (),
+    encode: Callable[[], Awaitable[Encoded | None]],
+    known_pixels: Callable[[], Awaitable[KnownPicture]] | None = None,
 ) -> ImagesResponse:
     """Draws a task's pictures.
 
     Args:
-        inputs: what the task's drawing needs of each picture.
+        encode: gives the task's condition; None where its label is that.
+        known_pixels: gives what a task draws around, if it does.
     """
-    encoded: EncodedPrompt | None = None
     try:
-        if task.prompt is not None:
-            assert prompts is not None
-            encoded = await prompts.encode(task.prompt)
+        encoded = await encode()
+        known = None if known_pixels is None else await known_pixels()
         images = await engine.sample(
             seed=task.seed,
             sample_index=task.sample_index,
-            condition=task.label if encoded is None else encoded.condition,
+            condition=task.condition if encoded is None else encoded.condition,
             num_rows=task.num_images,
             options=task.drawing,
-            inputs=inputs,
+            inputs=() if known is None else (known.image, known.mask),
         )
     except UserError as error:
-        raise ApiError(400, str(error), code="invalid_prompt", param="prompt") from None
+        param = "prompt" if task.prompt is not None else "image"
+        raise ApiError(400, str(error), code=f"invalid_{param}", param=param) from None
     except QueueFull as error:
         seconds = min(max(1, math.ceil(error.retry_after_s)), _LONGEST_RETRY_AFTER_S)
         raise ApiError(

@@ -64,7 +64,7 @@ def test_the_page_needs_nothing_from_elsewhere():
     ("method", "path", "status"),
     [
         ("GET", "/v1/images/generations", 405),
-        ("POST", "/v1/images/variations", 404),
+        ("POST", "/v1/images/upscale", 404),
         ("GET", "/docs", 404),
         ("GET", "/nowhere", 404),
     ],

@@ -62,7 +62,9 @@ def test_a_model_half_there_is_told(capfd, model, tmp_path):
 def test_a_model_that_prompts_cannot_steer_is_told(capfd, tmp_path):
     config = {"condition": {"kind": "embedding", "size": 8}}
     save_model(tmp_path / "m", kind="stack", config=config, weights={}, card={})
-    assert "embeddings that no sentence gives" in refusal(capfd, "--model", tmp_path / "m")
+    assert "drawn on embeddings, and does not say whose" in refusal(
+        capfd, "--model", tmp_path / "m"
+    )
 
 
 def test_a_port_in_use_is_named(capfd, model):

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 
 import httpx2
 import numpy as np
@@ -20,8 +21,8 @@ from pipeline.errors import UserError
 from pipeline.formats.sample_set import iterate_samples, open_sample_set
 from pipeline.formats.shard import images_of
 from serve.command import COMMAND
+from serve.encoding import EncodingQueue, encode_prompt
 from serve.engine import Engine, QueueFull
-from serve.prompts import PromptEncoder
 from serve.replica import Replica
 from serve.settings import AppConfig, Settings
 from serve.web import create_app
@@ -150,7 +151,7 @@ def test_prompts_are_encoded_beside_the_event_loop_and_too_many_are_a_429(model)
 
     async def scenario():
         engine = Engine(sample, 8, max_queued_rows=64)
-        prompts = PromptEncoder(reader, max_waiting=3)
+        prompts = EncodingQueue(partial(encode_prompt, reader), max_waiting=3)
         spec = replace(SPEC, classes=(), condition=model.condition)
         served = replace(MODEL, spec=spec)
         app = create_app(
@@ -178,7 +179,7 @@ def test_a_prompt_whose_client_has_gone_is_not_encoded():
     reader = SlowReader()
 
     async def scenario():
-        prompts = PromptEncoder(reader, max_waiting=8)
+        prompts = EncodingQueue(partial(encode_prompt, reader), max_waiting=8)
         tasks = [asyncio.create_task(prompts.encode(text)) for text in ("a", "bb")]
         await eventually(lambda: reader.seen == ["a"])
         tasks[1].cancel()
@@ -186,7 +187,7 @@ def test_a_prompt_whose_client_has_gone_is_not_encoded():
         reader.gate.set()
         await tasks[0]
         with pytest.raises(QueueFull):
-            await PromptEncoder(reader, max_waiting=0).encode("c")
+            await EncodingQueue(partial(encode_prompt, reader), max_waiting=0).encode("c")
         prompts.close()
 
     asyncio.run(scenario())
