@@ -15,9 +15,9 @@ import torch
 
 from benchmarks.common import alternate, median, read_options, report
 from benchmarks.datasets import pictures, write_dataset
+from jobs.common.stack_run import StackRun, train_worker
 from jobs.common.stream import DataMode, TrainingData
 from jobs.common.training import Workers, run_training
-from jobs.train_stack.worker import StackRun, train_worker
 from noisestack.session import ray_session
 from pipeline.chain.schedule import Stage
 from pipeline.conditions import ConditionSpec

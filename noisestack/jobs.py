@@ -134,6 +134,7 @@ purification: Job[Path]
 quickstart: Job[Path]
 train_classifier: Job[Path]
 train_picture_encoder: Job[Path]
+train_prior: Job[Path]
 train_stack: Job[Path]
 verify: Job[int]
 

@@ -14,6 +14,7 @@ from pipeline.chain.schedule import Layer, Stage
 from pipeline.chain.transition import tuned_variance
 from pipeline.conditions import ConditionSpec
 from pipeline.errors import UserError
+from pipeline.formats.encoder_id import EncoderId
 from pipeline.networks import NETWORKS, NetworkName
 from pipeline.networks.base import NetworkEntry, NetworkSpec
 
@@ -54,6 +55,7 @@ class StackSpec:
         guidance: the default guidance weight; 1 is none.
         attends: indices of the stages at whose resolution pixels attend to the condition's tokens.
         untrained: labels of classes without training pictures; they cannot be sampled.
+        vectors: whose embeddings a stack of vectors draws; None for pictures.
         errors: each stage's `ErrorCurve`, measured when training ends; empty before.
     """
 
@@ -75,6 +77,7 @@ class StackSpec:
     errors: tuple[ErrorCurve, ...] = ()
     untrained: tuple[int, ...] = ()
     attends: tuple[int, ...] = ()
+    vectors: EncoderId | None = None
 
     def picture_shape(self, stage: int) -> tuple[int, int, int]:
         """``(C, h, w)`` of the pictures in a stage."""
@@ -146,8 +149,9 @@ class StackSpec:
     def to_json(self) -> dict[str, Any]:
         """The form in config.json; `from_json` reads it back."""
         fields = asdict(self) | {"condition": self.condition.to_json()}
-        if not self.attends:
-            del fields["attends"]
+        for later in ("attends", "vectors"):
+            if not fields[later]:
+                del fields[later]
         return fields
 
     @staticmethod

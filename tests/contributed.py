@@ -10,7 +10,7 @@ import json
 import sys
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -147,7 +147,7 @@ def check_condition(place: Path) -> None:
     assert "pair: their class and its neighbour" in printed("train-stack", "--help")
     info = write_digits(place / "digits", num_train=20, num_test=10, shard_rows=20)
     condition = ConditionSpec("pair", CONDITIONS["pair"].kind.size_for(info))
-    assert asdict(condition) == {"kind": "pair", "size": 5}
+    assert condition.to_json() == {"kind": "pair", "size": 5}
     spec = replace(SPEC, classes=CLASSES, condition=condition)
     trained(spec, place / "model")
     stack = small_stack(classes=CLASSES, condition=condition)

@@ -11,15 +11,14 @@ import pytest
 import torch
 from ranks import run_ranks
 
+from jobs.common.batches import Batch
 from jobs.common.pools import Pool
 from jobs.common.records import finished_record
 from jobs.common.shard_runner import write_record
-from jobs.common.stream import Batch, TrainingData
+from jobs.common.stack_publisher import publish_stack
+from jobs.common.stack_run import StackRun
+from jobs.common.stream import TrainingData
 from jobs.common.training import Workers, _Follower
-from jobs.train_stack.config import TrainStackConfig
-from jobs.train_stack.publisher import publish_stack
-from jobs.train_stack.worker import StackRun
-from noisestack.config import describe
 from pipeline.formats.shard import images_of, iterate, labels_of
 
 
@@ -55,10 +54,13 @@ def train_here(patched: pytest.MonkeyPatch) -> None:
     patched.setattr("ray.train.report", lambda _: None)
     patched.setattr("ray.train.torch.get_device", lambda: torch.device("cpu"))
     patched.setattr("jobs.common.stream.read_split", read_here)
-    patched.setattr("jobs.train_stack._publish", _publish_here)
+    patched.setattr("jobs.common.stack_training.run_training", _run_here)
+    patched.setattr("jobs.train_classifier.run_training", _run_here)
     patched.setattr("jobs.train_stack.ray.cluster_resources", dict)
-    for job in ("train_stack", "train_classifier", "train_picture_encoder"):
-        patched.setattr(f"jobs.{job}.run_training", _run_here)
+    patched.setattr("jobs.train_picture_encoder.run_training", _run_here)
+    for job in ("train_stack", "train_prior"):
+        patched.setattr(f"jobs.{job}.publish", _publish_here)
+    for job in ("train_stack", "train_prior", "train_classifier", "train_picture_encoder"):
         patched.setattr(f"jobs.{job}.ray_session", contextlib.nullcontext)
 
 
@@ -85,8 +87,10 @@ def read_here(data: TrainingData) -> Batch:
     return {**columns, "label": labels_of(table)} if data.labelled else columns
 
 
-def _publish_here(config: TrainStackConfig, runs: list[StackRun], output: Path) -> None:
-    publish_stack(runs, output, describe(config), "cpu")
+def _publish_here(
+    runs: Sequence[StackRun], output: Path, described: dict[str, Any], workers: Workers
+) -> None:
+    publish_stack(runs, output, described, "cpu")
 
 
 def in_this_process(

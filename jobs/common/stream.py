@@ -15,13 +15,14 @@ import numpy as np
 import pyarrow as pa
 import ray.data
 
+from jobs.common.batches import EMBEDDED, Batch, batches_of, parts_of
 from pipeline.formats.dataset import DatasetInfo
 from pipeline.formats.decoded import DecodedShards
+from pipeline.formats.keyed_sample import keyed_sample
 from pipeline.formats.row_embeddings import RowEmbeddings
 from pipeline.formats.shard import image_column, images_of, iterate, labels_of
 from pipeline.training.stream import Order, Run, Window
 
-Batch = dict[str, np.ndarray]
 Reader = Callable[[dict[str, np.ndarray]], Iterator[pa.Table]]
 DataMode = Literal["auto", "resident", "streaming"]
 
@@ -35,8 +36,6 @@ CACHE_GB = 8.0  # of pictures, on the disk beside each worker that streams
 _READERS = 1
 _READERS_OF_RESIDENT = 2
 _SHARDS_A_TASK = 16
-EMBEDDED = "embedded"
-"""The name of the rows' embeddings in a batch."""
 # A run may be as large as a small object store: it goes there in blocks, as they are asked for.
 _BLOCK_BYTES = 16 << 20
 
@@ -94,6 +93,19 @@ class TrainingData:
             row_bytes = prod(self.info.shape) + extra
             return sum(self.order.shard_rows) * row_bytes <= _RESIDENT_BYTES
         return self.mode == "resident"
+
+    def batches(self, rows: range, steps: range) -> Iterator[Batch]:
+        """See `training_batches`."""
+        return training_batches(self, rows, steps)
+
+    def keyed_batches(self, num_rows: int, seed: int) -> Iterator[Batch]:
+        """Some random rows that the seed alone decides, in batches as `training_batches` has."""
+        drawn = keyed_sample(self.info, self.split, num_rows, seed)
+        for rows in parts_of(len(drawn.ids)):
+            batch = {"image": drawn.images[rows], "label": drawn.labels[rows]}
+            if self.embeddings is not None:
+                batch[EMBEDDED] = self.embeddings.at(drawn.places[rows])
+            yield batch
 
 
 def training_batches(data: TrainingData, rows: range, steps: range) -> Iterator[Batch]:
@@ -207,17 +219,8 @@ def _rebatched(blocks: Iterable[Batch], size: int) -> Iterator[Batch]:
 def _resident(data: TrainingData, rows: range, steps: range) -> Iterator[Batch]:
     columns = read_split(data)
     if data.embeddings is not None:
-        shards = range(len(data.order.shard_rows))
-        columns[EMBEDDED] = np.concatenate([data.embeddings.read(number) for number in shards])
-    offsets = np.concatenate(([0], np.cumsum(data.order.shard_rows)))
-    for run in data.order.runs(rows, steps):
-        numbers = []
-        for window in data.order.windows(run):
-            laid_out = [np.arange(offsets[i], offsets[i + 1]) for i in window.shards]
-            numbers.append(np.concatenate(laid_out)[window.order(data.order.seed)])
-        wanted = np.concatenate(numbers)[run.order()].reshape(len(run.steps), len(rows))
-        for own in wanted:
-            yield {name: values[own] for name, values in columns.items()}
+        columns[EMBEDDED] = data.embeddings.read_all()
+    return batches_of(columns, data.order, rows, steps)
 
 
 def read_split(data: TrainingData) -> Batch:

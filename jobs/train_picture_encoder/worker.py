@@ -7,9 +7,10 @@ from typing import Any
 import ray.train.torch
 import torch
 
+from jobs.common.batches import EMBEDDED
 from jobs.common.fitting import Pairs, Schedule, take_steps
 from jobs.common.ranks import TrainRanks
-from jobs.common.stream import EMBEDDED, TrainingData, training_batches
+from jobs.common.stream import TrainingData, training_batches
 from jobs.train_picture_encoder.config import TrainPictureEncoderConfig
 from pipeline.networks.picture_encoder import PictureEncoderNetwork, PictureEncoderShape
 from pipeline.training.checkpoint import CHECKPOINTS, resume_together

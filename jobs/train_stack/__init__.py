@@ -1,29 +1,23 @@
 """Trains a stack of conditional denoisers on a dataset, on Ray Data and Ray Train."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import ray
-from ray.exceptions import RayTaskError
 
+from jobs.common.stack_publisher import MODEL_DIRECTORY
+from jobs.common.stack_run import StackRun
+from jobs.common.stack_training import publish, train_run
 from jobs.common.stream import TrainingData
-from jobs.common.training import run_training
 from jobs.train_stack.config import TrainStackConfig
-from jobs.train_stack.publisher import MODEL_DIRECTORY, publish_stack
 from jobs.train_stack.side_by_side import places_for, run_side_by_side
-from jobs.train_stack.worker import StackRun, train_worker
 from noisestack.command import Command
 from noisestack.config import describe
-from noisestack.resources import Waiting, require
 from noisestack.session import ray_session
 from pipeline.chain.permutation import Purpose, keyed_permutation
 from pipeline.conditions import CONDITIONS, ConditionSpec, embedded_condition
-from pipeline.duration import duration
-from pipeline.errors import UserError
 from pipeline.formats.claim import Length, claim_output
 from pipeline.formats.class_counts import untrained_classes
 from pipeline.formats.dataset import DatasetInfo, images_of, load_dataset
@@ -62,7 +56,7 @@ def main(config: TrainStackConfig) -> Path:
         with ray_session():
             runs = plan_runs(config, info, spec, output.directory, embeddings)
             train_runs(config, runs)
-            _publish(config, runs, output.directory)
+            publish(runs, output.directory, describe(config), config.workers())
         print(f"the model is in {final}")
     return final
 
@@ -108,46 +102,21 @@ def train_runs(config: TrainStackConfig, runs: list[StackRun]) -> None:
     Raises:
         UserError: what the workers raised as one, for each run.
     """
-
-    def train(run: StackRun) -> None:
-        run.output.mkdir(parents=True, exist_ok=True)
-        run_training(
-            train_worker,
-            {"run": run},
-            output=run.output,
-            workers=config.workers(),
-            progress=_progress_line,
-        )
-
     unfinished = [run for run in runs if run.steps_done() < run.recipe.num_steps]
     if len(runs) == 1:
         for run in unfinished:
-            train(run)
+            train_run(run, config.workers())
         return
     cluster = ray.cluster_resources()  # type: ignore[no-untyped-call]
     run_side_by_side(
         {
-            f"stage {run.spec.stages[run.stages[0]].side} px": partial(train, run)
+            f"stage {run.spec.stages[run.stages[0]].side} px": partial(
+                train_run, run, config.workers()
+            )
             for run in unfinished
         },
         config.stages_at_once or places_for(config.workers(), len(runs), cluster),
     )
-
-
-def _publish(config: TrainStackConfig, runs: list[StackRun], output: Path) -> None:
-    """In a task, since a driver may run on a node without the workers' devices."""
-    task = ray.remote(publish_stack).options(
-        num_cpus=config.cpus_per_worker, num_gpus=1 if config.use_gpu else 0
-    )
-    device = "cuda" if config.use_gpu else "cpu"
-    require(demand := replace(config.workers().demand, workers=1))
-    try:
-        with Waiting("train-stack: error curves of the trained stack", [demand]):
-            ray.get(task.remote(runs, output, describe(config), device))
-    except RayTaskError as error:
-        if isinstance(error.cause, UserError | OSError):
-            raise error.cause from None
-        raise
 
 
 def plan_stack(
@@ -215,14 +184,6 @@ def _describe_stages(spec: StackSpec) -> None:
             f"{len(spec.untrained)} of {len(spec.classes)} classes have no picture in the train "
             f"split; nothing will be generated of them ({spec.classes[spec.untrained[0]]}, ...)"
         )
-
-
-def _progress_line(line: dict[str, Any]) -> str:
-    losses = "  ".join(f"{name} {value:.4f}" for name, value in line["loss"].items())
-    return (
-        f"step {line['step']:>6,}/{line['num_steps']:,}  loss {losses}  "
-        f"{line['pictures_per_second']:,.0f} pictures/s  {duration(line['seconds_left'])} left"
-    )
 
 
 COMMAND = Command(TrainStackConfig, main, summary="train a conditional denoiser stack on a dataset")

@@ -10,10 +10,14 @@ from pipeline.registry import entries_of
 
 CONDITIONS = entries_of(__name__, __path__, ConditionEntry)
 
+EMBEDDED_CONDITIONS = {name: entry for name, entry in CONDITIONS.items() if entry.kind.embedded}
+
 if TYPE_CHECKING:
     ConditionName = str
+    EmbeddedConditionName = str
 else:
     ConditionName = Literal[tuple(CONDITIONS)]
+    EmbeddedConditionName = Literal[tuple(EMBEDDED_CONDITIONS)]
 
 
 @dataclass(frozen=True)

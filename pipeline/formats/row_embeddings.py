@@ -72,6 +72,11 @@ class RowEmbeddings:
         check_ids(self.embeddings, self.split, number, ids, due)
         return values
 
+    def read_all(self) -> np.ndarray:
+        """The embeddings of all rows of the split, float16 ``[N, *shape]``; errors as `read`."""
+        shards = range(len(shards_of(self.info, self.split)))
+        return np.concatenate([self.read(number) for number in shards])
+
     def at(self, places: np.ndarray) -> np.ndarray:
         """The embeddings of some rows, float16 ``[N, *shape]``.
 

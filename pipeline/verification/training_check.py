@@ -20,7 +20,7 @@ from pipeline.formats.output import read_json
 from pipeline.verification.faults import Faults
 from pipeline.verification.model_check import check_model
 
-TRAINING_JOBS = ("train_stack", "train_classifier", "train_picture_encoder")
+TRAINING_JOBS = ("train_stack", "train_prior", "train_classifier", "train_picture_encoder")
 _MODEL = "model"
 _DATASET_KEYS = ("dataset", "dataset_sha256")  # as the jobs' fingerprints call it
 

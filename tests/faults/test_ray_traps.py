@@ -26,9 +26,10 @@ from ray.data._internal.execution.streaming_executor import StreamingExecutor
 from training_runs import ROOT
 
 from jobs.common import stream
+from jobs.common.batches import Batch
 from jobs.common.pools import Pool, pool_sizes
 from jobs.common.sharded import run_shards
-from jobs.common.stream import Batch, RunReader, TrainingData, training_batches
+from jobs.common.stream import RunReader, TrainingData, training_batches
 from jobs.common.training import _interruptible
 from pipeline.formats.dataset import DatasetInfo
 from pipeline.pictures import to_signed

@@ -11,7 +11,8 @@ from digit_set import digits, write_digits
 from embedding_sets import embedded, write_embedding_set
 
 from jobs.common import stream
-from jobs.common.stream import EMBEDDED, Batch, RunReader, TrainingData, training_batches
+from jobs.common.batches import EMBEDDED, Batch
+from jobs.common.stream import RunReader, TrainingData, training_batches
 from pipeline.formats.dataset import DatasetInfo, images_of, iterate_shards, labels_of
 from pipeline.formats.row_embeddings import RowEmbeddings
 from pipeline.training.draws import share_of_batch

@@ -216,7 +216,7 @@ def test_a_worker_of_ray_train_that_dies_is_replaced_and_ends_at_the_same_bits(
     def dying(loop_config: dict[str, Any]) -> None:  # goes to the worker by value
         import os
 
-        from jobs.train_stack.worker import train_worker
+        from jobs.common.stack_run import train_worker
         from pipeline.training.trainer import StackTrainer as InWorker
 
         update = InWorker.update
@@ -230,7 +230,7 @@ def test_a_worker_of_ray_train_that_dies_is_replaced_and_ends_at_the_same_bits(
         InWorker.update = fatal  # type: ignore[method-assign]
         train_worker(loop_config)
 
-    monkeypatch.setattr("jobs.train_stack.train_worker", dying)
+    monkeypatch.setattr("jobs.common.stack_training.train_worker", dying)
     main(config(Path("digits"), Path("run"), num_workers=1))
     assert died.exists()
     assert same_weights(tmp_path / "run", whole_run)

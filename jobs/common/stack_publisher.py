@@ -9,12 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from jobs.common.stream import EMBEDDED
-from jobs.train_stack.worker import StackRun, sample_grid
-from pipeline.formats.keyed_sample import keyed_sample
+from jobs.common.stack_run import StackRun, sample_grid
 from pipeline.formats.metrics import METRICS_FILE, read_metrics
 from pipeline.formats.output import atomic_path
-from pipeline.pictures import to_signed
+from pipeline.pictures import to_chain
 from pipeline.stack import Stack, averaged_stack, save_stack
 from pipeline.stack_spec import ErrorCurve
 from pipeline.training.checkpoint import last_checkpoint
@@ -76,12 +74,7 @@ def _some_rows(run: StackRun, stack: Stack) -> Iterator[tuple[Tensor, Tensor | N
     The bound on held-out pictures holds only if nothing was fitted to them. Errors on trained
     pictures are lower, but the bound with such variances is still a bound.
     """
-    sample = keyed_sample(run.data.info, "train", _CURVE_ROWS, run.recipe.seed)
-    for start in range(0, len(sample.ids), 128):
-        rows = slice(start, start + 128)
-        batch = {"label": sample.labels[rows]}
-        if run.data.embeddings is not None:
-            batch = {EMBEDDED: run.data.embeddings.at(sample.places[rows])}
+    for batch in run.data.keyed_batches(_CURVE_ROWS, run.recipe.seed):
         condition = run.condition(batch)
-        x = to_signed(sample.images[rows]).to(stack.device)
+        x = to_chain(batch["image"]).to(stack.device)
         yield x, None if condition is None else condition.to(stack.device)

@@ -13,13 +13,15 @@ import ray.train.torch
 import torch
 from torch import Tensor, nn
 
+from jobs.common.batches import EMBEDDED, Batch
 from jobs.common.ranks import TrainRanks
-from jobs.common.stream import EMBEDDED, Batch, TrainingData, training_batches
+from jobs.common.stream import TrainingData
+from jobs.common.vector_data import VectorData
 from pipeline.class_names import NO_LABEL
 from pipeline.errors import UserError
 from pipeline.formats.metrics import METRICS_FILE, MetricsLog, read_metrics
 from pipeline.formats.output import atomic_path
-from pipeline.pictures import display_scale, grid, to_signed
+from pipeline.pictures import display_scale, grid, to_chain
 from pipeline.plots.class_sheet import class_sheet
 from pipeline.plots.losses import LOSSES_FILE, plot_losses
 from pipeline.sampling import sample
@@ -47,12 +49,12 @@ class StackRun:
         recipe: how.
         output: the run's directory, on storage that all workers share.
         log_every, checkpoint_every: in steps.
-        grid_rows: samples of each class in a checkpoint's grid; 0 draws none.
+        grid_rows: samples of each class in a checkpoint's grid; 0 draws none, as vectors need it.
         compile: whether torch.compile makes the network's code.
         channels_last: whether pictures are laid out with their channels together.
     """
 
-    data: TrainingData
+    data: TrainingData | VectorData
     spec: StackSpec
     stages: tuple[int, ...]
     recipe: Recipe
@@ -72,6 +74,13 @@ class StackRun:
     def name(self) -> str:
         """What people call it."""
         return f"stage {self.spec.stages[self.stages[-1]].side} px"
+
+    @property
+    def loss_names(self) -> list[str]:
+        """What its stages' losses are called in figures."""
+        if self.spec.of_vectors:
+            return ["vectors"]
+        return [f"{self.spec.stages[stage].side}px" for stage in self.stages]
 
     def condition(self, batch: Batch) -> Tensor | None:
         """The conditions of a batch's rows."""
@@ -106,7 +115,7 @@ def train_worker(loop_config: dict[str, Any]) -> None:
         # The first step too: a person sees within seconds that it moves, and how fast.
         first_or_last = trainer.step in (1, recipe.num_steps)
         if log and (first_or_last or trainer.step % run.log_every == 0):
-            log.append(meter.line(trainer.step, [run.spec.stages[s].side for s in run.stages]))
+            log.append(meter.line(trainer.step, run.loss_names))
         last = trainer.step == recipe.num_steps
         if rank == 0 and (last or trainer.step % run.checkpoint_every == 0):
             save_checkpoint(output / CHECKPOINTS, trainer.step, trainer.state())
@@ -132,10 +141,10 @@ def _batches(
 ) -> Iterator[tuple[Tensor, Tensor | None]]:
     layout = torch.channels_last if run.channels_last else torch.contiguous_format
     steps = range(trainer.step, run.recipe.num_steps)
-    for batch in training_batches(run.data, trainer.rows, steps):
+    for batch in run.data.batches(trainer.rows, steps):
         condition = run.condition(batch)
         yield (
-            to_signed(batch["image"]).to(device, memory_format=layout),
+            to_chain(batch["image"]).to(device, memory_format=layout),
             None if condition is None else condition.to(device),
         )
 
@@ -151,7 +160,7 @@ class _Meter:
     def add(self, losses: tuple[float, ...]) -> None:
         self._losses.append(losses)
 
-    def line(self, step: int, sides: Sequence[int]) -> dict[str, Any]:
+    def line(self, step: int, names: Sequence[str]) -> dict[str, Any]:
         now = time.monotonic()
         means = np.mean(self._losses, axis=0)
         speed = len(self._losses) * self._recipe.batch_size / (now - self._last)
@@ -160,7 +169,7 @@ class _Meter:
         return {
             "step": step,
             "num_steps": self._recipe.num_steps,
-            "loss": {f"{side}px": float(v) for side, v in zip(sides, means, strict=True)},
+            "loss": {name: float(v) for name, v in zip(names, means, strict=True)},
             "pictures_per_second": speed,
             "seconds_left": left,
             "unix_seconds": time.time(),
