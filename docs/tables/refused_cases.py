@@ -89,6 +89,10 @@ CASES = (
     Case("train-classifier --dataset dataset --output out --eps 0.001"),
     Case("train-classifier --dataset dataset --output out --adversarial-loss pgd --eps 8"),
     Case("train-picture-encoder --dataset captioned --embeddings dataset --output out"),
+    Case("train-prior --dataset captioned --embeddings dataset --targets dataset --output out"),
+    Case(
+        "train-prior --dataset captioned --embeddings texts --targets texts --output out --width 12"
+    ),
     # generate
     Case("generate --model nowhere --output out"),
     Case("generate --model classifier --output out"),
