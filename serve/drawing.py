@@ -15,11 +15,12 @@ class Editing:
 
     Attributes:
         options: as whole pictures are drawn.
-        resample: how often each layer is drawn.
+        resample, moment_steps: see `inpaint`.
     """
 
     options: SamplingOptions
     resample: int
+    moment_steps: int = 0
 
 
 Drawing = SamplingOptions | Editing
@@ -55,5 +56,6 @@ def draw(
             known,
             drawing.options,
             resample=drawing.resample,
+            moment_steps=drawing.moment_steps,
         )
     return sample(stack, seeds, indices, conditions, drawing)

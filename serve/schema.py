@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipeline.sampling import SAMPLERS
 from pipeline.sampling.inpainting import RESAMPLE
+from pipeline.sampling.moments import MOST_STEPS
 from pipeline.sampling.options import ALL_LEVELS
 from pipeline.sampling.resampling import MOST_REPETITIONS
 from pipeline.stack_spec import StackSpec
@@ -151,6 +152,9 @@ class EditRequest(ImageRequest):
         ge=1,
         le=MOST_REPETITIONS,
         description=f"How often each layer is drawn around the picture; {RESAMPLE} when absent.",
+    )
+    moment_steps: int = Field(
+        0, ge=0, le=MOST_STEPS, description="Steps by which each call is given the known pixels."
     )
 
     input_fidelity: Any = None  # as those above

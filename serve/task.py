@@ -27,6 +27,7 @@ from serve.schema import (
 # Random seeds are short enough to copy, and exact in JavaScript.
 _RANDOM_SEED_BITS = 32
 _NAMED_CLASSES = 20
+_CALLS_A_STEP = 2  # of the networks, about, in a step of `GivenPixels`
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,7 @@ class SamplingTask:
         options: with all of the model's defaults filled in.
         rendering: size and file format of a picture.
         as_url: whether the answer holds data: URLs, and not base64.
-        resample: how often each layer is drawn around the known pixels of a picture; None for
-            whole pictures.
+        editing: how the rest of a picture is drawn; None for whole pictures.
     """
 
     label: int
@@ -59,14 +59,12 @@ class SamplingTask:
     options: SamplingOptions
     rendering: Rendering
     as_url: bool
-    resample: int | None = None
+    editing: Editing | None = None
 
     @property
     def drawing(self) -> Drawing:
         """What its rows have in common with those of other requests that share their batches."""
-        if self.resample is None:
-            return self.options
-        return Editing(self.options, self.resample)
+        return self.options if self.editing is None else self.editing
 
 
 def edit_task_of(request: EditRequest, model: ServedModel) -> SamplingTask:
@@ -77,7 +75,7 @@ def edit_task_of(request: EditRequest, model: ServedModel) -> SamplingTask:
 
     Raises:
         ApiError: as `task_of`; 400 for a sampler that cannot draw around pixels, and for more
-            layers, each time counted, than the endpoint draws.
+            calls of the networks than the endpoint makes.
     """
     if request.sampler is None:
         own = options_around(model.spec, None).sampler
@@ -85,15 +83,20 @@ def edit_task_of(request: EditRequest, model: ServedModel) -> SamplingTask:
     task = task_of(request, model)
     resample = RESAMPLE if request.resample is None else request.resample
     try:
-        check_inpainting(model.spec, task.options, resample)
+        check_inpainting(model.spec, task.options, resample, request.moment_steps)
     except UserError as error:
         raise ApiError(400, str(error), code="invalid_value", param="sampler") from None
-    if request.resample is not None:
+    if request.resample is not None or request.moment_steps:
+        costs = 1 + _CALLS_A_STEP * request.moment_steps
         layers, most = sum(task.options.layers or ()) * resample, model.max_layers * RESAMPLE
-        if layers > most:
-            message = f"resample {resample} makes {layers:,} layers of it: {most:,} at most"
-            raise ApiError(400, message, code="invalid_value", param="resample")
-    return replace(task, resample=resample)
+        if layers * costs > most:
+            field = "moment_steps" if request.moment_steps else "resample"
+            message = (
+                f"{field} {getattr(request, field)}: with it the picture costs as much as "
+                f"{layers * costs:,} layers, and {most:,} are the most"
+            )
+            raise ApiError(400, message, code="invalid_value", param=field)
+    return replace(task, editing=Editing(task.options, resample, request.moment_steps))
 
 
 def task_of(request: ImageRequest, model: ServedModel) -> SamplingTask:

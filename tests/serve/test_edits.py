@@ -61,20 +61,21 @@ def official(client):
     )
 
 
+@pytest.mark.parametrize("around", [{"resample": 2}, {"resample": 1, "moment_steps": 1}])
 def test_the_official_client_gets_the_jobs_pictures_and_every_known_pixel(
-    model, tmp_path, monkeypatch
+    model, tmp_path, monkeypatch, around
 ):
     generate_here(monkeypatch)
     picture, known = with_hole()
     (tmp_path / "hole.png").write_bytes(picture)
-    asked = {"labels": ("two",), "count": 3, "seed": 5, "layers": (1, 2), "resample": 2}
+    asked = {"labels": ("two",), "count": 3, "seed": 5, "layers": (1, 2), **around}
     main(
         GenerateConfig(model=model, output=tmp_path / "set", inpaint=tmp_path / "hole.png", **asked)
     )
     (table,) = iterate_samples(open_sample_set(tmp_path / "set"))
 
     async def scenario(client):
-        extra = {"seed": 5, "layers": [1, 2], "resample": 2}
+        extra = {"seed": 5, "layers": [1, 2], **around}
         edit = official(client).images.edit
         opaque = {"image": png(GREY), "mask": picture, "prompt": "two", "n": 1}
         # Their rows share batches, since they are drawn alike.
@@ -134,6 +135,7 @@ HALF_RED = RED * np.r_[np.zeros(4), np.ones(4)].astype(np.uint8)[:, None, None]
         ({"image": with_hole()[0]}, {"n": "two"}, "n", "valid integer"),
         ({"image": with_hole()[0]}, {"resample": "0"}, "resample", "greater than or equal to 1"),
         ({"image": with_hole()[0]}, {"resample": "60", "layers": "[30, 30]"}, "resample", "most"),
+        ({"image": with_hole()[0]}, {"moment_steps": "70"}, "moment_steps", "most"),
         ({"image": with_hole()[0]}, {"strength": "1"}, "strength", "unknown field"),
         ({"image": with_hole()[0]}, {"mask": "all of it"}, "mask", "must be a file"),
     ],
