@@ -164,8 +164,9 @@ class GenerateConfig(JobConfig):
         None,
         ge=0,
         le=MOST_STEPS,
-        description="steps, each about two calls of the network, by which every call is given the "
-        "known pixels: nearer the truth than resampling of the same cost; none for 0",
+        description="steps, each about as dear as a call of the network, by which every call is "
+        "given the known pixels: 1 or 2, with --resample 1, are worth ten repetitions, and more "
+        "do harm; none for 0",
     )
     rows_per_shard: int | None = Field(
         None,
