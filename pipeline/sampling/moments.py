@@ -27,8 +27,8 @@ class GivenPixels:
         denoiser: differentiable in ``z``.
         known: of the N pictures of each call.
         num_steps: of conjugate gradients, from 1 on. Each costs a pass backwards, about one call of
-            the denoiser. The J of a trained network is not symmetric: by 5 steps a stack of the
-            digits drew half of its pixels black or white, by 2 as many as by none.
+            the denoiser. The J of a trained network is not symmetric: a stack of the digits was
+            nearest to what it could not see by 2 steps, and farther off by 5 than by none.
     """
 
     denoiser: Denoiser
