@@ -19,7 +19,17 @@ from pipeline.training.weighting import WEIGHTINGS
 
 @dataclass(frozen=True)
 class Setting:
-    """The sizes and the recipe: what `train-stack` would be told of a stack of pictures."""
+    """The sizes and the recipe: what the jobs would be told.
+
+    Attributes:
+        stages ... guidance: of a stack of pictures.
+        rows_per_call: in sampling.
+        encoder_share, prior_share: of the time, where there are a picture encoder and a prior; the
+            decoder has the rest.
+        encoder_widths, encoder_batch: the picture encoder's; each picture is told from so many.
+        prior_width, prior_blocks, prior_batch: the prior's.
+        best_of: the prior draws so many and keeps the one nearest to the text.
+    """
 
     stages: tuple[int, ...] = (8, 16, 32)
     widths: tuple[int, ...] = (64, 48, 24)
@@ -38,6 +48,15 @@ class Setting:
     layers: tuple[int, ...] = (10, 6, 6)
     sampler: str = "dpmpp_2m"
     guidance: float = 2.0
+    rows_per_call: int = 50
+    encoder_share: float = 0.2
+    encoder_widths: tuple[int, ...] = (32, 64, 128)
+    encoder_batch: int = 128
+    prior_share: float = 0.15
+    prior_width: int = 512
+    prior_blocks: int = 4
+    prior_batch: int = 256
+    best_of: int = 2
 
     def recipe(self, seed: int) -> Recipe:
         """The recipe; how many steps it has is the budget's business."""
@@ -74,7 +93,7 @@ class Setting:
             blocks=self.blocks,
             embedding=self.embedding,
             dropout=0.0,
-            rows_per_call=50,
+            rows_per_call=self.rows_per_call,
             layers=self.layers,
             sampler=self.sampler,
             guidance=self.guidance,
@@ -82,7 +101,19 @@ class Setting:
         )
 
 
-QUICK = Setting(widths=(16, 16, 8), blocks=(1, 1, 1), embedding=32, batch_size=8, layers=(1, 1, 2))
+QUICK = Setting(
+    widths=(16, 16, 8),
+    blocks=(1, 1, 1),
+    embedding=32,
+    batch_size=8,
+    layers=(1, 1, 2),
+    rows_per_call=4,
+    encoder_widths=(8, 8),
+    encoder_batch=8,
+    prior_width=16,
+    prior_blocks=1,
+    prior_batch=8,
+)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ the decoder, a stack of pictures that is told a picture's vector and never a wor
 """
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -27,30 +27,14 @@ from pipeline.training.picture_encoder import PictureEncoderTrainer
 _TRIED_STEPS = 4  # from which the encoder's number of steps is reckoned
 
 
-@dataclass(frozen=True)
 class PriorAndDecoder(Way):
-    """The three parts.
-
-    Attributes:
-        encoder_share, prior_share: of the time; the decoder has the rest.
-        encoder_batch: captions that each picture is told from.
-        prior_width, prior_blocks: of its network.
-        prior_batch: vectors a step.
-        best_of: the prior draws so many and keeps the one nearest to the text.
-    """
-
-    encoder_share: float = 0.2
-    prior_share: float = 0.15
-    encoder_batch: int = 128
-    encoder_widths: tuple[int, ...] = (32, 64, 128)
-    prior_width: int = 512
-    prior_blocks: int = 4
-    prior_batch: int = 256
-    best_of: int = 2
+    """The three parts."""
 
     def learn(self, lesson: Lesson, setting: Setting, cpu_seconds: float, seed: int) -> Painter:
         start = time.process_time()
-        encoder, encoder_steps = self._encoder(lesson, self.encoder_share * cpu_seconds, seed)
+        encoder, encoder_steps = self._encoder(
+            lesson, setting, setting.encoder_share * cpu_seconds, seed
+        )
         vectors = np.asarray(encoder.encode(lesson.pictures), np.float32)  # of unit length
         # The chain's noise levels are for coefficients of about 1.
         size = np.float32(vectors.shape[1] ** 0.5)
@@ -63,9 +47,9 @@ class PriorAndDecoder(Way):
 
         recipe = setting.recipe(seed)
         prior = train_for(
-            self.prior_share * cpu_seconds,
+            setting.prior_share * cpu_seconds,
             self._prior_spec(lesson, setting),
-            replace(recipe, batch_size=self.prior_batch, stage_share=(1.0,), learning_rate=1e-3),
+            replace(recipe, batch_size=setting.prior_batch, stage_share=(1.0,), learning_rate=1e-3),
             (size * vectors)[:, None, None, :],
             words,
         )
@@ -80,20 +64,22 @@ class PriorAndDecoder(Way):
         def paint(embedded: NDArray[np.float32], seed: int) -> NDArray[np.uint8]:
             indices = np.arange(len(embedded))
             seeds = np.full_like(indices, seed)
-            drawn = sample_vectors(prior.stack, seeds, indices, embedded, best_of=self.best_of)
+            drawn = sample_vectors(prior.stack, seeds, indices, embedded, best_of=setting.best_of)
             drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
             return sample(decoder.stack, seeds, indices, drawn)
 
         steps = {"encoder": encoder_steps, "prior": prior.steps, "decoder": decoder.steps}
         return Painter(paint, time.process_time() - start, steps)
 
-    def _encoder(self, lesson: Lesson, cpu_seconds: float, seed: int) -> tuple[PictureEncoder, int]:
+    def _encoder(
+        self, lesson: Lesson, setting: Setting, cpu_seconds: float, seed: int
+    ) -> tuple[PictureEncoder, int]:
         """A picture encoder, and its steps: as many as the time is for, reckoned from a few."""
         height, width, channels = lesson.pictures.shape[1:]
         shape = PictureEncoderShape(
-            height, width, channels, lesson.encoder.width, self.encoder_widths, stem_stride=2
+            height, width, channels, lesson.encoder.width, setting.encoder_widths, stem_stride=2
         )
-        size = min(self.encoder_batch, len(lesson.pictures))
+        size = min(setting.encoder_batch, len(lesson.pictures))
         start = time.process_time()
         self._fit(shape, lesson, size, _TRIED_STEPS, seed)
         spent = time.process_time() - start
@@ -127,11 +113,11 @@ class PriorAndDecoder(Way):
             sigma_data=(1.0,),
             tau2=(),
             network="vector",
-            widths=(self.prior_width,),
-            blocks=(self.prior_blocks,),
+            widths=(setting.prior_width,),
+            blocks=(setting.prior_blocks,),
             embedding=setting.embedding,
             dropout=0.0,
-            rows_per_call=50,
+            rows_per_call=setting.rows_per_call,
             layers=(12,),
             sampler="dpmpp_2m",
             guidance=1.0,
