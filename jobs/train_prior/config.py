@@ -45,6 +45,7 @@ class TrainPriorConfig(JobConfig):
     )
     dropout: float = Field(0.05, ge=0, lt=1, description="share of features dropped in training")
     sigma_max: float = Field(
+        # Vectors of length 1 that all lean one way have √D root mean squares along it, 20 of 384.
         100.0,
         gt=1,
         le=1e4,
@@ -70,8 +71,10 @@ class TrainPriorConfig(JobConfig):
     )
     gradient_clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
     seed: Seed = Field(0, description="keys the weights' start, the order and the noise")
-    layers: int = Field(24, ge=2, le=4096, description="layers of the chain when sampling")
-    sampler: SamplerName = Field("heun", description="the model's default sampler")
+    # Of an exact denoiser's 24 dimensions of variance 1/i, 12, 24 and 32 layers of dpmpp_2m draw
+    # 20, 4.5 and 2.4 % too much; heun's 24, twice the calls, 4.2 %.
+    layers: int = Field(32, ge=2, le=4096, description="layers of the chain when sampling")
+    sampler: SamplerName = Field("dpmpp_2m", description="the model's default sampler")
     guidance: float = Field(
         1.0, ge=0, le=100, description="the model's default guidance weight; 1 is none"
     )
