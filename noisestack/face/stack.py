@@ -1,21 +1,20 @@
 """A trained stack: labels in, pictures out; the way of a sample; the likelihood of pictures."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from noisestack.face.conditions import Conditions, Labels
 from noisestack.face.level import Level
 from noisestack.face.local_path import local_path
 from noisestack.face.options import sampling_options
 from noisestack.face.pictures import stored_pictures, whole_number
 from pipeline import stack as stored
 from pipeline.chain.schedule import build_schedule, split_layers
-from pipeline.class_names import NO_LABEL
 from pipeline.errors import UserError
 from pipeline.fixed_batch import padded_calls
 from pipeline.likelihood import estimate_bound
@@ -23,10 +22,7 @@ from pipeline.pictures import to_signed
 from pipeline.plots.trajectory import displayed
 from pipeline.precision import full_float32
 from pipeline.sampling import SAMPLERS, sample, trajectory
-from pipeline.sampling.labels import all_in_turn, labels_in_turn, refuse_untrained
 from pipeline.sampling.options import ALL_LEVELS
-
-Labels = str | int | Sequence[str | int | None] | np.ndarray | Tensor | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +52,9 @@ class Stack:
         model: the networks, a torch module.
     """
 
-    def __init__(self, model: stored.Stack) -> None:
+    def __init__(self, model: stored.Stack, text_encoder: str | None = None) -> None:
         self.model = model.eval()
+        self._conditions = Conditions(model, text_encoder)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -101,7 +98,8 @@ class Stack:
         Args:
             labels: given to the samples in turn, sample 0 the first: names of classes as the
                 command line takes them, or labels (-1 or None for no condition); one or several,
-                or an integer array. None for all classes.
+                or an integer array. None for all classes. Of a stack that takes sentences those, or
+                their vectors, floats.
             seed: from 0; keys every draw of noise.
             count: how many; None for one a label.
             start: the first sample's index.
@@ -208,13 +206,11 @@ class Stack:
             raise UserError("this stack has no error curves, which the bound needs; train it anew")
         least = len(spec.stages) + 1
         layers = whole_number(layers, "layers", least, 4096)
-        row_labels = self._labels_of(NO_LABEL if c is None else c)
-        if len(row_labels) not in (1, len(images)):
-            raise UserError(
-                f"c has {len(row_labels)} labels for {len(images)} pictures; give one each"
-            )
-        labels = np.broadcast_to(np.array(row_labels, np.int64), len(images))
-        condition = spec.condition.rule.read({"label": labels})
+        rows = self._conditions.null() if c is None else self._conditions.read(c)
+        if len(rows) not in (1, len(images)):
+            raise UserError(f"c has {len(rows)} labels for {len(images)} pictures; give one each")
+        rule, rows = spec.condition.rule, np.resize(rows, (len(images), *rows.shape[1:]))
+        condition = None if rule.column is None else rule.read({rule.column: rows})
         bound = estimate_bound(
             self.model,
             build_schedule(spec.stages, split_layers(spec.stages, layers)),
@@ -238,35 +234,11 @@ class Stack:
         sides = ", ".join(str(stage.side) for stage in self.model.spec.stages)
         return f"<Stack of stages {sides}; {len(self.classes)} classes; pictures {self.shape}>"
 
-    def _labels_of(self, labels: Labels) -> tuple[int, ...]:
-        """The labels that are given to the samples in turn."""
-        if labels is None:
-            return all_in_turn(self.classes, self.model.spec.untrained).labels
-        if isinstance(labels, Tensor):
-            labels = labels.detach().cpu().numpy()
-        if isinstance(labels, np.ndarray):
-            labels = labels.reshape(-1).tolist()
-        given: Any = labels
-        alone = isinstance(given, str) or not isinstance(given, Iterable)
-        several: Sequence[Any] = [given] if alone else list(given)
-        if not several:
-            raise UserError("labels is empty; name classes, or leave it out for all of them")
-        numbers = tuple(map(self._label_of, several))
-        refuse_untrained(np.array(numbers), self.classes, self.model.spec.untrained, "labels")
-        return numbers
-
-    def _label_of(self, label: Any) -> int:
-        if label is None:
-            return NO_LABEL
-        if isinstance(label, str):
-            return labels_in_turn((label,), self.classes, "labels").labels[0]
-        return whole_number(label, "a label", NO_LABEL, max(len(self.classes) - 1, NO_LABEL))
-
     def _keys(
         self, labels: Labels, seed: int, count: int | None, start: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Seeds, indices and labels of the samples, int64 ``[N]`` each."""
-        turns = np.array(self._labels_of(labels), np.int64)
+        """Seeds and indices of the samples, int64 ``[N]``, and their conditions."""
+        turns = self._conditions.read(labels)
         num = len(turns) if count is None else whole_number(count, "count", 1)
         first = whole_number(start, "start", 0, 2**63 - 1 - num)
         indices = np.arange(first, first + num)
@@ -274,14 +246,22 @@ class Stack:
         return seeds, indices, turns[indices % len(turns)]
 
 
-def load_stack(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Stack:
+def load_stack(
+    path: str | os.PathLike[str],
+    device: torch.device | str = "cpu",
+    *,
+    text_encoder: str | os.PathLike[str] | None = None,
+) -> Stack:
     """The stack in a model directory, as the job `train-stack` leaves it.
 
     Args:
         path: the directory, such as ``runs/quickstart/stack/model``.
         device: where it computes, such as ``cuda``. The bytes of samples are promised for CPUs.
+        text_encoder: of a stack that takes sentences, the encoder that it was trained with: a
+            directory or a name; None for the name that the model has it by.
 
     Raises:
         UserError: the directory is not a whole, unaltered stack.
     """
-    return Stack(stored.Stack.load(local_path(path), device))
+    encoder = None if text_encoder is None else os.fspath(text_encoder)
+    return Stack(stored.Stack.load(local_path(path), device), encoder)
