@@ -35,6 +35,7 @@ class Purpose(IntEnum):
     BOUNDARY = 22
     KNOWN = 23
     AGAIN = 24
+    VECTOR = 25
 
 
 def keyed_permutation(seed: int, index: int, purpose: Purpose, size: int) -> np.ndarray:

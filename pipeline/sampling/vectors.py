@@ -15,13 +15,16 @@ from pipeline.sampling.options import SamplingOptions
 from pipeline.sampling.sample import calls
 from pipeline.stack import Stack
 
-# Of the 24 bits of a draw's layer 14 hold the chain's own; the others are the candidate's number.
+# The generator's number of a draw has 24 bits: 14 for layer and kind, 10 for the candidate.
+_KINDS = {Purpose.PRIOR: 0, Purpose.STEP: 1}
 _LAYERS, MOST_CANDIDATES = 1 << 14, 1 << 10
 
 
 @dataclass(frozen=True)
 class CandidateKeys(SampleKeys):
-    """The keys of N candidates; a sample's candidate 0 has those of the sample itself.
+    """The keys of N candidates.
+
+    A picture is often drawn on the vector of its own seed and index: they share no draw.
 
     Attributes:
         candidates: int64 ``[N]``, which of its sample's candidates each row is.
@@ -30,8 +33,9 @@ class CandidateKeys(SampleKeys):
     candidates: np.ndarray
 
     def normal(self, layer: int, purpose: Purpose, like: Tensor, shape: tuple[int, ...]) -> Tensor:
-        number = torch.from_numpy(layer + self.candidates * _LAYERS)
-        return keyed_normal(self.seeds, self.indices, number, purpose, shape).to(like)
+        kind = layer * len(_KINDS) + _KINDS[purpose]
+        number = torch.from_numpy(kind + self.candidates * _LAYERS)
+        return keyed_normal(self.seeds, self.indices, number, Purpose.VECTOR, shape).to(like)
 
 
 @full_float32()

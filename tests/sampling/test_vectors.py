@@ -16,6 +16,7 @@ from oracles import (
 from small_stack import prior_spec, random_weights, small_stack
 from torch import Tensor
 
+from pipeline.chain.permutation import Purpose
 from pipeline.chain.schedule import Stage
 from pipeline.conditions import ConditionSpec
 from pipeline.errors import UserError
@@ -178,7 +179,7 @@ def test_a_vector_is_the_same_bits_in_any_batch_order_and_padding(
 
 
 def test_the_best_of_two_is_the_one_that_a_person_would_pick() -> None:
-    """Candidate 0 is the plain sample; the other is drawn with keys of its own."""
+    """Candidate 0 is what best_of 1 draws; the other has keys of its own."""
     stack = text_prior()
     loop = SamplingLoop(stack, stack.spec, None, "cpu")
     rows = np.resize(np.arange(8), stack.rows_per_call * 2)  # as calls take them
@@ -205,6 +206,21 @@ def test_the_best_of_two_is_the_one_that_a_person_would_pick() -> None:
     assert np.array_equal(found, picked)
     assert not np.array_equal(found, plain)
     assert np.array_equal(found[2], plain[2])  # a row without a text has no better one
+
+
+def test_a_vector_shares_no_draw_with_the_picture_of_its_seed_and_index_nor_with_a_candidate() -> (
+    None
+):
+    """Else the noise of a picture that is drawn on it would tell of it."""
+    like, drawn = torch.empty(0), []
+    for layer, purpose in ((0, Purpose.PRIOR), (1, Purpose.STEP), (4096, Purpose.STEP)):
+        pictures = SampleKeys(SEEDS, INDICES).normal(layer, purpose, like, (64,))
+        drawn.append(pictures)
+        for candidate in (0, 1, 1023):
+            keys = CandidateKeys(SEEDS, INDICES, np.full(8, candidate))
+            drawn.append(keys.normal(layer, purpose, like, (64,)))
+    values = torch.stack(drawn)[:, 0].flatten()
+    assert len(values.unique()) > 0.999 * len(values)
 
 
 def test_the_best_of_two_lies_nearer_to_the_text() -> None:
