@@ -94,37 +94,6 @@ def _pooled(stack: Stack, conditions: np.ndarray) -> np.ndarray:
     return rule.pooled(torch.from_numpy(conditions)).numpy()
 
 
-def decoder_conditions(prior: Stack, decoder: Stack, vectors: np.ndarray) -> np.ndarray:
-    """Vectors of a prior as a decoder, a stack of pictures, was trained on them: of unit length.
-
-    Args:
-        prior: that drew them.
-        decoder: drawn on the condition ``embedding``.
-        vectors: float32 ``[N, D]``.
-
-    Returns:
-        float32 ``[N, D]``, the conditions of `sample`.
-
-    Raises:
-        UserError: the decoder is drawn on something else, or on another encoder's vectors.
-    """
-    drawn_on, drawn = decoder.spec.condition, prior.spec.vectors
-    if not drawn_on.rule.embedded or drawn_on.rule.has_tokens:
-        raise UserError(
-            f"a prior's vectors are for a decoder of condition embedding, and this model's is "
-            f"{drawn_on.kind}"
-        )
-    if drawn is None or drawn_on.encoder is None or not drawn.same_as(drawn_on.encoder):
-        names = [encoder.name if encoder else "no encoder" for encoder in (drawn, drawn_on.encoder)]
-        raise UserError(
-            f"the prior draws vectors of {names[0]}, and the decoder was trained on those of "
-            f"{names[1]}, which is another; give the prior of the decoder's own encoder"
-        )
-    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
-    unit: np.ndarray = (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
-    return unit
-
-
 def nearest(candidates: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """Of each row's candidates the one with the largest dot product with what is wanted.
 

@@ -24,7 +24,7 @@ from pipeline.formats.encoder_id import EncoderId
 from pipeline.sampling import SAMPLERS, SamplingOptions, is_exact, sample
 from pipeline.sampling.base import SampleKeys
 from pipeline.sampling.loop import SamplingLoop
-from pipeline.sampling.vectors import CandidateKeys, decoder_conditions, sample_vectors
+from pipeline.sampling.vectors import CandidateKeys, sample_vectors
 from pipeline.stack import PRIOR, Stack, save_stack
 from pipeline.stack_spec import ErrorCurve, StackSpec
 from pipeline.training.trainer import Recipe, StackTrainer
@@ -273,27 +273,10 @@ def test_what_a_prior_cannot_follow_is_one_line() -> None:
             sample_vectors(other, SEEDS, INDICES, condition.rule.examples(8), best_of=2)
 
 
-def test_a_decoder_takes_the_vectors_of_its_own_encoder_alone_and_of_unit_length() -> None:
+def test_a_model_keeps_whose_vectors_it_draws() -> None:
     own = EncoderId("pictures", "2" * 64, "", 0, "picture", 4)
-    prior = random_weights(Stack(replace(prior_spec(TEXT), vectors=own)))
-    assert StackSpec.from_json(prior.spec.to_json(), "m").vectors == own
-    decoder = small_stack(condition=ConditionSpec("embedding", 4, encoder=own), classes=())
-    vectors = sample_vectors(prior, SEEDS, INDICES, TEXTS)
-    conditions = decoder_conditions(prior, decoder, vectors)
-    assert conditions.dtype == np.float32
-    np.testing.assert_allclose(np.linalg.norm(conditions, axis=1), 1, rtol=1e-6)
-    scaled = conditions * np.linalg.norm(vectors, axis=1, keepdims=True)
-    np.testing.assert_allclose(scaled, vectors, rtol=1e-5)
-    assert sample(decoder, SEEDS, INDICES, conditions).shape == (8, 8, 8, 1)
-    renamed = replace(own, name="elsewhere/pictures")
-    moved = small_stack(condition=ConditionSpec("embedding", 4, encoder=renamed), classes=())
-    assert np.array_equal(decoder_conditions(prior, moved, vectors), conditions)
-    other = replace(own, sha256="3" * 64, name="others")
-    stranger = small_stack(condition=ConditionSpec("embedding", 4, encoder=other), classes=())
-    with pytest.raises(UserError, match=r"draws vectors of pictures, .* on those of others"):
-        decoder_conditions(prior, stranger, vectors)
-    with pytest.raises(UserError, match=r"for a decoder of condition embedding, .* is label"):
-        decoder_conditions(prior, small_stack(), vectors)
+    assert StackSpec.from_json(prior_spec(TEXT, vectors=own).to_json(), "m").vectors == own
+    assert "vectors" not in small_stack().spec.to_json()  # so that older models keep their hashes
 
 
 def test_no_rows_are_no_vectors() -> None:
