@@ -12,6 +12,7 @@ from jobs.generate.plans import check_prompts, condition_plan
 from jobs.generate.pools import make_pools
 from noisestack.command import Command
 from noisestack.session import ray_session
+from pipeline.conditions import ConditionSpec
 from pipeline.formats.claim import claim_output
 from pipeline.formats.output import write_bytes
 from pipeline.formats.sample_set import MANIFEST_FILE, write_manifest
@@ -20,11 +21,11 @@ from pipeline.plots.sample_set import draw_sample_set
 from pipeline.sampling.known_picture import INPAINTING, KNOWN_FILE, InpaintingPlan
 from pipeline.sampling.picture_vectors import VECTORS, VectorsInTurn
 from pipeline.sampling.plan import ConditionPlan
+from pipeline.sampling.prior import BEST_OF, open_prior
 from pipeline.sampling.prompt_reader import open_prompt_reader
 from pipeline.sampling.prompts import PromptPlan
 from pipeline.sampling.workers import SampleJob
 from pipeline.stack import Stack
-from pipeline.stack_spec import StackSpec
 
 
 def main(config: GenerateConfig) -> Path:
@@ -35,15 +36,19 @@ def main(config: GenerateConfig) -> Path:
     inpainting = inpainting_plan(config, spec, options)
     plan = condition_plan(config, spec)
     count = config.count or plan.num_rows or COUNT
+    best_of = config.prior_candidates or BEST_OF
+    prior = None if config.prior is None else open_prior(config.prior, spec, best_of=best_of)
+    condition = spec.condition if prior is None else prior.condition
     if isinstance(plan, PromptPlan):
-        check_prompts(plan, count, open_prompt_reader(spec.condition, config.text_encoder))
+        check_prompts(plan, count, open_prompt_reader(condition, config.text_encoder))
     rows_per_shard = config.rows_per_shard or shard_rows(count, spec)
     origin = {
         "job": "generate",
         "model_sha256": stack.sha256,
         "seed": config.seed,
         "count": count,
-        **_drawn_on(plan, spec, inpainting),
+        **_drawn_on(plan, condition, inpainting),
+        **({} if prior is None else {"prior": prior.origin()}),
         "options": options.origin(),
         "rows_per_shard": rows_per_shard,
     }
@@ -63,6 +68,8 @@ def main(config: GenerateConfig) -> Path:
             threads=config.cpus_per_worker,
             inpainting=inpainting,
             text_encoder=config.text_encoder,
+            prior=config.prior,
+            best_of=best_of,
         )
         with ray_session():
             records = run_shards(
@@ -89,15 +96,15 @@ def main(config: GenerateConfig) -> Path:
 
 
 def _drawn_on(
-    plan: ConditionPlan, spec: StackSpec, inpainting: InpaintingPlan | None
+    plan: ConditionPlan, condition: ConditionSpec, inpainting: InpaintingPlan | None
 ) -> dict[str, Any]:
     """What the manifest says that the samples are drawn on, and around."""
     around = {} if inpainting is None else {INPAINTING: inpainting.origin()}
-    if not spec.condition.rule.embedded:
+    if not condition.rule.embedded:
         return {"labels": plan.origin(), **around}
     if isinstance(plan, VectorsInTurn):
         return {VECTORS: plan.origin(), **around}
-    return {"prompts": plan.origin(), "condition": spec.condition.to_json(), **around}
+    return {"prompts": plan.origin(), "condition": condition.to_json(), **around}
 
 
 COMMAND = Command(GenerateConfig, main, summary="random noise into pictures of labels or sentences")

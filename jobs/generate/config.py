@@ -15,7 +15,9 @@ from pipeline.sampling.inpainting import RESAMPLE
 from pipeline.sampling.moments import MOST_STEPS
 from pipeline.sampling.options import ALL_LEVELS
 from pipeline.sampling.picture_vectors import POSITIONS, TURN
+from pipeline.sampling.prior import BEST_OF
 from pipeline.sampling.resampling import MOST_REPETITIONS
+from pipeline.sampling.vectors import MOST_CANDIDATES
 from pipeline.stack_spec import StackSpec
 
 COUNT = 1000  # where nothing says how many
@@ -88,6 +90,18 @@ class GenerateConfig(JobConfig):
         None,
         description="the text encoder that the model was trained with: a directory or a name; none "
         "for the name that the model has it by",
+    )
+    prior: Path | None = Field(
+        None,
+        description="of a model that is drawn on pictures' embeddings: the prior of train-prior, "
+        "which makes them of prompts",
+    )
+    prior_candidates: int | None = Field(
+        None,
+        ge=1,
+        le=MOST_CANDIDATES,
+        description="embeddings that the prior draws for each sample, of which the nearest to the "
+        f"prompt is kept; none for {BEST_OF}",
     )
     variation_of: Path | None = Field(
         None,
@@ -214,6 +228,14 @@ class GenerateConfig(JobConfig):
         ):
             if getattr(self, key) is not None and getattr(self, file) is None:
                 raise ValueError(f"{flag_of(key)} is about {flag_of(file)}; give that too")
+        return self
+
+    @model_validator(mode="after")
+    def _a_prior_has_prompts(self) -> Self:
+        if self.prior is not None and self.prompts is None and self.prompts_from is None:
+            raise ValueError("--prior makes embeddings of prompts; give --prompts, too")
+        if self.prior_candidates is not None and self.prior is None:
+            raise ValueError("--prior-candidates is about --prior; give that too")
         return self
 
     @model_validator(mode="after")

@@ -115,5 +115,8 @@ def open_prompt_reader(
     encoder = condition.encoder
     if encoder is None or not encoder.max_length:
         whose = "" if encoder is None else f" by {encoder.name}"
-        raise UserError(f"the model is drawn on embeddings{whose} that no sentence gives")
+        raise UserError(
+            f"the model is drawn on embeddings{whose} that no sentence gives; put a prior of "
+            "train-prior before it (--prior)"
+        )
     return PromptReader(condition, encoder_for(encoder, given, device=device))

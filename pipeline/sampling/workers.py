@@ -4,7 +4,7 @@ What the actors of the job `generate` run; tested without Ray.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from pipeline.allocator import keep_freed_memory
+from pipeline.conditions import ConditionSpec
 from pipeline.formats.sample_set import condition_hashes, sample_table
 from pipeline.formats.shard import write_shard
 from pipeline.pictures import from_signed
@@ -19,6 +20,7 @@ from pipeline.sampling.inpainting import inpaint
 from pipeline.sampling.known_picture import InpaintingPlan
 from pipeline.sampling.options import SamplingOptions
 from pipeline.sampling.plan import ConditionPlan, PlannedRows
+from pipeline.sampling.prior import BEST_OF, Prior, open_prior
 from pipeline.sampling.prompt_reader import PromptReader, open_prompt_reader
 from pipeline.sampling.prompts import PromptPlan
 from pipeline.sampling.sample import sample, sample_stage
@@ -40,6 +42,8 @@ class SampleJob:
         inpainting: the picture around which all samples are drawn; None for whole samples.
         text_encoder: the directory or name of a text model's encoder; None for the model's own
             name for it.
+        prior: the directory of the prior in front of the stack; None for a stack without.
+        best_of: of the prior, see `sample_vectors`.
     """
 
     model: Path
@@ -51,6 +55,8 @@ class SampleJob:
     threads: int = 1
     inpainting: InpaintingPlan | None = None
     text_encoder: str | None = None
+    prior: Path | None = None
+    best_of: int = BEST_OF
 
     def load(self, stages: list[int] | None = None) -> Stack:
         """Sets this process's threads, and loads the stack or only some of its stages."""
@@ -76,11 +82,17 @@ class SampleJob:
             moment_steps=plan.moment_steps,
         )
 
-    def reader(self, stack: Stack) -> PromptReader | None:
+    def open_prior(self, stack: Stack) -> Prior | None:
+        """The prior in front of the stack; None without one."""
+        if self.prior is None:
+            return None
+        return open_prior(self.prior, stack.spec, best_of=self.best_of, device=self.device)
+
+    def reader(self, condition: ConditionSpec) -> PromptReader | None:
         """The encoder of the plan's prompts; None for a plan of other things."""
         if not isinstance(self.plan, PromptPlan):
             return None
-        return open_prompt_reader(stack.spec.condition, self.text_encoder, self.device)
+        return open_prompt_reader(condition, self.text_encoder, self.device)
 
 
 @dataclass(frozen=True)
@@ -104,29 +116,28 @@ class ShardWorker:
 
     def __init__(self, job: SampleJob, stages: list[int] | None = None) -> None:
         self.job, self.stack = job, job.load(stages)
-        self._reader = job.reader(self.stack)
+        self._prior = job.open_prior(self.stack)
+        condition = self.stack.spec.condition if self._prior is None else self._prior.condition
+        self._reader = job.reader(condition)
 
     def parts(self, shard: Mapping[str, Any]) -> Iterator[Part]:
         """A shard's rows, in order; conditions that are vectors come by calls of the networks.
 
         A sentence's may take a hundred times the memory of its picture.
         """
-        rows = self._rows(shard)
-        num = len(rows.labels)
-        size = max(1, num) if self._reader is None else self.stack.rows_per_call
-        indices = np.arange(shard["start"], shard["stop"])
-        seeds = np.full(num, self.job.seed)
-        for start in range(0, num, size):
-            place = slice(start, start + size)
-            conditions = self._conditions(rows, place)
-            yield Part(place, seeds[place], indices[place], conditions)
+        for part in self._given(shard):
+            if self._prior is None:
+                yield part
+            else:
+                vectors = self._prior.vectors(part.seeds, part.indices, part.conditions)
+                yield replace(part, conditions=vectors)
 
     def store(self, shard: Mapping[str, Any], images: np.ndarray) -> dict[str, Any]:
         """Writes a shard's pictures, uint8 ``[N, H, W, C]``, and returns its record."""
         rows, hashes = self._rows(shard), None
         if self._reader is not None or rows.vectors is not None:
             hashes = [
-                hash_ for part in self.parts(shard) for hash_ in condition_hashes(part.conditions)
+                hash_ for part in self._given(shard) for hash_ in condition_hashes(part.conditions)
             ]
         indices = np.arange(shard["start"], shard["stop"])
         table = sample_table(self.job.seed, indices, rows.labels, images, rows.captions, hashes)
@@ -134,6 +145,17 @@ class ShardWorker:
 
     def _rows(self, shard: Mapping[str, Any]) -> PlannedRows:
         return self.job.plan.rows(shard["start"], shard["stop"])
+
+    def _given(self, shard: Mapping[str, Any]) -> Iterator[Part]:
+        """As `parts`, but with what the plan gives, as a prior takes it where there is one."""
+        rows = self._rows(shard)
+        num = len(rows.labels)
+        size = max(1, num) if self._reader is None else self.stack.rows_per_call
+        indices = np.arange(shard["start"], shard["stop"])
+        seeds = np.full(num, self.job.seed)
+        for start in range(0, num, size):
+            place = slice(start, start + size)
+            yield Part(place, seeds[place], indices[place], self._conditions(rows, place))
 
     def _conditions(self, rows: PlannedRows, place: slice) -> np.ndarray:
         if rows.vectors is not None:
