@@ -6,6 +6,7 @@ import numpy as np
 
 from pipeline.sampling import SamplingOptions, sample
 from pipeline.sampling.inpainting import inpaint
+from pipeline.sampling.prior import Prior
 from pipeline.stack import Stack
 
 
@@ -23,12 +24,24 @@ class Editing:
     moment_steps: int = 0
 
 
-Drawing = SamplingOptions | Editing
+@dataclass(frozen=True)
+class ThroughPrior:
+    """A decoder's pictures of sentences: a prior draws the vector that each is drawn on.
+
+    Attributes:
+        drawing: by the decoder.
+    """
+
+    drawing: SamplingOptions | Editing
+
+
+Drawing = SamplingOptions | Editing | ThroughPrior
 """What all rows of a batch have in common."""
 
 
 def draw(
     stack: Stack,
+    prior: Prior | None,
     seeds: np.ndarray,
     indices: np.ndarray,
     conditions: np.ndarray,
@@ -38,13 +51,19 @@ def draw(
     """A batch; each row's bits depend on that row alone.
 
     Args:
-        seeds, indices, conditions: as `sample` takes them.
+        stack: that draws.
+        prior: in front of it, for `ThroughPrior`.
+        seeds, indices, conditions: as `sample` takes them, or as the prior does.
         around: of `Editing`, the pictures and which of their pixels are known, as `inpaint` takes
             them.
 
     Returns:
         uint8 ``[N, H, W, C]``.
     """
+    if isinstance(drawing, ThroughPrior):
+        assert prior is not None
+        vectors = prior.vectors(seeds, indices, conditions)
+        return draw(stack, None, seeds, indices, vectors, drawing.drawing, *around)
     if isinstance(drawing, Editing):
         pictures, known = around
         return inpaint(

@@ -15,8 +15,10 @@ from pipeline.errors import UserError
 from pipeline.formats.model import StoredModel, open_model
 from pipeline.picture_encoder import PictureEncoder, picture_encoder_for
 from pipeline.sampling import is_exact
+from pipeline.sampling.prior import Prior, open_prior
 from pipeline.sampling.prompt_reader import PromptReader, open_prompt_reader
 from pipeline.stack import KIND, Stack
+from pipeline.stack_spec import StackSpec
 from serve.drawing import Drawing, draw
 from serve.encoding import Encoded, EncodingQueue, encode_picture, encode_prompt
 from serve.engine import Engine
@@ -52,29 +54,47 @@ class Encoders:
     Attributes:
         prompts: of a model that takes sentences.
         pictures: of a model that is drawn on pictures.
+        prior: makes a sentence the vector of a picture, for such a model.
     """
 
     prompts: PromptReader | None = None
     pictures: PictureEncoder | None = None
+    prior: Prior | None = None
 
 
 def open_encoders(stored: StoredModel, settings: Settings) -> Encoders:
-    """The encoder that a model was trained with.
+    """The encoder that a model was trained with, and the prior in front of it.
+
+    With a prior a model answers sentences though its picture encoder is not at hand.
 
     Raises:
-        UserError: it is not at hand, or another than the model was trained with.
+        UserError: they are not at hand, or others than the model was trained with.
     """
+    device = "cuda" if settings.num_gpus > 0 else "cpu"
+    if settings.prior is not None:
+        spec = StackSpec.from_json(stored.config, str(stored.path))
+        prior = open_prior(settings.prior, spec, device=device)
+        reader = open_prompt_reader(prior.condition, settings.text_encoder, device)
+        try:
+            return Encoders(reader, _pictures(spec.condition, settings, device), prior)
+        except UserError:
+            if settings.picture_encoder is not None:
+                raise
+            return Encoders(reader, None, prior)
     condition = TypeAdapter(ConditionSpec).validate_python(stored.config.get("condition", _NONE))
     if not condition.rule.embedded:
         return Encoders()
-    device = "cuda" if settings.num_gpus > 0 else "cpu"
-    wanted = condition.encoder
-    if wanted is None:
+    if condition.encoder is None:
         raise UserError(f"{stored.path} is drawn on embeddings, and does not say whose")
-    if wanted.max_length:
+    if condition.encoder.max_length:
         return Encoders(prompts=open_prompt_reader(condition, settings.text_encoder, device))
+    return Encoders(pictures=_pictures(condition, settings, device))
+
+
+def _pictures(condition: ConditionSpec, settings: Settings, device: str) -> PictureEncoder:
+    assert condition.encoder is not None
     given = None if settings.picture_encoder is None else str(settings.picture_encoder)
-    return Encoders(pictures=picture_encoder_for(wanted, given, device))
+    return picture_encoder_for(condition.encoder, given, device)
 
 
 class Replica:
@@ -105,7 +125,7 @@ class Replica:
         exact = is_exact(stack)
         seconds_per_batch = (time.perf_counter() - start) / _CALLS_OF_SELF_TEST
         self.engine = Engine(
-            functools.partial(draw, stack),
+            functools.partial(draw, stack, encoders.prior),
             stack.rows_per_call,
             max_queued_rows=settings.max_queued_rows,
             seconds_per_batch=seconds_per_batch,
@@ -117,6 +137,9 @@ class Replica:
             spec=stack.spec,
             exact=exact,
             max_layers=settings.max_layers,
+            reads=None if encoders.prompts is None else encoders.prompts.condition.encoder,
+            varies=encoders.pictures is not None,
+            prior_sha256=None if encoders.prior is None else encoders.prior.stack.sha256,
         )
         self.app = create_app(
             self.engine,

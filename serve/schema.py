@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from pipeline.formats.encoder_id import EncoderId
 from pipeline.sampling import SAMPLERS
 from pipeline.sampling.inpainting import RESAMPLE
 from pipeline.sampling.moments import MOST_STEPS
@@ -27,6 +28,9 @@ class ServedModel:
         created: Unix time in seconds.
         spec: shape, classes and the defaults of sampling.
         exact: the result of the self-test `is_exact` on this machine.
+        reads: the encoder of its prompts; None of a model that takes no sentences.
+        varies: whether it makes variations of pictures.
+        prior_sha256: the content hash of the prior in front of it; None without one.
         max_layers: the most layers, over all stages, that a request may ask for. A batch runs to
             its end, so all requests behind it wait for its layers.
     """
@@ -37,6 +41,9 @@ class ServedModel:
     spec: StackSpec
     exact: bool
     max_layers: int
+    reads: EncoderId | None = None
+    varies: bool = False
+    prior_sha256: str | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -47,7 +54,7 @@ class ServedModel:
     @property
     def takes_sentences(self) -> bool:
         """Whether a prompt is a sentence, and not the name of a class."""
-        return self.spec.condition.rule.embedded and not self.takes_pictures
+        return self.reads is not None
 
     @property
     def takes_pictures(self) -> bool:
@@ -200,6 +207,7 @@ class ModelCard(BaseModel):
     text_encoder: str | None = Field(description="What encodes a sentence.")
     max_prompt_tokens: int | None = Field(description="What is longer is cut, with a notice.")
     picture_encoder: str | None = Field(description="What encodes the picture of a variation.")
+    prior_sha256: str | None = Field(description="Of what makes a sentence a picture's vector.")
     sampler: str
     samplers: list[str]
     layers: list[int]
@@ -225,9 +233,10 @@ def model_card(model: ServedModel) -> ModelCard:
         size=f"{width}x{height}",
         condition=model.spec.condition.kind,
         classes=list(model.spec.classes),
-        text_encoder=encoder.name if encoder and model.takes_sentences else None,
-        max_prompt_tokens=encoder.max_length if encoder and model.takes_sentences else None,
-        picture_encoder=encoder.name if encoder and model.takes_pictures else None,
+        text_encoder=None if model.reads is None else model.reads.name,
+        max_prompt_tokens=None if model.reads is None else model.reads.max_length,
+        picture_encoder=encoder.name if encoder and model.varies else None,
+        prior_sha256=model.prior_sha256,
         sampler=model.spec.sampler,
         samplers=list(SAMPLERS),
         layers=list(model.spec.layers),

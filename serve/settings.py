@@ -32,6 +32,12 @@ class Settings(BaseModel):
         "drawn on pictures: its directory; none for the one that the model names",
         strict=False,
     )
+    prior: Path | None = Field(
+        None,
+        description="of a model that is drawn on pictures: the prior of train-prior, with which it "
+        "takes sentences, too",
+        strict=False,
+    )
     num_replicas: int = Field(1, ge=1, description="copies of the model, each with its own queue")
     num_cpus: float = Field(1.0, gt=0, description="CPUs of a replica; whole ones set its threads")
     num_gpus: float = Field(0.0, ge=0, description="GPUs of a replica; 0 samples on the CPU")
@@ -70,14 +76,14 @@ class AppConfig(Settings):
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
-    @field_validator("model", "api_key_file", "picture_encoder", mode="before")
+    @field_validator("model", "api_key_file", "picture_encoder", "prior", mode="before")
     @classmethod
     def _no_address(cls, path: Any) -> Any:
         if isinstance(path, str):
             refuse_address(path)
         return path
 
-    @field_validator("model", "api_key_file", "picture_encoder")
+    @field_validator("model", "api_key_file", "picture_encoder", "prior")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         # Replicas run in directories of Ray's choosing, on any node.

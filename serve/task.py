@@ -13,7 +13,7 @@ from pipeline.sampling.inpainting import RESAMPLE, check_inpainting, options_aro
 from pipeline.sampling.prompts import is_null_prompt
 from pipeline.sampling.steps import shared_layers
 from pipeline.stack_spec import StackSpec
-from serve.drawing import Drawing, Editing
+from serve.drawing import Drawing, Editing, ThroughPrior
 from serve.errors import ApiError, did_you_mean
 from serve.rendering import MAX_PIXELS, Rendering, SizeError, parse_size
 from serve.schema import (
@@ -47,6 +47,7 @@ class SamplingTask:
         rendering: size and file format of a picture.
         as_url: whether the answer holds data: URLs, and not base64.
         editing: how the rest of a picture is drawn; None for whole pictures.
+        through_prior: whether a prior makes the sentence a picture's vector.
     """
 
     label: int
@@ -60,11 +61,13 @@ class SamplingTask:
     rendering: Rendering
     as_url: bool
     editing: Editing | None = None
+    through_prior: bool = False
 
     @property
     def drawing(self) -> Drawing:
         """What its rows have in common with those of other requests that share their batches."""
-        return self.options if self.editing is None else self.editing
+        drawing = self.options if self.editing is None else self.editing
+        return ThroughPrior(drawing) if self.through_prior else drawing
 
 
 def edit_task_of(request: EditRequest, model: ServedModel) -> SamplingTask:
@@ -109,7 +112,9 @@ def task_of(request: ImageRequest, model: ServedModel) -> SamplingTask:
     task = _task(request, model)
     if model.takes_sentences:
         prompt = _sentence(request.prompt)
-        return replace(task, prompt=prompt, words=None if is_null_prompt(prompt) else prompt)
+        words = None if is_null_prompt(prompt) else prompt
+        through = model.prior_sha256 is not None
+        return replace(task, prompt=prompt, words=words, through_prior=through)
     if model.takes_pictures and is_null_prompt(request.prompt):
         return task
     if model.takes_pictures:
@@ -130,11 +135,13 @@ def variation_task_of(request: VariationRequest, model: ServedModel) -> Sampling
         ApiError: as `task_of`; 400 for a model that is not drawn on pictures.
     """
     task = _task(request, model)
-    if not model.takes_pictures:
-        message = (
-            f"this model is drawn on its {model.spec.condition.kind}, not on pictures: it makes no "
-            "variations"
+    if not model.varies:
+        why = (
+            "has no picture encoder here"
+            if model.takes_pictures
+            else f"is drawn on its {model.spec.condition.kind}, not on pictures"
         )
+        message = f"this model {why}: it makes no variations"
         raise ApiError(400, message, code="takes_no_pictures", param="image")
     return task
 

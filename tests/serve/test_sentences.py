@@ -153,7 +153,7 @@ def test_prompts_are_encoded_beside_the_event_loop_and_too_many_are_a_429(model)
         engine = Engine(sample, 8, max_queued_rows=64)
         prompts = EncodingQueue(partial(encode_prompt, reader), max_waiting=3)
         spec = replace(SPEC, classes=(), condition=model.condition)
-        served = replace(MODEL, spec=spec)
+        served = replace(MODEL, spec=spec, reads=model.condition.encoder)
         app = create_app(
             engine, served, request_timeout_s=30, max_body_bytes=65_536, prompts=prompts
         )

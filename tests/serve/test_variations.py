@@ -11,7 +11,7 @@ import torch
 from fake_model import decode, error_of
 from in_this_process import generate_here
 from PIL import Image
-from small_stack import small_stack
+from small_stack import prior_spec, random_weights, small_stack
 from test_edits import GREY, png
 from test_sentences import client_of
 from tiny_encoders import tiny_bert
@@ -23,7 +23,7 @@ from pipeline.formats.sample_set import iterate_samples, open_sample_set
 from pipeline.formats.shard import images_of
 from pipeline.networks.picture_encoder import PictureEncoderNetwork, PictureEncoderShape
 from pipeline.picture_encoder import PictureEncoder, save_picture_encoder
-from pipeline.stack import save_stack
+from pipeline.stack import PRIOR, Stack, save_stack
 from pipeline.text.encoder import TextEncoder
 from serve.command import COMMAND
 from serve.replica import Replica
@@ -142,3 +142,42 @@ def test_every_parameter_of_the_official_client_is_known():
     taken = set(inspect.signature(openai.resources.images.Images.create_variation).parameters)
     own = {"self", "image", "extra_headers", "extra_query", "extra_body", "timeout"}
     assert taken - own <= set(VariationRequest.model_fields)
+
+
+def test_with_a_prior_sentences_get_the_jobs_pictures_beside_variations(
+    folder, tmp_path, monkeypatch
+):
+    generate_here(monkeypatch)
+    texts = TextEncoder.load(folder / "texts", max_length=8).id
+    pictures = PictureEncoder.load(folder / "encoder").id
+    condition = embedded_condition("text", texts)
+    spec = prior_spec(condition, texts.width, vectors=pictures, attends=(0,))
+    save_stack(random_weights(Stack(spec)), {}, tmp_path / "prior", {})
+    prompts = ("a red circle", "two dogs", "-")
+    asked = {"prompts": prompts, "prior": tmp_path / "prior", "count": 3, "seed": 3}
+    main(GenerateConfig(model=folder / "model", output=tmp_path / "set", **asked))
+    (table,) = iterate_samples(open_sample_set(tmp_path / "set"))
+
+    async def scenario():
+        settings = Settings(model=folder / "model", prior=tmp_path / "prior")
+        async with client_of(Replica(settings, None).app) as client:
+            requests = [
+                client.post(
+                    "/v1/images/generations",
+                    json={"prompt": prompt, "seed": 3, "sample_index": index},
+                )
+                for index, prompt in enumerate(prompts)
+            ]
+            vary = client.post("/v1/images/variations", files={"image": png(GREY)})
+            answers = await asyncio.gather(*requests, vary)  # of other shapes, and so apart
+            return answers, (await client.get("/v1/models")).json()["data"][0]
+
+    answers, card = asyncio.run(scenario())
+    assert [answer.status_code for answer in answers] == [200] * 4
+    items = [answer.json()["data"][0] for answer in answers[:3]]
+    found = [decode(item["b64_json"]) for item in items]
+    np.testing.assert_array_equal(found, images_of(table)[..., 0])
+    hashes = table.column("condition_sha256").to_pylist()
+    assert [item["condition_sha256"] for item in items] == hashes
+    assert (card["max_prompt_tokens"], card["condition"]) == (8, "embedding")
+    assert card["prior_sha256"] == Stack.load(tmp_path / "prior", kind=PRIOR).sha256
