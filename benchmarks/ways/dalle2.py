@@ -118,7 +118,7 @@ class PriorAndDecoder(Way):
             embedding=setting.embedding,
             dropout=0.0,
             rows_per_call=setting.rows_per_call,
-            layers=(12,),
+            layers=(24,),
             sampler="dpmpp_2m",
             guidance=1.0,
             attends=(0,),

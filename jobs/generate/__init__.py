@@ -1,5 +1,6 @@
 """Samples from a trained stack, in batch: sample indices through pools of actors into Parquet."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,17 @@ from pipeline.conditions import ConditionSpec
 from pipeline.formats.claim import claim_output
 from pipeline.formats.output import write_bytes
 from pipeline.formats.sample_set import MANIFEST_FILE, write_manifest
-from pipeline.formats.shard import shards_from_json
+from pipeline.formats.shard import Shard, shards_from_json
 from pipeline.plots.sample_set import draw_sample_set
 from pipeline.sampling.known_picture import INPAINTING, KNOWN_FILE, InpaintingPlan
 from pipeline.sampling.picture_vectors import VECTORS, VectorsInTurn
 from pipeline.sampling.plan import ConditionPlan
-from pipeline.sampling.prior import BEST_OF, open_prior
+from pipeline.sampling.prior import BEST_OF, Prior, open_prior
 from pipeline.sampling.prompt_reader import open_prompt_reader
 from pipeline.sampling.prompts import PromptPlan
 from pipeline.sampling.workers import SampleJob
 from pipeline.stack import Stack
+from pipeline.stack_spec import StackSpec
 
 
 def main(config: GenerateConfig) -> Path:
@@ -36,8 +38,7 @@ def main(config: GenerateConfig) -> Path:
     inpainting = inpainting_plan(config, spec, options)
     plan = condition_plan(config, spec)
     count = config.count or plan.num_rows or COUNT
-    best_of = config.prior_candidates or BEST_OF
-    prior = None if config.prior is None else open_prior(config.prior, spec, best_of=best_of)
+    prior = _opened_prior(config, spec)
     condition = spec.condition if prior is None else prior.condition
     if isinstance(plan, PromptPlan):
         check_prompts(plan, count, open_prompt_reader(condition, config.text_encoder))
@@ -69,7 +70,7 @@ def main(config: GenerateConfig) -> Path:
             inpainting=inpainting,
             text_encoder=config.text_encoder,
             prior=config.prior,
-            best_of=best_of,
+            best_of=_best_of(config),
         )
         with ray_session():
             records = run_shards(
@@ -80,9 +81,7 @@ def main(config: GenerateConfig) -> Path:
                 unit="samples",
             )
         written = shards_from_json(records, output.directory)
-        if inpainting is not None:
-            write_bytes(output.directory / KNOWN_FILE, inpainting.picture.to_png())
-        draw_sample_set(output.directory, written, spec.classes)
+        _draw(output.directory, written, spec, inpainting)
         write_manifest(
             output.directory,
             shape=spec.shape,
@@ -93,6 +92,25 @@ def main(config: GenerateConfig) -> Path:
         remove_records(output.directory)
     print(f"{count:,} samples are in {output.path}")
     return output.path
+
+
+def _draw(
+    directory: Path, written: Sequence[Shard], spec: StackSpec, inpainting: InpaintingPlan | None
+) -> None:
+    """The pictures for people: of the samples, and of what they were drawn around."""
+    if inpainting is not None:
+        write_bytes(directory / KNOWN_FILE, inpainting.picture.to_png())
+    draw_sample_set(directory, written, spec.classes)
+
+
+def _best_of(config: GenerateConfig) -> int:
+    return config.prior_candidates or BEST_OF
+
+
+def _opened_prior(config: GenerateConfig, spec: StackSpec) -> Prior | None:
+    if config.prior is None:
+        return None
+    return open_prior(config.prior, spec, best_of=_best_of(config))
 
 
 def _drawn_on(
