@@ -24,10 +24,6 @@ def stage_costs(spec: StackSpec, options: SamplingOptions | None = None) -> tupl
     """
     with torch.device("meta"):
         stack = Stack(spec).requires_grad_(False)
-    # transformers 5.24 replaces torch.linspace while it loads a model. Where that is a process's
-    # first use of a device as a context, torch 2.13 remembers the replacement as what follows the
-    # device, and the true linspace stays on the CPU ever after.
-    stack = stack.to("meta")
     return tuple(
         _operations(stack, stage) * _calls(spec, stage, options)
         for stage in range(len(spec.stages))

@@ -1,7 +1,6 @@
 """What stages cost, counted by hand beside the counter; workers where they are needed."""
 
 from itertools import product
-from typing import Any
 
 import pytest
 import torch
@@ -92,16 +91,3 @@ def test_no_other_sharing_makes_a_faster_pipeline(total: int, costs: tuple[int, 
     others = product(range(1, total + 1), repeat=3)
     best = min(slowest(shares) for shares in others if sum(shares) == total)
     assert slowest(share_out(total, costs)) == best
-
-
-def test_costs_are_told_where_a_library_made_linspace_stay_on_the_cpu(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """As after transformers loaded a text encoder in this process."""
-    expected, plain = stage_costs(SPEC), torch.linspace
-
-    def on_the_cpu(*args: Any, **kwargs: Any) -> torch.Tensor:
-        return plain(*args, **{"device": "cpu", **kwargs})
-
-    monkeypatch.setattr(torch, "linspace", on_the_cpu)
-    assert stage_costs(SPEC) == expected
