@@ -83,11 +83,7 @@ def main(config: GenerateConfig) -> Path:
         written = shards_from_json(records, output.directory)
         _draw(output.directory, written, spec, inpainting)
         write_manifest(
-            output.directory,
-            shape=spec.shape,
-            classes=spec.classes,
-            shards=written,
-            origin=origin,
+            output.directory, shape=spec.shape, classes=spec.classes, shards=written, origin=origin
         )
         remove_records(output.directory)
     print(f"{count:,} samples are in {output.path}")
