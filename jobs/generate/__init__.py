@@ -72,15 +72,7 @@ def main(config: GenerateConfig) -> Path:
             prior=config.prior,
             best_of=_best_of(config),
         )
-        with ray_session():
-            records = run_shards(
-                make_pools(config, spec, job),
-                RowRanges(count, rows_per_shard),
-                output.directory,
-                describe="generate",
-                unit="samples",
-            )
-        written = shards_from_json(records, output.directory)
+        written = _run(config, spec, job, count, rows_per_shard)
         _draw(output.directory, written, spec, inpainting)
         write_manifest(
             output.directory, shape=spec.shape, classes=spec.classes, shards=written, origin=origin
@@ -88,6 +80,21 @@ def main(config: GenerateConfig) -> Path:
         remove_records(output.directory)
     print(f"{count:,} samples are in {output.path}")
     return output.path
+
+
+def _run(
+    config: GenerateConfig, spec: StackSpec, job: SampleJob, count: int, rows_per_shard: int
+) -> tuple[Shard, ...]:
+    """All shards, made or finished on Ray."""
+    with ray_session():
+        records = run_shards(
+            make_pools(config, spec, job),
+            RowRanges(count, rows_per_shard),
+            job.output,
+            describe="generate",
+            unit="samples",
+        )
+    return shards_from_json(records, job.output)
 
 
 def _draw(
