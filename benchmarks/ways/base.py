@@ -26,7 +26,9 @@ class Setting:
         rows_per_call: in sampling.
         encoder_share, prior_share: of the time, where there are a picture encoder and a prior; the
             decoder has the rest.
-        encoder_widths, encoder_batch: the picture encoder's; each picture is told from so many.
+        encoder_widths ... encoder_shift: of the picture encoder: its network, the size of a batch,
+            of which each picture is told from the others, and its recipe. Where the place is a part
+            of what is said, a moved picture is another one: so none is moved unless told.
         prior_width, prior_blocks, prior_batch: the prior's.
         best_of: the prior draws so many and keeps the one nearest to the text.
     """
@@ -49,7 +51,11 @@ class Setting:
     rows_per_call: int = 50
     encoder_share: float = 0.2
     encoder_widths: tuple[int, ...] = (32, 64, 128)
+    encoder_pooled: bool = True
     encoder_batch: int = 128
+    encoder_learning_rate: float = 2e-3
+    encoder_decay: float = 0.05
+    encoder_shift: int = 0
     prior_share: float = 0.15
     prior_width: int = 512
     prior_blocks: int = 4

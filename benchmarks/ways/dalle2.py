@@ -13,18 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.budget import batches, train_for
+from benchmarks.budget import train_for
 from benchmarks.ways.base import Lesson, Painter, Setting, Way
+from benchmarks.ways.encoder import fit_encoder
 from pipeline.chain.schedule import Stage
 from pipeline.conditions import embedded_condition
-from pipeline.networks.picture_encoder import PictureEncoderNetwork, PictureEncoderShape
-from pipeline.picture_encoder import PictureEncoder
 from pipeline.sampling import sample, sample_vectors
 from pipeline.stack_spec import StackSpec
-from pipeline.training.fit import FitRecipe
-from pipeline.training.picture_encoder import PictureEncoderTrainer
-
-_TRIED_STEPS = 4  # from which the encoder's number of steps is reckoned
 
 
 class PriorAndDecoder(Way):
@@ -32,9 +27,8 @@ class PriorAndDecoder(Way):
 
     def learn(self, lesson: Lesson, setting: Setting, cpu_seconds: float, seed: int) -> Painter:
         start = time.process_time()
-        encoder, encoder_steps = self._encoder(
-            lesson, setting, setting.encoder_share * cpu_seconds, seed
-        )
+        share = setting.encoder_share * cpu_seconds
+        encoder, encoder_steps = fit_encoder(lesson, setting, share, seed)
         vectors = np.asarray(encoder.encode(lesson.pictures), np.float32)  # of unit length
         # The chain's noise levels are for coefficients of about 1.
         size = np.float32(vectors.shape[1] ** 0.5)
@@ -70,39 +64,6 @@ class PriorAndDecoder(Way):
 
         steps = {"encoder": encoder_steps, "prior": prior.steps, "decoder": decoder.steps}
         return Painter(paint, time.process_time() - start, steps)
-
-    def _encoder(
-        self, lesson: Lesson, setting: Setting, cpu_seconds: float, seed: int
-    ) -> tuple[PictureEncoder, int]:
-        """A picture encoder, and its steps: as many as the time is for, reckoned from a few."""
-        height, width, channels = lesson.pictures.shape[1:]
-        shape = PictureEncoderShape(
-            height, width, channels, lesson.encoder.width, setting.encoder_widths, stem_stride=2
-        )
-        size = min(setting.encoder_batch, len(lesson.pictures))
-        start = time.process_time()
-        self._fit(shape, lesson, size, _TRIED_STEPS, seed)
-        spent = time.process_time() - start
-        steps = max(1, round((cpu_seconds - spent) / spent * _TRIED_STEPS))
-        network = self._fit(shape, lesson, size, steps, seed)
-        return PictureEncoder(network, lesson.encoder), steps
-
-    @staticmethod
-    def _fit(
-        shape: PictureEncoderShape, lesson: Lesson, size: int, steps: int, seed: int
-    ) -> PictureEncoderNetwork:
-        with torch.random.fork_rng([]):
-            torch.manual_seed(seed)
-            network = PictureEncoderNetwork(shape)
-        # A moved picture is another one where the place is a part of what is said.
-        trainer = PictureEncoderTrainer(network, FitRecipe(steps, 2e-3, 0.05, 0, seed))
-        order = batches(len(lesson.pictures), size, seed)
-        for _ in range(steps):
-            rows = next(order)
-            trainer.update(lesson.pictures[rows], lesson.conditions(rows)[:, 0])
-        trainer.outcomes()
-        trainer.check_weights()
-        return network
 
     def _prior_spec(self, lesson: Lesson, setting: Setting) -> StackSpec:
         return StackSpec(
