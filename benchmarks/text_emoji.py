@@ -26,6 +26,7 @@ from benchmarks.ways.base import QUICK, Captions, Lesson, Painter, Setting, Way
 from benchmarks.ways.dalle2 import PriorAndDecoder
 from benchmarks.ways.encoder import fit_encoder
 from benchmarks.ways.imagen import OneStack
+from pipeline.errors import UserError
 from pipeline.evaluation.retrieval import Captions as Candidates
 from pipeline.evaluation.retrieval import Retrieval, retrieval
 from pipeline.formats.splits import TEST, TRAIN, VALIDATION
@@ -71,6 +72,8 @@ class Drawings:
 
 def read_drawings(path: Path) -> dict[str, Drawings]:
     """The drawings of each split."""
+    if not path.is_file():
+        raise UserError(f"there is no file {path}; give the Parquet file of the emoji with --emoji")
     table = pq.read_table(path, columns=["image", "caption", "style"])
     images, names, styles = (column.to_pylist() for column in table.columns)
     decoder = Decoder(resize=(_SIDE, _SIDE), channels=3)

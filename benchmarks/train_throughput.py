@@ -23,6 +23,7 @@ from pipeline.chain.schedule import Stage
 from pipeline.conditions import ConditionSpec
 from pipeline.formats.dataset import DatasetInfo
 from pipeline.formats.metrics import METRICS_FILE, read_metrics
+from pipeline.formats.row_embeddings import RowEmbeddings
 from pipeline.pictures import to_signed
 from pipeline.stack import Stack
 from pipeline.stack_spec import StackSpec
@@ -80,12 +81,26 @@ def bare(x: torch.Tensor, labels: torch.Tensor, steps: int) -> float:
     return (steps - FIRST) * BATCH / (time.perf_counter() - start)
 
 
-def ours(info: DatasetInfo, mode: DataMode, steps: int) -> tuple[float, float]:
+def ours(
+    info: DatasetInfo,
+    mode: DataMode,
+    steps: int,
+    spec: StackSpec = SPEC,
+    embeddings: RowEmbeddings | None = None,
+) -> tuple[float, float]:
     """Pictures a second of a Ray Train worker, and the seconds around its steps."""
     with tempfile.TemporaryDirectory() as directory:
         run = StackRun(
-            data=TrainingData.of(info, "train", seed=0, batch_size=BATCH, mode=mode),
-            spec=SPEC,
+            data=TrainingData.of(
+                info,
+                "train",
+                seed=0,
+                batch_size=BATCH,
+                mode=mode,
+                labelled=embeddings is None,
+                embeddings=embeddings,
+            ),
+            spec=spec,
             stages=(0, 1),
             recipe=recipe(steps),
             output=Path(directory),
