@@ -82,7 +82,7 @@ def bounded():
     estimate_bound(
         stack,
         schedule,
-        torch.zeros(2, 1, 8, 8),
+        torch.ones(2, 1, 8, 8),
         torch.zeros(2, dtype=torch.int64),
         tau2_after=SPEC.tau2_after,
         variance=SPEC.decoder_variance,
