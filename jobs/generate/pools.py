@@ -14,7 +14,7 @@ from pipeline.stack_spec import StackSpec
 def make_pools(config: GenerateConfig, spec: StackSpec, job: SampleJob) -> list[Pool]:
     """The whole stack in each actor, or a pool of actors for each stage of it."""
     cpus, gpus = config.cpus_per_worker, config.gpus_per_worker
-    whole = config.pools == "whole" or len(spec.stages) == 1 or job.inpainting is not None
+    whole = config.pools == "whole" or len(spec.stages) == 1 or config.inpaint is not None
     if whole or (config.pools == "auto" and _held_by_a_device(spec, gpus)):
         return [Pool(StackWorker, {"job": job}, config.num_workers, cpus, gpus)]
     costs = stage_costs(spec, job.options)
