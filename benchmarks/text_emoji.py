@@ -26,6 +26,7 @@ from benchmarks.ways.base import QUICK, Captions, Lesson, Painter, Setting, Way
 from benchmarks.ways.dalle2 import PriorAndDecoder
 from benchmarks.ways.encoder import fit_encoder
 from benchmarks.ways.imagen import OneStack
+from benchmarks.ways.told import taught, way_options
 from pipeline.errors import UserError
 from pipeline.evaluation.retrieval import Captions as Candidates
 from pipeline.evaluation.retrieval import Retrieval, retrieval
@@ -107,10 +108,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         real[kind] = found(judge, drawings[split], captions)
         figures |= shares(f"real_{kind}", real[kind])
     for name in given.ways:
-        print(f"{name}:", flush=True)
-        painter = WAYS[name].learn(lesson, setting, 60 * given.cpu_minutes, given.seed)
-        figures[f"{name}_train_cpu_seconds"] = round(painter.cpu_seconds, 1)
-        figures |= {f"{name}_{part}_steps": steps for part, steps in painter.steps.items()}
+        painter, spent = taught(name, WAYS[name], lesson, setting, given)
+        figures |= spent
         for kind, split in SPLITS.items():
             asked = drawings[split].first_of_each()
             made = painted(painter, asked, captions, given, f"{name}_{kind}")
@@ -131,27 +130,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = way_options(__doc__, WAYS)
     parser.add_argument("--emoji", type=Path, default=Path("../shared/data/emoji/emoji.parquet"))
-    parser.add_argument("--cpu-minutes", type=float, default=45.0, help="of training, each way")
     parser.add_argument("--judge-cpu-minutes", type=float, default=4.0, help="of the judge's")
-    parser.add_argument("--ways", type=_ways, default=tuple(WAYS), help="with commas between")
-    parser.add_argument("--text-encoder", default="minilm", help="a name or a directory")
-    parser.add_argument("--sheets", type=Path, help="a directory for 64 pictures of each kind")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--quick", action="store_true", help="see that it works, measure nothing")
-    parser.add_argument("--repeats", type=int, help="not heeded: nothing is timed side by side")
     given = parser.parse_args(argv)
     if given.quick:
         given.cpu_minutes, given.judge_cpu_minutes = 0.005, 0.005
     return given
-
-
-def _ways(text: str) -> tuple[str, ...]:
-    names = tuple(text.split(","))
-    if unknown := [name for name in names if name not in WAYS]:
-        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(WAYS)}")
-    return names
 
 
 def painted(

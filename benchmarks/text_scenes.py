@@ -17,7 +17,6 @@ shares in percent with exact 95 % intervals, beside the reader's own on real hel
 import argparse
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +29,7 @@ from benchmarks.scenes.reading import Scores, read, score
 from benchmarks.ways.base import QUICK, Captions, Lesson, Painter, Setting, Way
 from benchmarks.ways.dalle2 import PriorAndDecoder
 from benchmarks.ways.imagen import OneStack
+from benchmarks.ways.told import taught, way_options
 from pipeline.intervals import clopper_pearson
 from pipeline.pictures import grid
 from pipeline.text.encoder import TextEncoder
@@ -64,10 +64,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     lesson = Lesson(draw(scenes), _captions(scenes), captions, encoder.id)
     for name in given.ways:
         setting = QUICK if given.quick else Setting()
-        print(f"{name}:", flush=True)
-        painter = WAYS[name].learn(lesson, setting, 60 * given.cpu_minutes, given.seed)
-        figures[f"{name}_train_cpu_seconds"] = round(painter.cpu_seconds, 1)
-        figures |= {f"{name}_{part}_steps": steps for part, steps in painter.steps.items()}
+        painter, spent = taught(name, WAYS[name], lesson, setting, given)
+        figures |= spent
         figures |= asked_for(name, painter, captions, asked, given)
         if seen:
             figures |= asked_for(f"{name}_seen", painter, captions, seen, given)
@@ -80,28 +78,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--cpu-minutes", type=float, default=45.0, help="of training, each way")
+    parser = way_options(__doc__, WAYS)
     parser.add_argument("--scenes", type=int, default=20_000, help="to train on")
     parser.add_argument("--rows", type=int, default=500, help="held-out combinations asked for")
     parser.add_argument("--seen-rows", type=int, default=100, help="combinations of training")
-    parser.add_argument("--ways", type=_ways, default=tuple(WAYS), help="with commas between")
-    parser.add_argument("--text-encoder", default="minilm", help="a name or a directory")
-    parser.add_argument("--sheets", type=Path, help="a directory for the pictures of each way")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--quick", action="store_true", help="see that it works, measure nothing")
-    parser.add_argument("--repeats", type=int, help="not heeded: nothing is timed side by side")
     given = parser.parse_args(argv)
     if given.quick:
         given.cpu_minutes, given.scenes, given.rows, given.seen_rows = 0.005, 32, 4, 0
     return given
-
-
-def _ways(text: str) -> tuple[str, ...]:
-    names = tuple(text.split(","))
-    if unknown := [name for name in names if name not in WAYS]:
-        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(WAYS)}")
-    return names
 
 
 def _combinations(scenes: Sequence[Scene]) -> list[Combination]:

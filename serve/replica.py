@@ -86,7 +86,7 @@ def open_encoders(stored: StoredModel, settings: Settings) -> Encoders:
         return Encoders()
     if condition.encoder is None:
         raise UserError(f"{stored.path} is drawn on embeddings, and does not say whose")
-    if condition.encoder.max_length:
+    if condition.encoder.reads_texts:
         return Encoders(prompts=open_prompt_reader(condition, settings.text_encoder, device))
     return Encoders(pictures=_pictures(condition, settings, device))
 

@@ -18,7 +18,8 @@ from benchmarks.ways.base import Lesson, Painter, Setting, Way
 from benchmarks.ways.encoder import fit_encoder
 from pipeline.chain.schedule import Stage
 from pipeline.conditions import embedded_condition
-from pipeline.sampling import sample, sample_vectors
+from pipeline.sampling import sample
+from pipeline.sampling.prior import Prior
 from pipeline.stack_spec import StackSpec
 
 
@@ -58,9 +59,8 @@ class PriorAndDecoder(Way):
         def paint(embedded: NDArray[np.float32], seed: int) -> NDArray[np.uint8]:
             indices = np.arange(len(embedded))
             seeds = np.full_like(indices, seed)
-            drawn = sample_vectors(prior.stack, seeds, indices, embedded, best_of=setting.best_of)
-            drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
-            return sample(decoder.stack, seeds, indices, drawn)
+            vectors = Prior(prior.stack, setting.best_of).vectors(seeds, indices, embedded)
+            return sample(decoder.stack, seeds, indices, vectors)
 
         steps = {"encoder": encoder_steps, "prior": prior.steps, "decoder": decoder.steps}
         return Painter(paint, time.process_time() - start, steps)

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from jobs.common.ranks import TrainRanks
+from pipeline.errors import UserError
 from pipeline.formats.metrics import METRICS_FILE, MetricsLog
 from pipeline.training.checkpoint import CHECKPOINTS, save_checkpoint
 from pipeline.training.fit import Fit
@@ -31,6 +32,16 @@ class Schedule:
     batch_size: int
     log_every: int
     checkpoint_every: int
+
+
+def check_even_batch(batch_size: int, num_workers: int) -> None:
+    """Raises UserError for a batch that cannot be split evenly over the workers."""
+    share = max(1, num_workers)
+    if batch_size % share:
+        raise UserError(
+            f"batch_size {batch_size} cannot be split evenly over {share} workers; "
+            f"give a multiple of {share}"
+        )
 
 
 def take_steps(

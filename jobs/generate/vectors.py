@@ -32,7 +32,7 @@ def vector_plan(config: GenerateConfig, spec: StackSpec) -> VectorsInTurn:
     """
     flag = flag_of("interpolate" if config.variation_of is None else "variation_of")
     wanted = spec.condition.encoder
-    if spec.condition.rule.has_tokens or wanted is None or wanted.max_length:
+    if wanted is None or not spec.condition.is_of_pictures:
         raise UserError(f"{flag}: the model is not drawn on embeddings of pictures; use a decoder")
     given = None if config.picture_encoder is None else str(config.picture_encoder)
     encoder = picture_encoder_for(wanted, given)

@@ -7,6 +7,7 @@ OUTPUT/checkpoints/    from which the same command goes on
 
 from pathlib import Path
 
+from jobs.common.fitting import check_even_batch
 from jobs.common.stream import TrainingData
 from jobs.common.training import run_training
 from jobs.train_classifier.config import TrainClassifierConfig
@@ -15,7 +16,6 @@ from jobs.train_classifier.worker import ClassifierRun, train_worker
 from noisestack.command import Command
 from noisestack.session import ray_session
 from pipeline.duration import duration
-from pipeline.errors import UserError
 from pipeline.formats.claim import Length, claim_output
 from pipeline.formats.dataset import DatasetInfo, load_dataset
 from pipeline.formats.model import CARD_FILE
@@ -39,12 +39,7 @@ def main(config: TrainClassifierConfig) -> Path:
     info = load_dataset(config.dataset)
     shape = _network_shape(config, info)
     split = judged_split(info, config.split)
-    share = max(1, config.num_workers)
-    if config.batch_size % share:
-        raise UserError(
-            f"batch_size {config.batch_size} cannot be split evenly over {share} workers; "
-            f"give a multiple of {share}"
-        )
+    check_even_batch(config.batch_size, config.num_workers)
     config.objective()  # refuses what does not fit together, before anything is written
     samples = None if config.generated is None else open_generated(config.generated, info)
     fingerprint = {

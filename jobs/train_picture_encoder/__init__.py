@@ -7,6 +7,7 @@ OUTPUT/checkpoints/    from which the same command goes on
 
 from pathlib import Path
 
+from jobs.common.fitting import check_even_batch
 from jobs.common.stream import TrainingData
 from jobs.common.training import run_training
 from jobs.train_picture_encoder.config import TrainPictureEncoderConfig
@@ -46,7 +47,7 @@ def main(config: TrainPictureEncoderConfig) -> Path:
     )
     _check_texts(texts.embeddings)
     shape = _network_shape(config, info, texts.embeddings)
-    config.check_batch()
+    check_even_batch(config.batch_size, config.num_workers)
     fingerprint = {
         **config.fingerprint(),
         "job": "train_picture_encoder",

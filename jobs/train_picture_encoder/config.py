@@ -7,7 +7,6 @@ from pydantic import Field
 
 from jobs.common.training import Workers
 from noisestack.config import JobConfig, Seed, describe
-from pipeline.errors import UserError
 from pipeline.training.averaging import Averaging
 from pipeline.training.fit import FitRecipe
 
@@ -74,15 +73,6 @@ class TrainPictureEncoderConfig(JobConfig):
     cpus_per_worker: int = Field(1, ge=1, description="CPU cores a worker")
     max_failures: int = Field(3, ge=0, description="how often lost workers are replaced")
     overwrite: bool = Field(False, description="replace finished results of another config")
-
-    def check_batch(self) -> None:
-        """Raises UserError for a batch that cannot be split evenly over the workers."""
-        share = max(1, self.num_workers)
-        if self.batch_size % share:
-            raise UserError(
-                f"batch_size {self.batch_size} cannot be split evenly over {share} workers; "
-                f"give a multiple of {share}"
-            )
 
     def recipe(self) -> FitRecipe:
         """The training recipe that these values spell."""

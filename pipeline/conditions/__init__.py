@@ -41,6 +41,11 @@ class ConditionSpec:
         """The condition of this kind and size."""
         return CONDITIONS[self.kind].kind(self.size, self.length)
 
+    @property
+    def is_of_pictures(self) -> bool:
+        """Whether a model is drawn on the embeddings of pictures: whether it is a decoder."""
+        return self.encoder is not None and not self.encoder.reads_texts
+
     def to_json(self) -> dict[str, Any]:
         """The form in config.json, in which what a kind does not have is left out."""
         return {
@@ -61,7 +66,7 @@ def embedded_condition(kind: ConditionName, encoder: EncoderId) -> ConditionSpec
     rule = CONDITIONS[kind].kind
     if not rule.has_tokens:
         return ConditionSpec(kind, encoder.width, encoder=encoder)
-    if not encoder.max_length:
+    if not encoder.reads_texts:
         raise UserError(
             f"the embeddings of {encoder.name} have no tokens, which the condition {kind} needs; "
             "train with --condition embedding"

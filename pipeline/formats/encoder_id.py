@@ -24,6 +24,11 @@ class EncoderId:
     pooling: str
     width: int
 
+    @property
+    def reads_texts(self) -> bool:
+        """Whether it is an encoder of texts; else of pictures."""
+        return self.max_length > 0
+
     def same_as(self, other: "EncoderId") -> bool:
         """Whether both give the same embeddings: all but the name agrees."""
         return (

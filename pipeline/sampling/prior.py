@@ -80,14 +80,14 @@ def open_prior(
             decoder was trained on.
     """
     wanted = decoder.condition.encoder
-    if decoder.condition.rule.has_tokens or wanted is None or wanted.max_length:
+    if wanted is None or not decoder.condition.is_of_pictures:
         raise UserError(
             "--prior: the model is not drawn on embeddings of pictures; leave it out, or give a "
             "decoder"
         )
     stack = Stack.load(path, device, kind=PRIOR)
     given, condition = stack.spec.vectors, stack.spec.condition
-    if given is None or condition.encoder is None or not condition.encoder.max_length:
+    if given is None or condition.encoder is None or not condition.encoder.reads_texts:
         raise UserError(
             f"the prior {path} is not drawn on sentences, or does not say whose vectors it draws; "
             "train one with --condition text"

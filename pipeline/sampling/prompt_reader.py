@@ -113,7 +113,7 @@ def open_prompt_reader(
             model is drawn on embeddings of pictures.
     """
     encoder = condition.encoder
-    if encoder is None or not encoder.max_length:
+    if encoder is None or not encoder.reads_texts:
         whose = "" if encoder is None else f" by {encoder.name}"
         raise UserError(
             f"the model is drawn on embeddings{whose} that no sentence gives; put a prior of "
